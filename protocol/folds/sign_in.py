@@ -15,6 +15,9 @@ Rules:
   lifts it. Who lets somebody try again sets nothing: whose verifier it is counts on, or does not (docs/adr/0345);
 - a switch that says on stays on though it is held back, until a word that counts has taken its place, or names what
   cut somebody off: a report opens nothing, and one word of a teacher's settles it for good (docs/adr/0285);
+- so does one that was said by whoever was a teacher there and speaks for nobody, as far as this machine knows: on is
+  anybody's to say, off is said by a word that counts. Each such device took its own on back if its last word says off
+  (docs/adr/0423);
 - nothing here heeds a clock: how long one waits between tries is each machine's (`sync_agent.school.sign_in_tries`).
 """
 
@@ -247,11 +250,11 @@ class KeyUse:
 class SignIns:
     """Sign-in of one space. `on`: shared machines show a person's own things to that person only.
 
-    `switch` is what another word about it names; `unsettled` are the words that say on, are held back, and count
-    nevertheless. `undone` are, by person, verifiers that are held back and would take the place of what counts, the
-    foremost first; of who is `in_doubt` nothing is set until another one names these. `uses` are the keys under which
-    something counts that was set; `claimed` those under which a device has set something that is cut off since, what is
-    held back of it included, each with such devices.
+    `switch` is what another word about it names; `unsettled` are the words that say on, are held back or said by who
+    speaks for nobody, and count nevertheless. `undone` are, by person, verifiers that are held back and would take the
+    place of what counts, the foremost first; of who is `in_doubt` nothing is set until another one names these. `uses`
+    are the keys under which something counts that was set; `claimed` those under which a device has set something that
+    is cut off since, what is held back of it included, each with such devices.
     """
 
     on: bool
@@ -283,7 +286,7 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
     """Sign-in of a space from its entries.
 
     What is held back, erased, said by a device that nobody has confirmed, or cannot be read, is passed over, but for a
-    switch that is held back, and that something else is in force since a verifier is.
+    switch that says on, and that something else is in force since a verifier is held back.
     """
     entries = sorted(entries, key=lambda entry: (entry.header.at, entry.id))
     versions: defaultdict[bytes, list[Entry]] = defaultdict(list)
@@ -406,36 +409,57 @@ def _claimed(entries: Iterable[Entry], roster: Roster) -> dict[bytes, frozenset[
 
 
 def _unsettled(entries: Iterable[Entry], counting: Sequence[Entry], roster: Roster) -> list[Entry]:
-    """The switches that say on, are held back, and no word that counts has settled.
+    """The switches that say on, are doubted, and no word that counts has settled.
 
     It settles what it leads to; and by naming what cut somebody off, all that this one says at any time, and whatever
     else is held back: who was cut off goes on saying on, and whoever has the server lets others in, and cuts them off.
-    Not what a teacher's device said after that word, which was cut off since.
+    Not what a teacher's device said after that word, which was cut off since. Whoever names that, or how a device came
+    in that speaks for nobody, was asked about such devices: all that these say at any time is settled by it.
     """
-    held = [one for one in entries if one.id in roster.held_back and not roster.is_erased(one) and _says_on(one)]
-    if not held:
+    switches = {one.id: one for one in entries if _is_switch(one)}
+    doubted = [one for one in _doubted(switches.values(), roster) if _says_on(one)]
+    if not doubted:
         return []
-    known = {one.id: one for one in (*counting, *held)}
     settled: set[bytes] = set()  # by being led to
     pending = [word.id for word in counting]
     while pending:
         here = pending.pop()
-        if here in known and here not in settled:
+        if here in switches and here not in settled:
             settled.add(here)
-            pending.extend(known[here].header.parents)
+            pending.extend(switches[here].header.parents)
     naming = {word.id: _cut_by(word, roster) for word in counting}
     cut = frozenset[bytes]().union(*naming.values())
     following: defaultdict[bytes, list[bytes]] = defaultdict(list)
-    for one in known.values():
+    for one in switches.values():
         for parent in one.header.parents:
             following[parent].append(one.id)
     later = marked({word: 1 for word, keys in naming.items() if keys}, following)
+    was_asked = bool(cut) or any(name in roster.granted for word in counting for name in word.header.parents)
 
     def is_settled(one: Entry) -> bool:
-        is_of_others = one.header.author not in cut and one.header.grant not in roster.unconfirmed
-        return one.id in settled or (bool(cut) and not (is_of_others and one.id in later))
+        if one.id in settled:
+            return True
+        if one.header.grant in roster.unconfirmed:
+            return was_asked
+        return bool(cut) and (one.header.author in cut or one.id not in later)
 
-    return [one for one in held if not is_settled(one)]
+    return [one for one in doubted if not is_settled(one)]
+
+
+def _doubted(switches: Iterable[Entry], roster: Roster) -> Iterable[Entry]:
+    """The words about the switch that are held back; and of each device that speaks for nobody its last one besides.
+
+    The last by its own date: who chooses that is heard no less where the word counts.
+    """
+    last: dict[bytes, Entry] = {}
+    for one in sorted(switches, key=lambda entry: (entry.header.at, entry.id)):
+        if roster.is_erased(one):
+            continue
+        if one.id in roster.held_back:
+            yield one
+        elif one.header.grant in roster.unconfirmed:
+            last[one.header.author] = one
+    yield from last.values()
 
 
 def _cut_by(word: Entry, roster: Roster) -> frozenset[bytes]:
@@ -444,18 +468,25 @@ def _cut_by(word: Entry, roster: Roster) -> frozenset[bytes]:
 
 
 def _to_settle(unsettled: Sequence[Entry], roster: Roster) -> tuple[bytes, ...]:
-    """What a word that settles these names: what cut their authors off, or somebody, and some of them."""
+    """What a word that settles these names: what cut their authors off, or somebody, and some of them.
+
+    Between these, by which grants those came in who speak for nobody.
+    """
     authors = {one.header.author for one in unsettled}
     named = {key: name for name, key in sorted(roster.revocations.items()) if key in authors}
     others = sorted(roster.revocations)[:1] if unsettled else []
     last = sorted(unsettled, key=lambda one: (one.header.at, one.id), reverse=True)
     reports = tuple(dict.fromkeys((*named.values(), *others)))[: MAX_PARENTS // 4]
-    return (*reports, *(one.id for one in last[: MAX_PARENTS // 4]))
+    silent = dict.fromkeys(one.header.grant for one in last if one.header.grant and one.id not in roster.held_back)
+    return (*reports, *tuple(silent)[: MAX_PARENTS // 4], *(one.id for one in last[: MAX_PARENTS // 4]))
+
+
+def _is_switch(entry: Entry) -> bool:
+    return entry.header.kind == Kind.SIGN_IN and entry.header.subject is None
 
 
 def _says_on(entry: Entry) -> bool:
-    is_switch = entry.header.kind == Kind.SIGN_IN and entry.header.subject is None
-    record = parsed(entry, SignInRecord.parse) if is_switch else None
+    record = parsed(entry, SignInRecord.parse)
     return record is not None and record.on
 
 
