@@ -17,32 +17,18 @@ Rules:
 from __future__ import annotations
 
 import datetime as dt
-import re
 from typing import Final
 
 from protocol.clock import DAY_MS, milliseconds_of
 from protocol.replica.at_work.space_names import made_spaces
 from protocol.roles import SHARED
+from protocol.school_years import past_from_ms
 from sync_agent.app import Agent
 from sync_agent.coursework.known_as_of import agreed_ms
 from sync_agent.space_names import space_names
 
 TRUSTED_FOR_MS: Final = 30 * DAY_MS
 BELIEVED_LEAD_MS: Final = 5 * 366 * DAY_MS
-_YEAR: Final = re.compile(r"(\d{4})(?:\s*[-–/]\s*(\d{4}|\d{2}))?", re.ASCII)
-
-
-def past_from_ms(year: str | None) -> int | None:
-    """From when a class of this year ("2026-2027", or "2026" where years are) is past; None if it names none."""
-    named = None if year is None else _YEAR.fullmatch(year.strip())
-    if named is None:
-        return None
-    first, second = int(named[1]), named[2]
-    if not dt.MINYEAR < first < dt.MAXYEAR - 1 or second not in (None, str(first + 1), f"{(first + 1) % 100:02}"):
-        return None
-    # lessons end with December where a year is one, with July (or before) where it spans two
-    start = dt.datetime(first + 1, 4 if second is None else 10, 1, tzinfo=dt.UTC)
-    return int(start.timestamp() * 1000)
 
 
 def day_ms(own_ms: int, proven_ms: int) -> int:

@@ -19,6 +19,7 @@ from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params,
 from protocol.replica.console.typed_by import by_of
 from protocol.replica.office import commands
 from protocol.replica.office.acts import TOLD_BROKEN, ids_told
+from protocol.replica.office.left_over import left_pupils
 from protocol.replica.office.names import invited_role, person_role
 from protocol.replica.office.namesakes import told_of_namesakes
 from protocol.replica.office.people import add_person
@@ -36,6 +37,7 @@ from sync_server.handlers.accounts.passkeys import let_add_passkey, passkeys_of,
 from sync_server.handlers.accounts.second_factor import drop_second_factor, set_second_factor
 from sync_server.handlers.by_kit.came_after_closing import came_after_closing
 from sync_server.handlers.by_kit.newcomers import keys_that_still_count
+from sync_server.handlers.by_kit.not_closed import not_closed
 from sync_server.handlers.overview.devices import Device
 from sync_server.handlers.overview.hand_ins import list_hand_ins
 from sync_server.handlers.overview.let_go import says_that_it_was_in
@@ -157,6 +159,8 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         "erasures_held_back": await held_back(server),
         "restored": None if (found := await restored(server)) is None else found.shown(),
         "overused_codes": [each.row() for each in await overused_codes(server)],
+        "classes_not_closed": [each.row() for each in await not_closed(server)],
+        "left_pupils": [each.row() for each in await left_pupils(server.replica)],
         "came_after_closing": [each.row() for each in await came_after_closing(server)],
         "unforeseen": [met.shown() for met in server.unforeseen.rows()],
         "version": installed_version(),

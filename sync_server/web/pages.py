@@ -22,6 +22,7 @@ from protocol.replica.office.spaces import shown_by_id
 from sync_server.config import RunConfig
 from sync_server.handlers.by_kit.came_after_closing import closing_notices
 from sync_server.handlers.by_kit.held_rights import words_of
+from sync_server.handlers.by_kit.not_closed import not_closed_notices
 from sync_server.handlers.by_kit.waiting import list_waiting, rule, waiting_notices
 from sync_server.handlers.overview.device_query import matching, select, tally, versions_of, worst
 from sync_server.handlers.overview.devices import Device, DeviceState
@@ -114,7 +115,7 @@ class Pages:
             said.append(old.notice)
         said += [*await erasure_notices(self._server), *await late_right_notices(self._server)]
         said += [*await overused_notices(self._server), *await closing_notices(self._server)]
-        said += await waiting_notices(self._server)
+        said += [*await waiting_notices(self._server), *await not_closed_notices(self._server)]
         return self._reception.html(
             visit,
             "overview.html",

@@ -14,12 +14,12 @@ from protocol.model.entry import Kind, compose
 from protocol.model.structure import Erasure, Revocation, SpaceRecord
 from protocol.model.work import ItemKind
 from protocol.roles import Role
+from protocol.school_years import past_from_ms
 from sync_agent.coursework.past_years import (
     BELIEVED_LEAD_MS,
     TRUSTED_FOR_MS,
     day_ms,
     is_past,
-    past_from_ms,
     past_spaces,
 )
 from sync_agent.coursework.reading import Manifests, list_people

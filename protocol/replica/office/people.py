@@ -139,14 +139,20 @@ async def listings(replica: Replica, person: bytes) -> dict[bytes, Listing]:
 
     Raises `BadInput(UNKNOWN_PERSON)` if no list names them.
     """
-    found = {}
-    for space, entries in (await _mentions(replica, [person]))[person].items():
-        roster = (await replica.view(space)).roster
-        listing = _listing(entries, roster.hides)
-        if listing is not None:
-            found[space] = listing
+    found = (await lists_of(replica, [person]))[person]
     if not found:
         raise BadInput(Code.UNKNOWN_PERSON, f"there is no person {person.hex()}; `person list` shows those of a space")
+    return found
+
+
+async def lists_of(replica: Replica, persons: Collection[bytes]) -> dict[bytes, dict[bytes, Listing]]:
+    """The same for each of these, nothing of whom no list names: all lists are looked through once."""
+    found: dict[bytes, dict[bytes, Listing]] = {person: {} for person in persons}
+    for person, lists in (await _mentions(replica, persons)).items():
+        for space, entries in lists.items():
+            listing = _listing(entries, (await replica.view(space)).roster.hides)
+            if listing is not None:
+                found[person][space] = listing
     return found
 
 

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -27,10 +28,11 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.office.commands import MAX_TOLD_DEVICES, STRANGE
 from protocol.replica.office.grants import Why, standings_of
 from protocol.replica.office.heard import Word, known_of
+from protocol.replica.office.left_over import classes_not_closed
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.replica.office.names import NO_YEAR, device_id, year_meant
 from protocol.replica.office.people import doubles_of, duplicates_in
-from protocol.replica.office.spaces import twin_of
+from protocol.replica.office.spaces import space_records, twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.office.stays_out import CutOff, cut_off_by
 from protocol.replica.office.taken_names import names_now, once_otherwise, taken_names
@@ -108,6 +110,12 @@ class SchoolPages:
             taken_back=len(await counted_again(office)),
             held_back=sum(held_back.values()),
             held_back_of=await self._whose(visit, office, held_back),
+            not_closed={
+                each.space: visit.say(
+                    "school.not_closed", year=each.year, day=_day(each.past_ms), space=each.space.hex()
+                )
+                for each in await classes_not_closed(office.replica, await space_records(office), visit.now_ms)
+            },
             year=year_meant(None, visit.now_ms),
             done=request.query.get("done"),
         )
@@ -503,3 +511,7 @@ async def enter_school(desk: Desk, request: web.Request) -> tuple[Visit, SchoolO
     except Refused:
         raise web.HTTPNotFound from None
     return await desk.visit(request), office
+
+
+def _day(at_ms: int) -> str:
+    return f"{dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC):%d/%m/%Y}"

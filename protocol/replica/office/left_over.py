@@ -1,0 +1,84 @@
+"""What nobody has ended though its time is over: classes of past years, and pupils who are on no list any more.
+
+Nothing ends by itself (docs/privacy.md, "How long"): whoever may end it is told that it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from protocol.clock import milliseconds_of, rfc3339
+from protocol.model.entry import Kind, parsed
+from protocol.model.structure import PersonRecord, SpaceRecord
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.console.operation import JSON
+from protocol.replica.office.erasures import closed_by_kit
+from protocol.replica.office.people import lists_of
+from protocol.roles import PersonRole
+from protocol.school_years import past_from_ms
+
+_PUPILS = (PersonRole.PUPIL, PersonRole.GUARDIAN)
+
+
+@dataclass(frozen=True, slots=True)
+class NotClosed:
+    """A class of a past year that the kit has not closed; `school` is the space that it lies in."""
+
+    space: bytes
+    name: str
+    school: bytes | None
+    year: str
+    past_ms: int
+
+    def row(self) -> JSON:
+        """As `status` has it."""
+        since: dict[str, JSON] = {"year": self.year, "since": rfc3339(self.past_ms)}
+        return {"space": self.space.hex(), "name": self.name, **since}
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A pupil, or a pupil's guardian, who is on no list any more, and whom nobody has erased; since when."""
+
+    person: bytes
+    since_ms: int
+
+    def row(self) -> JSON:
+        """As `status` has it: no name, which is looked for with the id."""
+        return {"person": self.person.hex(), "since": rfc3339(self.since_ms)}
+
+
+async def classes_not_closed(replica: Replica, records: Mapping[bytes, SpaceRecord], now_ms: int) -> list[NotClosed]:
+    """The classes among `records` that are past, and were not closed: the longest past first."""
+    door = replica.door
+    past = [
+        NotClosed(space, record.name, door.parent(space), record.year, over_ms)
+        for space, record in records.items()
+        if record.uai is None and record.year is not None
+        if (over_ms := past_from_ms(record.year)) is not None and over_ms <= now_ms
+    ]
+    closed = await closed_by_kit(replica) if past else ()
+    return sorted(
+        (each for each in past if each.space not in closed), key=lambda each: (each.past_ms, each.name, each.space)
+    )
+
+
+async def left_pupils(replica: Replica) -> list[Left]:
+    """Who is on no list any more: they left every class that is still there. Who has been gone for longest first.
+
+    Who was added twice, and is somebody else of the list, is not among them: `erase` takes all their ids.
+    """
+    said = {
+        entry.header.subject
+        for entry in await replica.store.scan_kinds([Kind.PERSON])
+        if (record := parsed(entry, PersonRecord.parse)) is not None and record.left and record.role in _PUPILS
+    }
+    found, lists = list[Left](), await lists_of(replica, [person for person in said if person is not None])
+    entries = await replica.store.get([each.entry for listed in lists.values() for each in listed.values()])
+    for person, listed in lists.items():
+        aliases = [(await replica.view(space)).roster.aliases for space in listed]
+        if listed and all(each.left for each in listed.values()) and not any(person in same for same in aliases):
+            dates = [entries[each.entry].header.at for each in listed.values()]
+            found.append(Left(person, milliseconds_of(max(dates))))
+    return sorted(found, key=lambda left: (left.since_ms, left.person))

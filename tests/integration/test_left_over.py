@@ -1,0 +1,88 @@
+"""Whoever may end it is told what is still there though its time is over (docs/privacy.md, "How long")."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.model.entry import Kind
+from protocol.model.structure import PersonRecord, SpaceRecord
+from protocol.replica.office.names import NO_YEAR
+from protocol.replica.office.people import list_draft, listings, merge_persons
+from protocol.roles import PersonRole
+from sync_server.handlers.by_kit.not_closed import not_closed_notices
+from sync_server.handlers.by_kit.territory import kit_in
+from sync_server.web.views import notice_of
+from sync_server.web.wording import Words
+from tests.harness.classroom import Classroom
+from tests.harness.portal import portal
+from tests.harness.server_in_process import Office, office
+from tests.integration.test_access import said_in
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(tmp_path / "server") as made:
+        yield made
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+async def test_a_class_of_a_past_year_is_told_until_it_is_closed(desk: Office, tmp_path: Path, language: str) -> None:
+    for name, year in (("CM1", "2026-2027"), ("Salle des maîtres", NO_YEAR)):
+        await desk.do("space add", name=name, school="0180001D", year=year)
+    assert (await desk.do("status"))["classes_not_closed"] == []
+    assert await not_closed_notices(desk.server) == []
+    past = (await desk.do("space add", name="CM2", school="0180001D", year="2025-2026"))["space"]
+    row = {"space": past, "name": "CM2", "year": "2025-2026", "since": "2026-10-01T00:00:00.000Z"}
+    assert (await desk.do("status"))["classes_not_closed"] == [row]
+    (notice,) = await not_closed_notices(desk.server)
+    problem = notice_of(Words(language, desk.clock(), dt.UTC), notice)
+    assert "CM2 (2025-2026, 0180001D, 01/10/2026)" in problem.remedy
+    assert f"sync-server space close {past} --kit KIT" in problem.remedy
+    await desk.with_kit("space close", kit_in(tmp_path / "server" / "kit", None), space=past, unheard_too=True)
+    assert (await desk.do("status"))["classes_not_closed"] == []
+
+
+async def test_a_class_is_past_from_october_on(desk: Office) -> None:
+    await desk.do("space add", name="CM2", school="0180001D", year="2026-2027")
+    october = int(dt.datetime(2027, 10, 1, tzinfo=dt.UTC).timestamp() * 1000)
+    desk.clock.advance(october - desk.clock() - 60_000)
+    assert (await desk.do("status"))["classes_not_closed"] == []
+    desk.clock.advance(120_000)
+    assert [row["name"] for row in (await desk.do("status"))["classes_not_closed"]] == ["CM2"]
+
+
+async def test_a_pupil_who_is_on_no_list_any_more_is_told_until_somebody_erases_them(desk: Office) -> None:
+    further = (await desk.do("space add", name="CM1", school="0180001D", year="2026-2027"))["space"]
+    moved, again = [await desk.add_person(name, "pupil", desk.space, further) for name in ("Léa", "Tom")]
+    twice = await desk.add_person("Tom", "pupil")
+    await merge_persons(desk.server, bytes.fromhex(twice), bytes.fromhex(again))
+    left, teacher = [await desk.add_person(*who) for who in (("Zoé", "pupil"), ("Mme Petit", "teacher"))]
+    record = PersonRecord("Léa", PersonRole.PUPIL, left=True)
+    (listed,) = (
+        each
+        for space, each in (await listings(desk.server.replica, bytes.fromhex(moved))).items()
+        if space.hex() == desk.space
+    )
+    await desk.server.say([list_draft(bytes.fromhex(moved), record, bytes.fromhex(desk.space), listed.line)])
+    assert (await desk.do("status"))["left_pupils"] == []
+    for person in (left, teacher):
+        await desk.do("person retire", person=person)
+    (row,) = (await desk.do("status"))["left_pupils"]
+    assert (row["person"], row["since"][:10]) == (left, "2026-11-18")
+    await desk.do("erase", person=[left])
+    assert (await desk.do("status"))["left_pupils"] == []
+
+
+async def test_a_head_reads_on_her_page_which_class_of_a_past_year_was_not_closed(room: Classroom) -> None:
+    made = await room.territory.say(room.school, Kind.SPACE, SpaceRecord("CE2", year="2025-2026").encode())
+    head = await room.head()
+    await head.session.sync()
+    async with portal(head.agent) as surfer:
+        page = said_in((await surfer.page("/school")).encode())
+    assert "Année 2025-2026 : passée depuis le 01/10/2026, et pas fermée." in page
+    assert f"sync-server space close {made.id.hex()} --kit KIT" in page
+    assert page.count("et pas fermée") == 1
