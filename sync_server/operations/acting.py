@@ -26,6 +26,8 @@ UNNOTED: Final = frozenset({
 """What shows how things stand, and no name of anybody on a list; `backup-kept` is the end of a `backup`."""
 LOOKUPS: Final = frozenset({"person list", "hand-ins", "waiting", "check-receipt"})
 """What changes nothing, and shows who is whom."""
+_LOOKUPS_WITHOUT_KIT: Final = frozenset({"space close"})
+"""What only says what would go, unless the kit is there."""
 _ID_KEYS: Final = ("person", "device", "space", "school", "covers", "named", "also")
 _ID: Final = re.compile(r"[0-9a-f]{8,64}|[0-9]{7}[A-Z]", re.ASCII)
 """An id, its beginning, or a school's code: nothing that anybody is called."""
@@ -39,7 +41,7 @@ async def noted(server: Server, command: str, params: Params, *, with_kit: bool 
     by = by_of(params)
     if command in UNNOTED:
         yield
-    elif command in LOOKUPS:
+    elif command in LOOKUPS or (command in _LOOKUPS_WITHOUT_KIT and not with_kit):
         await server.acts.note_lookup(what_of(command, params), by, about_of(command, params))
         yield
     else:

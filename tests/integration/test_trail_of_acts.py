@@ -89,6 +89,12 @@ async def test_who_looks_up_whom_stands_there_once_an_hour_and_how_things_stand_
     assert [row["about"] for row in await noted(made, "sync-server person list")] == [made.space, made.space]
 
 
+async def test_a_class_that_nobody_closes_with_the_kit_was_looked_at_and_not_closed(made: Office) -> None:
+    for _ in range(2):
+        assert not (await made.do("space close", space=made.space))["closed"]
+    assert [(row["about"], row["kit"]) for row in await noted(made, "sync-server space close")] == [(made.space, False)]
+
+
 def test_whatever_leaves_no_line_is_a_command_and_shows_or_ends_something(made: Office) -> None:
     assert made.table.keys() >= UNNOTED | LOOKUPS
     assert not UNNOTED & LOOKUPS

@@ -1,4 +1,4 @@
-"""Who gives a command: the account of the operating system, and whose it was before `sudo`.
+"""Who gives a command: the account of the operating system, and who had signed in before it became that one.
 
 It is said by the process that somebody has typed into, and goes with the command to whoever has the store open. Nobody
 proves it: whoever may give commands on DIR could write there what they like.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+from pathlib import Path
 from typing import Final
 
 from protocol.portable_names import displayable
@@ -18,6 +19,8 @@ TYPED_BY: Final = "typed_by"
 """The parameter that says it."""
 BY_COMMAND: Final = "command line: "
 """Before the account of the operating system, as a line of the trail says it."""
+_LOGIN: Final = Path("/proc/self/loginuid")
+_NOBODY: Final = 0xFFFF_FFFF
 _MAX_CHARS: Final = 200
 
 
@@ -28,8 +31,13 @@ def typed_here(params: Params) -> Params:
 
 def account_here() -> str:
     """The account under which this process runs, in brackets the one that became it."""
-    name, before = _own_name(), os.environ.get("SUDO_USER", "")
-    return f"{name} ({before})" if before and before != name else name
+    return account_told(_own_name(), _signed_in(), os.environ.get("SUDO_USER", ""))
+
+
+def account_told(own: str, signed_in: str, by_sudo: str) -> str:
+    """An account with who became it: who signed in, as far as the system has kept that, else whom `sudo` names."""
+    before = signed_in or by_sudo
+    return f"{own} ({before})" if before not in ("", own) else own
 
 
 def by_of(params: Params) -> str:
@@ -45,10 +53,28 @@ def by_here() -> str:
 
 def _own_name() -> str:
     if sys.platform == "win32":
-        return getpass.getuser()
+        try:
+            return getpass.getuser()
+        except OSError:  # a process that was given no environment
+            return ""
+    return _name_of(os.geteuid())
+
+
+def _signed_in() -> str:
+    """Who signed in, whatever they became since (`su`, `sudo`): Linux keeps it, where whoever let them in said it."""
+    try:
+        number = int(_LOGIN.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return ""
+    return "" if number == _NOBODY else _name_of(number)
+
+
+def _name_of(user: int) -> str:
+    if sys.platform == "win32":
+        return f"#{user}"
     import pwd  # noqa: PLC0415 — where there is none, nobody asks
 
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        return pwd.getpwuid(user).pw_name
     except KeyError:
-        return f"#{os.geteuid()}"
+        return f"#{user}"
