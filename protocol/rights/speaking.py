@@ -6,7 +6,10 @@ Rules:
   devices off chooses of which no word leads on any more (docs/adr/0246);
 - whom it met in whatever class goes before whom it has not: a class begins each year, and with it no new memory
   (docs/adr/0389), and whom it met where they are cut off after the others: a cut is anybody's word, and makes nobody a
-  stranger. That takes a word about a reading key in this class: who is granted there and says nothing is the
+  stranger. After these comes who was only heard in a class before whom it knew: a newcomer's hour is the weaker claim;
+- that holds of what is said anew: who is cut off here says nothing more, and stands where it stood, so that what it had
+  said before stays whose it was (docs/adr/0414);
+- to be met so takes a word about a reading key in this class: who is granted there and says nothing is the
   laptop of before, perhaps, which lies in a drawer;
 - who was let back and waits to be confirmed gives nothing: past such a one it goes on, but only to whom it has noted,
   for whoever has the server makes anybody wait; and so where another id of theirs has one in use (docs/adr/0246);
@@ -42,25 +45,32 @@ class Remembered:
 
     `firsts` are the devices that it saw first there, and believes whatever comes later; `met_ms` is when it met each
     there that has said a reading key: the same for those that it met in one look. `anywhere` is the order in which it
-    met them in whatever space: from `GONE` on of those that are cut off wherever it met them, and from `UNMET` on of
-    those whom it does not know. `strangers` are devices that grants call theirs and from which no voice starts.
+    met them in whatever space: later by `GONE` of those that are cut off wherever it met them, and by `DOUBTED` of
+    those that it only heard, before whom it knew; and from `UNMET` on of those whom it does not know. `since_ms` is
+    when it met each anywhere, cut off or not, but for the doubted. `strangers` are devices that grants call theirs and
+    from which no voice starts.
     `heard_on` are devices whose words go on being shown as this person's beside those of whoever speaks for them.
     """
 
     firsts: Mapping[bytes, Sequence[Device]] = field(default_factory=dict)
     met_ms: Mapping[bytes, Mapping[Device, int]] = field(default_factory=dict)
     anywhere: Mapping[bytes, Mapping[Device, int]] = field(default_factory=dict)
+    since_ms: Mapping[bytes, Mapping[Device, int]] = field(default_factory=dict)
     strangers: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
     heard_on: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
 
     def met(self, person: bytes, device: Device) -> int:
         """When it met a device as this person's, if it knows it; in which order it comes, if it does not."""
-        known = self.met_ms.get(person, {}).get(device, _LAST)
-        return min(known, self.anywhere.get(person, {}).get(device, _LAST))
+        return self.anywhere.get(person, self.met_ms.get(person, {})).get(device, _LAST)
 
     def has_met(self, person: bytes, device: Device) -> bool:
         """Whether it knows a device as this person's, and it is not gone wherever that is."""
-        return self.met(person, device) < GONE
+        order = self.met(person, device)
+        return order < UNMET and not order & GONE
+
+    def before_a_cut(self, person: bytes, device: Device) -> int:
+        """In which order it would come if nobody had cut it off."""
+        return self.since_ms.get(person, {}).get(device, self.met(person, device))
 
 
 Led: TypeAlias = Mapping[bytes, frozenset[Device]]
@@ -88,11 +98,13 @@ class Spoken:
     apart: Mapping[bytes, frozenset[Device]]
 
 
-GONE: Final = 1 << 63
-"""Later than whoever was met and is not gone."""
+GONE: Final = 1 << 62
+"""Added to when somebody was met: later than whoever is not gone."""
+DOUBTED: Final = 1 << 63
+"""Likewise: later than whoever is not doubted, gone or not."""
 UNMET: Final = 1 << 64
 """Later than whoever was met."""
-_LAST: Final = 1 << 65
+_LAST, _ANYBODY = 1 << 65, 1 << 66
 _NOBODY: Final = Spoken({}, {}, {}, {}, {})
 Starts: TypeAlias = Mapping[bytes, tuple[Device, ...]]
 """From which devices each id's voice starts."""
@@ -133,12 +145,13 @@ def speaking_devices(said: Said, cut: frozenset[bytes], remembered: Remembered) 
         led = {person: {each for start in begun[person] for each in circle.start(start)} for person in begun}
         there = {each for each in frozenset().union(*led.values()) if _is_in_use(each, one, said.voices, cut)}
         heard = there - said.voices.let_back
-        only_noted = bool(there) or _has_noted(said.apart, cut, begun.keys() - remembered.firsts.keys(), remembered)
+        noted = _has_noted(said.apart, cut, begun.keys() - remembered.firsts.keys(), remembered)
+        before = GONE if there else UNMET if noted else _ANYBODY
         for person, firsts in begun.items():
-            starts[person] = tuple(dict.fromkeys(firsts))
+            starts[person] = tuple(dict.fromkeys((*firsts, *_gone_before(firsts, said.apart, cut, person, remembered))))
             if not heard or (firsts and heard.isdisjoint(led[person])):
-                following = _until_one_is_in_use(said.apart, cut, alone, person, remembered, only_noted=only_noted)
-                starts[person] = tuple(dict.fromkeys((*firsts, *following)))
+                following = _until_one_is_in_use(said.apart, cut, alone, person, remembered, before=before)
+                starts[person] = tuple(dict.fromkeys((*starts[person], *following)))
     return _led_to(said, starts, alone, together), starts
 
 
@@ -158,6 +171,17 @@ def _has_noted(apart: Voices, cut: frozenset[bytes], persons: Iterable[bytes], r
     )
 
 
+def _gone_before(
+    firsts: Sequence[Device], apart: Voices, cut: frozenset[bytes], person: bytes, remembered: Remembered
+) -> Iterable[Device]:
+    """Those not in use here that this replica met before all whom it believes here: what they had said is theirs."""
+    since_ms = min((remembered.before_a_cut(person, first) for first in firsts), default=0)
+    for device in apart.firsts.get(person, ()):
+        is_earlier = remembered.before_a_cut(person, device) < min(since_ms, GONE)
+        if is_earlier and not _is_in_use(device, person, apart, cut):
+            yield device
+
+
 def _until_one_is_in_use(
     apart: Voices,
     cut: frozenset[bytes],
@@ -165,25 +189,31 @@ def _until_one_is_in_use(
     person: bytes,
     remembered: Remembered,
     *,
-    only_noted: bool,
+    before: int,
 ) -> Iterable[Device]:
     """Those met earliest, of those met at once the earliest by date, until one leads to a device in use.
 
     Of who was met and is in use also if all that it has said is held back: a thief would hold that back for a moment.
+    None that stands at `before` or later; past one that waits none but whom this replica has noted, and doubts not.
     """
     said, here = apart.firsts.get(person, ()), remembered.met_ms.get(person, ())
     silent = [device for device in here if device not in said and _is_in_use(device, person, apart, cut)]
     circle, strangers = alone.of(person), remembered.strangers.get(person, ())
-    for start in sorted((*said, *silent), key=lambda device: remembered.met(person, device)):
+
+    def place(device: Device) -> int:
+        is_in_use = _is_in_use(device, person, apart, cut)
+        return remembered.met(person, device) if is_in_use else remembered.before_a_cut(person, device)
+
+    for start in sorted((*said, *silent), key=place):
         if start in strangers:
             continue
-        if only_noted and not remembered.has_met(person, start):
+        if place(start) >= before:
             return
         yield start
         there = [device for device in circle.start(start) if _is_in_use(device, person, apart, cut)]
         if not apart.let_back.issuperset(there):
             return
-        only_noted = only_noted or bool(there)
+        before = GONE if there else before
 
 
 def _circles(said: Said) -> tuple[Circles, Circles]:

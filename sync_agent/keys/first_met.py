@@ -8,7 +8,8 @@ Rules (docs/protocol.md, "Confirmed devices"):
 - which devices were called hers when it met her first it notes as well: of these it saw none before the others, and no
   office of its takes one along by a date (docs/adr/0396);
 - who is cut off in a class, or back and not confirmed again, comes elsewhere after whoever else was met, and before
-  whom nobody met: a cut is also a thief's word, about a class that is over. That a right has ended says nothing.
+  whom nobody met, or has only heard there: a cut is also a thief's word, about a class that is over (docs/adr/0414).
+  That a right has ended says nothing.
 """
 
 from __future__ import annotations
@@ -88,19 +89,23 @@ def _is_doubted(agent: Agent, space: bytes, person: bytes, device: Device, now_m
 def _for_a_week(agent: Agent, roster: Roster) -> dict[bytes, dict[Device, int]]:
     """Those heard in a class for a week that this one has watched, since when, of whom it believes nobody there.
 
-    They are hers there, though nobody has looked since, and whom this one knew before has come meanwhile.
+    They are hers there, though nobody has looked since, and whom this one knew before has come meanwhile. Where another
+    one has spoken in their place since an earlier look, their week was over by then, or is none.
     """
     known, now_ms = agent.acquainted.first.get(roster.space, {}), agent.watched.now_ms()
-    found = {
-        person: {
+    found = dict[bytes, dict[Device, int]]()
+    for person, heard in agent.acquainted.heard.get(roster.space, {}).items():
+        speak = roster.speaking_alone.get(person, frozenset())
+        until_ms = min((heard.get(each, now_ms) for each in speak), default=now_ms)
+        lasting = {
             each: heard_ms
             for each, heard_ms in heard.items()
-            if now_ms - heard_ms >= ACQUAINTANCE_MS and not roster.is_away(each, person)
+            if (now_ms if each in speak else until_ms) - heard_ms >= ACQUAINTANCE_MS
+            and not roster.is_away(each, person)
         }
-        for person, heard in agent.acquainted.heard.get(roster.space, {}).items()
-        if not known.get(person)
-    }
-    return {person: devices for person, devices in found.items() if devices}
+        if lasting and not known.get(person):
+            found[person] = lasting
+    return found
 
 
 def _is_first_itself(known: Sequence[Device], own_keys: Container[bytes]) -> bool:

@@ -15,7 +15,7 @@ from typing import Self
 
 from protocol.limits import ACQUAINTANCE_MS
 from protocol.replica.interfaces import EntryStore
-from protocol.rights.speaking import GONE, Remembered
+from protocol.rights.speaking import DOUBTED, GONE, Remembered
 from protocol.rights.vouching import Device, device_id
 from sync_agent.machine.marks import (
     BESIDE_MARKS,
@@ -97,22 +97,27 @@ class Acquainted:
 
     def remember(self, now_ms: int) -> None:
         """Have folds go by what is noted: by copies, for no fold could tell that what is changed in place was."""
-        anywhere = defaultdict[bytes, dict[Device, int]](dict)
+        anywhere, since_ms = defaultdict[bytes, dict[Device, int]](dict), defaultdict[bytes, dict[Device, int]](dict)
         for space in self._spaces():
             for person in {*self.first.get(space, {}), *self.heard.get(space, {})}:
-                for device, order in self._met_as(space, person).items():
+                doubted, _ = self._before_the_first(space, person)
+                for device, met in self._met_as(space, person).items():
+                    order = met + DOUBTED if device in doubted else met
                     anywhere[person][device] = min(order, anywhere[person].get(device, order))
+                    if device not in doubted:
+                        since_ms[person][device] = min(met % GONE, since_ms[person].get(device, met % GONE))
         self._due_ms = None
         spaces = {
             space: Remembered(
                 dict(self.first.get(space, {})),
                 dict(self.heard.get(space, {})),
                 anywhere,
+                since_ms,
                 heard_on=self._heard_on(space, now_ms),
             )
             for space in self._spaces()
         }
-        self.in_mind = self.in_mind.then(spaces, Remembered(anywhere=anywhere))
+        self.in_mind = self.in_mind.then(spaces, Remembered(anywhere=anywhere, since_ms=since_ms))
 
     def is_due(self, now_ms: Callable[[], int]) -> bool:
         """Whether folds are to go by something else by now, though nothing was noted."""
@@ -124,15 +129,9 @@ class Acquainted:
         That one it knew from elsewhere (`first_met`); where nobody is first yet, they may come any moment.
         """
         found = {}
-        met, gone = self.met.get(space, {}), self.gone.get(space, {})
-        for person, heard in self.heard.get(space, {}).items():
-            firsts = self.first.get(space, {}).get(person, ())
-            came_ms = min((met.get(device_id(each), 0) for each in firsts), default=None)
-            before = frozenset(
-                each
-                for each, heard_ms in heard.items()
-                if each not in firsts and each not in gone.get(person, ()) and (came_ms is None or heard_ms < came_ms)
-            )
+        for person in self.heard.get(space, {}):
+            earlier, came_ms = self._before_the_first(space, person)
+            before = earlier.difference(self.gone.get(space, {}).get(person, ()))
             if before and came_ms is not None:
                 until_ms = came_ms + ACQUAINTANCE_MS
                 if now_ms >= until_ms:
@@ -141,6 +140,14 @@ class Acquainted:
             if before:
                 found[person] = before
         return found
+
+    def _before_the_first(self, space: bytes, person: bytes) -> tuple[frozenset[Device], int | None]:
+        """Whom this device heard in a class before whoever is first there came, if anybody is; and when that was."""
+        firsts, met = self.first.get(space, {}).get(person, ()), self.met.get(space, {})
+        came_ms = min((met.get(device_id(each), 0) for each in firsts), default=None)
+        heard = self.heard.get(space, {}).get(person, {}).items()
+        earlier = (each for each, heard_ms in heard if came_ms is None or heard_ms < came_ms)
+        return frozenset(earlier).difference(firsts), came_ms
 
     def knows_another(self, person: bytes, device: Device, space: bytes, before_ms: int) -> bool:
         """Whether this one knew somebody before by others, and not by this one, in the class where it met them first.

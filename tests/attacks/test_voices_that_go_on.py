@@ -46,11 +46,11 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
 
 
 def _by_date(
-    apart: Voices, cut: frozenset[bytes], alone: Circles, person: bytes, _: object, *, only_noted: bool
+    apart: Voices, cut: frozenset[bytes], alone: Circles, person: bytes, _: object, *, before: int
 ) -> Iterable[VouchedDevice]:
     """Of who speaks next dates decide, whenever somebody was met."""
-    del only_noted
-    return _until_one_is_in_use(apart, cut, alone, person, Remembered(), only_noted=False)
+    del before
+    return _until_one_is_in_use(apart, cut, alone, person, Remembered(), before=1 << 66)
 
 
 BY_DATE: dict[str, object] = {"protocol.rights.speaking._until_one_is_in_use": _by_date}

@@ -1,0 +1,129 @@
+"""A device was cut off in one class: what that changes in another one, on PCs and laptops that met her before it.
+
+docs/adr/0414.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.folds.hand_in_keys import content_key_of
+from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
+from protocol.replica.at_work.replica import Draft
+from protocol.rights.speaking import UNMET
+from sync_agent.keys.confirming import own_device
+from sync_agent.upkeep.erasing import destroy_erased
+from tests.attacks.test_who_a_thief_says_is_gone import thief_says
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.next_year import NextYear, next_year
+
+ROW = "a device of a copied key's is a teacher in a new class before she is"
+ITS_HOUR_COUNTS: dict[str, object] = {"sync_agent.machine.acquainted.DOUBTED": 0}
+"""As if whom a PC only heard in a class, before whom it knew, had been met like any other."""
+
+
+@pytest.fixture
+async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
+    async with next_year(tmp_path, kept_for=__name__) as made:
+        yield made
+
+
+async def _an_hour_before_her(year: NextYear) -> bytes:
+    """The thief's device is in the new class as Mme Petit, with no false date, and a word says that she left CM1."""
+    space = await year.new_class()
+    await year.spy_comes(space, dated_days_ago=0)
+    await year.sync(year.machine)
+    await year.lets_her_in(space)
+    office, old, laptop = year.here.office, year.here.space, year.teacher.agent.device
+    said = Revocation(laptop, tuple(await year.server.tips(old, laptop)))
+    await thief_says(office, Draft(old, Kind.REVOKE, office.server.grant, said.encode()))
+    await year.sync(year.machine)
+    await year.sync()
+    return space
+
+
+@attack(ROW, off=ITS_HOUR_COUNTS)
+async def test_nor_is_who_was_there_an_hour_before_her_where_a_word_cuts_her_off_in_last_years_class(
+    year: NextYear,
+) -> None:
+    space = await _an_hour_before_her(year)
+    pc = year.machine.agent.replica
+    assert await year.who_speaks(pc, space) == {own_device(year.teacher.agent)}
+
+
+@attack(ROW, off=ITS_HOUR_COUNTS)
+async def test_nor_is_it_once_it_has_been_heard_there_for_a_week(year: NextYear) -> None:
+    space = await _an_hour_before_her(year)
+    for _ in range(9):
+        year.pass_days(1)
+        await destroy_erased(year.machine.agent)
+        await year.sync()
+    work = await year.hand_in(space)
+    shown = (await year.machine.agent.replica.view(space)).coursework.hand_ins[work]
+    assert content_key_of(shown, {year.spy.agreement.public: year.spy.agreement}) is None
+    assert await Desk(year.teacher.agent).files("open-hand-in", id=work.hex())
+
+
+@attack(ROW, off={"sync_agent.keys.first_met.ACQUAINTANCE_MS": 1})
+async def test_a_week_of_her_own_makes_her_the_first_and_no_week_of_who_is_heard_beside_her(year: NextYear) -> None:
+    space = await _an_hour_before_her(year)
+    for _ in range(9):
+        year.pass_days(1)
+        await destroy_erased(year.machine.agent)
+        await year.sync()
+    await year.hand_in(space)
+    firsts = year.machine.agent.acquainted.first[space][bytes.fromhex(year.person)]
+    assert firsts == (own_device(year.teacher.agent),)
+
+
+class Lost:
+    """CM2, in which she answered a work on a laptop that was lost then; and a PC that comes there after the report."""
+
+    def __init__(self, year: NextYear, space: bytes, work: bytes, next_laptop: Device) -> None:
+        self.year, self.space, self.work, self.next_laptop = year, space, work, next_laptop
+
+    async def marks(self, device: Device) -> list[str | None]:
+        work = (await device.agent.replica.view(self.space)).coursework.hand_ins[self.work]
+        return [note.record.mark for note in work.remarks]
+
+
+async def _answered_and_lost(year: NextYear) -> Lost:
+    space = await year.class_without_the_pc()
+    await year.lets_her_in(space)
+    pc = await year.here.device("machine", None, space.hex())
+    await year.sync()
+    cm1, year.machine = year.machine, pc
+    work = await year.hand_in(space)
+    await year.answers(work)
+    year.machine = cm1
+    await year.here.office.do("lost", device=year.teacher.agent.device.hex())
+    next_laptop = await year.here.device("teacher", year.person, space.hex())
+    await year.here.office.do("grant", device=next_laptop.agent.device.hex(), space=[year.here.space.hex()])
+    for _ in range(9):
+        year.pass_days(1)
+        await year.sync(next_laptop, cm1, pc)
+    return Lost(year, space, work, next_laptop)
+
+
+def _not_in_use_where_it_was_cut(self: object, person: bytes, device: object) -> int:
+    return UNMET
+
+
+@attack(
+    "what a teacher said on a laptop that was lost, or that a copied key says was, is nobody's at the server",
+    off={"protocol.rights.speaking.Remembered.before_a_cut": _not_in_use_where_it_was_cut},
+)
+async def test_nor_is_it_nobodys_on_a_pc_that_comes_to_the_class_after_the_report(year: NextYear) -> None:
+    lost = await _answered_and_lost(year)
+    await year.lets_the_pc_in(lost.space)
+    for _ in range(3):
+        await year.sync(lost.next_laptop, year.machine)
+    year.pass_days(9)
+    await year.sync(lost.next_laptop, year.machine)
+    assert await lost.marks(year.machine) == ["18/20"]
