@@ -246,6 +246,7 @@ ACQUAINTANCE_MS: Final = 7 * 24 * 3600 * 1000  # after which somebody who came t
 RECEIPT_PROOF_MS: Final = 30 * 24 * 3600 * 1000
 """How long an author keeps a hand-in after the server's receipt, where its teacher has not opened it (R8)."""
 ERASURE_DELAY_MS: Final = 7 * 24 * 3600 * 1000
+CUT_OFF_KEPT_MS: Final = 366 * 24 * 3600 * 1000  # what a server remembers of a machine that is cut off
 MAX_UNWATCHED_MS: Final = 3 * 24 * 3600 * 1000  # what counts of a time in which nobody looked
 MAX_BARE_IDS: Final = 256  # payloads that are asked for at once
 MAX_ERASED_PER_DAY: Final = 5  # persons, without the kit's signature; nothing else is destroyed without it

@@ -51,6 +51,7 @@ from sync_server.api.health import Health
 from sync_server.api.routes import Traffic, application
 from sync_server.config import RunConfig, Tls, check_kit
 from sync_server.handlers.overview.figures import store_families
+from sync_server.handlers.overview.long_gone import forget_long_gone
 from sync_server.handlers.overview.survey import Survey
 from sync_server.handlers.record.erasures import confirm_destroyed
 from sync_server.handlers.store.backups import tell_devices
@@ -290,6 +291,7 @@ class Service:
                 if (destroyed := await self._server.pace.look()).entries:
                     _log.info("%d erased entries have been destroyed", len(destroyed.entries))
                 await self._server.forget_names()
+                await forget_long_gone(self._server)
                 if confirmed := await confirm_destroyed(self._server):
                     _log.info("%d erasures of devices that were cut off since are the server's word now", confirmed)
             except LocalFailure as failure:

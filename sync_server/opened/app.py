@@ -230,6 +230,13 @@ class Server:
         self.contacts.forget_names(gone)
         await self.contacts.flush()
 
+    async def forget_devices(self, devices: Collection[bytes]) -> None:
+        """Let go of what these were called, when they were heard of and what they reported, in memory and store."""
+        self.reports.forget(devices)
+        self.contacts.forget_devices(devices)
+        await self.store.drop_registers(devices)
+        await self.contacts.flush()
+
     @property
     def territory_name(self) -> str:
         """What people call the territory."""

@@ -122,6 +122,10 @@ class Heard:
         except PeerFault:
             return cls()
 
+    def as_gone(self) -> Heard:
+        """What is remembered of a device that is long gone: what it has told, and not: others may wait for that."""
+        return replace(self, name=None, enrolled_ms=None, seen_ms=None, current_ms=None, via=None, troubles=())
+
     def untold_of(self, space: bytes) -> bool:
         """Whether it may hold something of a space, and has not told of that."""
         return space in self.untold or len(self.untold) > MAX_UNTOLD
@@ -228,6 +232,15 @@ class Contacts:
         """What these were called is remembered no more."""
         for device in self.named().intersection(devices):
             self._keep(device, replace(self.of(device), name=None))
+
+    def told_of(self) -> set[bytes]:
+        """The devices whose name, last contact or troubles are remembered."""
+        return {device for device, heard in self._heard.items() if heard != heard.as_gone()}
+
+    def forget_devices(self, devices: Iterable[bytes]) -> None:
+        """Of these nothing is remembered but what they have told, and have not."""
+        for device in self.told_of().intersection(devices):
+            self._keep(device, self.of(device).as_gone())
 
     async def flush(self) -> None:
         """Write what is new. Raises `LocalFailure`; then it stays to be written."""

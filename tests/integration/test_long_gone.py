@@ -1,0 +1,59 @@
+"""What a machine that was cut off was called is remembered for a year (docs/privacy.md, "How long")."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.clock import DAY_MS, at_from
+from protocol.limits import CUT_OFF_KEPT_MS, SALT_BYTES
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Revocation
+from sync_server.handlers.overview.long_gone import forget_long_gone
+from tests.harness.server_in_process import Office, office
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(tmp_path / "server") as made:
+        yield made
+
+
+async def _called(desk: Office) -> dict[str, tuple[Any, Any]]:
+    return {row["device"]: (row["name"], row["last_seen"] is None) for row in await desk.do("devices")}
+
+
+async def test_a_machine_that_was_cut_off_has_no_name_a_year_later_and_others_have(desk: Office) -> None:
+    gone, here = [await desk.enrol(await desk.invite("machine"), name=name) for name in ("PC 1", "PC 2")]
+    await desk.do("revoke", device=gone.id)
+    desk.clock.advance(CUT_OFF_KEPT_MS - DAY_MS)
+    await forget_long_gone(desk.server)
+    assert await _called(desk) == {gone.id: ("PC 1", False), here.id: ("PC 2", False)}
+    desk.clock.advance(2 * DAY_MS)
+    await forget_long_gone(desk.server)
+    assert await _called(desk) == {gone.id: (None, True), here.id: ("PC 2", False)}
+    assert desk.server.contacts.of(bytes.fromhex(gone.id)).as_gone() == desk.server.contacts.of(bytes.fromhex(gone.id))
+    kept = await desk.server.store.marks(f"device/{gone.id}")
+    assert all(b"PC 1" not in data for data in kept.values())
+
+
+async def test_a_word_that_is_dated_long_ago_takes_no_name_of_a_machine_that_was_heard_of_lately(desk: Office) -> None:
+    machine, server = await desk.enrol(await desk.invite("machine"), name="PC 1"), desk.server
+    desk.clock.advance(DAY_MS)
+    entry = compose(
+        author=server.keys.signing,
+        space=server.replica.territory,
+        kind=Kind.REVOKE,
+        grant=server.grant,
+        at=at_from(desk.clock() - 3 * CUT_OFF_KEPT_MS),
+        payload=Revocation(bytes.fromhex(machine.id), ()).encode(),
+        salt=bytes(SALT_BYTES),
+    )
+    await server.replica.admit([entry], source=server.keys.signing.public, now_ms=desk.clock())
+    (row,) = await desk.do("devices")
+    assert row["state"] == "retired"
+    await forget_long_gone(server)
+    assert await _called(desk) == {machine.id: ("PC 1", False)}
