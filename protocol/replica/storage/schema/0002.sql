@@ -1,0 +1,3 @@
+-- compat: 2
+-- No table changes. Marks of hand-ins and drafts hold their key sealed under a slot beside the database
+-- (docs/adr/0412): a program from before takes them for marks without a key, lets go of drafts, and forgets keys.
