@@ -6,7 +6,7 @@ docs/adr/0419.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +17,12 @@ from protocol.errors import Refused
 from protocol.folds.coursework import Coursework
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Revocation
+from protocol.replica.access.written import Writings
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.office.not_shown import NotShown
 from protocol.rights.roster import Roster
-from protocol.roles import PersonRole
+from protocol.roles import PersonRole, Role
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, assignment
 from tests.harness.commands import Desk
@@ -32,6 +33,10 @@ ROW = "a teacher's archive is written while somebody writes in her name, or hide
 
 def _whoever_was_let_in_as_her(roster: Roster, person: bytes) -> Iterator[bytes]:
     return (given.grant for given in roster.granted.values() if given.person == person)
+
+
+def _wherever_it_speaks(_self: Writings, ever: Iterable[bytes], _classes: Mapping[bytes, object]) -> Iterable[bytes]:
+    return ever
 
 
 async def _what_is_shown(_replica: Replica, view: SpaceView, _gone: Collection[bytes]) -> NotShown:
@@ -96,6 +101,22 @@ async def test_a_teachers_archive_has_nothing_that_a_strangers_computer_wrote_in
     assert any("of computers that none of theirs confirms" in line for line in told)
     states = {row["device"]: row["confirmed"] for row in written["devices"]}
     assert states == {answered.teacher.agent.device.hex(): True, stranger.agent.device.hex(): False}
+
+
+@attack(ROW, off={"protocol.replica.access.written.Writings._undisputed": _wherever_it_speaks})
+async def test_nor_what_a_strangers_computer_decided_that_is_a_heads_in_her_name_and_alone_in_a_class(
+    answered: Class,
+) -> None:
+    room = answered.room
+    await room.territory.classroom("CM2 du voleur")
+    stranger = await room.device(Role.HEAD, room.school, person=room.teacher_person)
+    await answered.sync()
+    await Desk(stranger.agent).ask("space add", name="CE2")
+    head = await room.head(await room.territory.person("M. Roux", PersonRole.TEACHER, room.space))
+    await answered.sync()
+    _, written, told = await answered.archive(head)
+    assert "space" not in {entry["kind"] for entry in written["entries"]}
+    assert any("of computers that none of theirs confirms" in line for line in told)
 
 
 @pytest.mark.parametrize("how", ["lesson erased", "computer cut off", "she is erased"])

@@ -139,6 +139,24 @@ async def test_a_teacher_gets_what_she_has_published_answered_and_opened(room: C
     assert [entry["kind"] for entry in written["rights"]] == ["grant"]
 
 
+async def test_a_head_who_is_named_gets_what_she_has_decided_in_her_school(room: Classroom) -> None:
+    who = await room.territory.person("Mme Roux", PersonRole.TEACHER, room.space)
+    head = await room.head(who)
+    desk = Desk(head.agent)
+    for _ in range(2):
+        await head.session.sync()
+    made = (await desk.ask("space add", name="CE2"))["space"]
+    await desk.ask("person add", name="Zoé", role="pupil", space=[made])
+    files = await desk.files("export-person", person=who.hex())
+    written = json.loads(files["donnees.json"])["written"]
+    said = {entry["kind"]: entry for entry in written["entries"]}
+    assert {"space", "person"} <= said.keys()
+    assert (said["person"]["payload"], said["person"]["withheld"], written["unconfirmed"]) == (None, True, 0)
+    page = said_in(files["index.html"])
+    assert "Classe faite" in page
+    assert "Zoé" not in page + files["donnees.json"].decode()
+
+
 async def test_the_server_leaves_work_sealed_unless_the_kit_opens_it(room: Classroom) -> None:
     await a_year(room)
     files, counted = await exported(room)

@@ -1,8 +1,9 @@
 """What somebody has written: published, answered, opened and decided, by computers of theirs (docs/adr/0419).
 
 Rules:
-- an entry is somebody's if the device under whose grant it was written speaks for them in that class, as if nothing of
-  it were hidden; above classes, if it does in one of those below. What another wrote in their name is counted alone;
+- coursework, and what is said of it, is somebody's if the device under whose grant it was written speaks for them in
+  that class, as if nothing of it were hidden. All else is, and this where nobody speaks for them, if that device does
+  wherever its right reaches and anybody does. What another wrote in their name is counted alone;
 - files of what they published are in it, each once, as far as they lie here; those that went back with an answer are
   pupils' work with marks on it: they are named with their sizes;
 - of a pupil there is the name that the class's list has by now, beside what was said of their work: to write it, its
@@ -14,8 +15,8 @@ Rules:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from protocol.clock import milliseconds_of, rfc3339
@@ -40,6 +41,7 @@ LESSONS_FOLDER: Final = "cours"
 _TITLE_CHARS: Final = 60
 _OF_WORK: Final = (Kind.FEEDBACK, Kind.RECEIPT_TEACHER)
 """What is said of a pupil's work, to them."""
+_OF_COURSEWORK: Final = (Kind.REVISION, Kind.WITHDRAW, Kind.RESTORE, *_OF_WORK)
 _OF_RIGHTS: Final = (Kind.INVITE, Kind.GRANT, Kind.REVOKE, Kind.ERASE, Kind.RULING)
 
 AsRow: TypeAlias = Callable[[Entry, bool], Row]
@@ -109,11 +111,11 @@ class Writings:
         """All of it that lies here. Raises `LocalFailure`."""
         found, door = Written(), self.replica.door
         classes = {space: there for space in door.spaces() if (there := await self._class(space, person)) is not None}
-        spoken = defaultdict[bytes, set[bytes]](set)
+        ever = frozenset[bytes]().union(*(there.theirs for there in classes.values()))
+        sure = frozenset(self._undisputed(ever, classes))
         for space, there in classes.items():
-            for member in door.lineage(space):
-                spoken[member] |= there.theirs
-        ever = frozenset().union(*spoken.values())
+            if not there.theirs:
+                classes[space] = replace(there, theirs=frozenset(each for each in sure if self._reaches(each, space)))
         let_in = {each.grant: each for each in door.authorities() if each.person == person or each.grant in ever}
         reached = {below for each in let_in.values() for below in (each.space, *door.below(each.space))}
         said = defaultdict[bytes, list[Entry]](list)
@@ -121,15 +123,27 @@ class Writings:
             for entry in (stored.entry for stored in await self.replica.store.scan(space)):
                 if entry.header.grant in let_in:
                     said[entry.header.author].append(entry)
-                    if entry.header.grant not in spoken[space]:
+                    by_class = entry.header.kind in _OF_COURSEWORK and space in classes
+                    if entry.header.grant not in (classes[space].theirs if by_class else sure):
                         found.unconfirmed += 1
                     elif entry.header.subject != person:
                         await self._note(entry, found)
             if space in classes:
                 await self._of_class(classes[space], found)
-        found.devices = [row async for row in self._devices(let_in.values(), said, ever)]
+        found.devices = [row async for row in self._devices(let_in.values(), said, sure)]
         found.rights = await self._rights(person, {each.key for each in let_in.values()}, let_in)
         return found
+
+    def _undisputed(self, ever: Iterable[bytes], classes: Mapping[bytes, _Class]) -> Iterator[bytes]:
+        """The grants that are theirs in each space that they reach and in which anybody speaks for them."""
+        for grant in ever:
+            reached = (there for space, there in classes.items() if there.theirs and self._reaches(grant, space))
+            if all(grant in there.theirs for there in reached):
+                yield grant
+
+    def _reaches(self, grant: bytes, space: bytes) -> bool:
+        right = self.replica.door.authority(grant)
+        return right is not None and right.space in self.replica.door.lineage(space)
 
     async def _class(self, space: bytes, person: bytes) -> _Class | None:
         view = await self.replica.view(space)
