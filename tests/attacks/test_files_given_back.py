@@ -54,7 +54,7 @@ async def _no_files(*_: object) -> list[object]:
     return []
 
 
-@attack(ROW, off={"protocol.replica.access.works.Works._copy": _no_files})
+@attack(ROW, off={"protocol.replica.access.works.Works.copy": _no_files})
 async def test_a_corrected_copy_lies_beside_the_words_of_who_gave_it(here: SpiedClass) -> None:
     colleague = await _colleague(here, "M. Roy")
     await _gives(here, here.teacher)
