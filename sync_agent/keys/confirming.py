@@ -27,6 +27,7 @@ from protocol.model.structure import PersonKey
 from protocol.model.work import ItemKind
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import JSON
+from protocol.replica.office.erasures import closed_by_kit
 from protocol.replica.office.whose_words import signatures
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
@@ -172,7 +173,9 @@ async def read_here(agent: Agent) -> list[ReadHere]:
     """The spaces of whose readers this device's teacher is told: her classes.
 
     And what lies above them, where work is handed in there: nobody else may teach there whose pages would tell, and
-    whoever has the server lists her pupils, and names somebody who reads (docs/adr/0283).
+    whoever has the server lists her pupils, and names somebody who reads (docs/adr/0283). None that the kit has closed:
+    whose each key is went with the class, and she would be told of her own as of somebody's. What a stolen key of the
+    server's hides goes on to be told.
     """
     grants, door = await own_grants(agent), agent.replica.door
     found: dict[bytes, ReadHere] = {}
@@ -184,7 +187,9 @@ async def read_here(agent: Agent) -> list[ReadHere]:
         for above in door.lineage(place.space):
             if above not in found and _takes_work((await agent.replica.view(above)).coursework):
                 found[above] = place._replace(space=above)
-    return list(found.values())
+    hidden = [space for space in found if space in (await agent.replica.view(space)).roster.erased]
+    closed = await closed_by_kit(agent.replica) if hidden else ()
+    return [place for space, place in found.items() if space not in closed]
 
 
 def _takes_work(coursework: Coursework) -> bool:

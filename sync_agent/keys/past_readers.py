@@ -7,6 +7,7 @@ Rules (docs/threat-model.md; docs/adr/0272):
 - of a work that is held back nothing is told while it is: it is shown to nobody, and would name whom it likes;
 - of who is erased, and of keys of which nobody here knows whose they are, the number of works alone is told, together,
   and looking at it notes the works: one PC makes as many keys as it likes, and would keep the alarm up for good;
+- of a class that the kit has closed nothing is told (`read_here`): what says whose each key is went with it;
 - days are those of the wraps, which PCs date, and names those that came first: neither is his to choose;
 - whom the teacher has looked at as a reader, or confirmed, is here without being news, unless they were cut off and let
   in again since: of that the list of readers alone is looked at; anybody else is until looked at,

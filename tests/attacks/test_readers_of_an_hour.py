@@ -17,7 +17,8 @@ from protocol.messages.lives import Twin
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Erasure, PersonKey, PersonRecord, Revocation
 from protocol.model.work import Wraps
-from protocol.replica.at_work.replica import Draft
+from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.office.erasures import in_force
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as Keys
@@ -144,6 +145,23 @@ async def test_so_is_who_was_cut_off_with_all_that_he_ever_said(hour: Hour) -> N
     await hour.is_over()
     (told,) = await hour.told(hour.here.teacher)
     assert (told.called, told.works, told.is_news) == ("M. X", 2, True)
+
+
+async def _closed_by_anybody(replica: Replica) -> Collection[bytes]:
+    return {covers for _, covers in await in_force(replica)}
+
+
+@attack(ROW, off={"sync_agent.keys.confirming.closed_by_kit": _closed_by_anybody})
+async def test_whoever_has_the_servers_key_hides_him_by_no_word_that_closes_the_class(hour: Hour) -> None:
+    await hour.is_over()
+    here = hour.here
+    await here.room.territory.say(here.room.school, Kind.ERASE, Erasure(here.room.space).encode())
+    await here.sync(here.machine, here.teacher)
+    # whose each key is lies in the class: what she alone could read is told with what he could
+    assert [(each.works, each.is_news) for each in await hour.told(here.teacher)] == [(3, True)]
+    async with portal(here.teacher.agent) as surfer:
+        for address, words in (("/", "a pu lire 3 travaux d'élèves (CM1)"), ("/readers", "3 travaux d'élèves (CM1)")):
+            assert words in html.unescape(await surfer.page(address))
 
 
 @attack(ROW, off={"sync_agent.keys.past_readers._nameless": lambda *_: None})

@@ -11,7 +11,8 @@ from random import Random
 import pytest
 
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Revocation
+from protocol.model.structure import Erasure, Revocation
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.door import Door
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import list_readers
@@ -138,6 +139,33 @@ async def test_many_are_told_a_part_at_a_time(here: SpiedClass) -> None:
         home = await surfer.page("/")
         assert home.count("a pu lire 1") == MAX_NOTICES
         assert "Et 4 autres noms" in home
+
+
+async def closed_by_the_kit(here: SpiedClass, *classes: bytes) -> None:
+    territory = here.room.territory
+    drafts = [Draft(here.room.school, Kind.ERASE, None, Erasure(each).encode()) for each in classes]
+    await territory.replica.write(
+        drafts, author=territory.keys.root, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
+    )
+    await here.sync()
+
+
+async def test_after_the_kit_has_closed_a_class_nobody_is_told_of_its_readers_nor_of_her_own_key(
+    here: SpiedClass,
+) -> None:
+    await a_colleague(here, "M. Durand")
+    await hand_in(here)
+    assert await told(here.teacher) == []
+    await closed_by_the_kit(here, here.room.space)
+    assert await told(here.teacher) == []
+    desk = Desk(here.teacher.agent)
+    assert [row for row in await desk.ask("key-readers") if row["state"] == "could read"] == []
+    assert "could read" not in "".join(desk.told)
+    async with portal(here.teacher.agent) as surfer:
+        for address in ("/", "/readers"):
+            page = html.unescape(await surfer.page(address))
+            assert "a pu lire" not in page
+            assert "pendant un temps" not in page
 
 
 async def cut_off_spy(here: SpiedClass) -> None:

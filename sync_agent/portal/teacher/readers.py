@@ -7,7 +7,7 @@ Only a human's word, after comparing six words on both screens, gives a device k
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +34,7 @@ from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.shown.shelf import Room
+from sync_agent.space_names import space_names
 
 ADDRESS: Final = "/readers"
 MAX_SHOWN: Final = 20
@@ -129,12 +130,17 @@ class Past:
     days: str
 
 
-def past_shown(visit: Visit, readers: Sequence[PastReader]) -> list[Past]:
-    """The same as a page shows them."""
-    return [_past(visit, each) for each in readers]
+async def past_shown(visit: Visit, agent: Agent, readers: Sequence[Reader]) -> list[Past]:
+    """Those who could read and are not among the `readers`, as a page shows them.
+
+    Also in what is no room of it: a class that is hidden by now, and what lies above hers.
+    """
+    past = await list_past_readers(agent, readers)
+    names = await space_names(agent) if past else {}
+    return [_past(visit, each, names) for each in past]
 
 
-def _past(visit: Visit, reader: PastReader) -> Past:
+def _past(visit: Visit, reader: PastReader, names: Mapping[bytes, str]) -> Past:
     say = visit.say
     computers = ", ".join(dict.fromkeys(beside_words(name or say("unknown.device")) for _, name in reader.devices))
     who = beside_words(reader.called) if reader.called else say("readers.past_nobody")
@@ -145,7 +151,7 @@ def _past(visit: Visit, reader: PastReader) -> Past:
         reader,
         say("readers.past_own", name=computers) if reader.mine else who,
         computers,
-        _called(room for room in visit.rooms if room.space in reader.spaces),
+        tuple(beside_words(names.get(space, space.hex())) for space in reader.spaces),
         first if first == last else say("readers.past_days", first=first, last=last),
     )
 
@@ -203,7 +209,7 @@ async def home_notices(visit: Visit, agent: Agent) -> Notices:
     if not visit.teaches:
         return notices_of((), ())
     readers = await list_readers(agent)
-    return notices_of(shown(visit, readers), past_shown(visit, await list_past_readers(agent, readers)))
+    return notices_of(shown(visit, readers), await past_shown(visit, agent, readers))
 
 
 class Readers:
@@ -218,7 +224,7 @@ class Readers:
         visit = await self._desk.visit(request)
         readers = await list_readers(self._agent)
         devices = shown(visit, readers)
-        past = past_shown(visit, await list_past_readers(self._agent, readers))
+        past = await past_shown(visit, self._agent, readers)
         returns = await list_former_returns(self._agent)
         former = _former(visit, [each for each in returns if not each.is_declined])
         declined = _former(visit, [each for each in returns if each.is_declined])
