@@ -278,6 +278,53 @@ async def test_an_archive_says_so_too_while_the_whole_class_is_hidden_by_the_kit
     assert (counted["erasure"]["by_kit"], counted["erasure"]["hand_ins_hidden"]) == (True, 1)
 
 
+@pytest.mark.parametrize(
+    ("language", "closed", "ends"),
+    [
+        ("fr", "La classe « CM1 » a été fermée", "il peut encore être annulé"),
+        ("en", "The class “CM1” was closed", "it can still be taken back"),
+    ],
+)
+async def test_of_somebody_whose_class_was_closed_it_is_not_said_that_they_are_to_be_forgotten(
+    room: Classroom, language: str, closed: str, ends: str
+) -> None:
+    teacher, _ = await a_year(room)
+    await erased(room, room.space, by_kit=True, space=room.school)
+    files, _ = await exported(room, language=language)
+    page = said_in(files["index.html"])
+    assert closed in page
+    assert ends not in page
+    await teacher.session.sync()
+    desk = Desk(teacher.agent)
+    for person, held in ((room.pupil_person, 1), (room.teacher_person, 0)):
+        desk.told.clear()
+        files = await desk.files("export-person", person=person.hex())
+        assert "La classe « CM1 » a été fermée" in said_in(files["index.html"])
+        (line,) = [each for each in desk.told if "the class “CM1” was closed, and is destroyed from " in each]
+        assert f"that are still held there ({held})" in line
+        assert not [each for each in desk.told if "to be forgotten, and hidden" in each or "unerase" in each]
+
+
+async def test_of_who_is_to_be_forgotten_as_well_both_are_said(room: Classroom) -> None:
+    await a_year(room)
+    await erased(room, room.space, by_kit=True, space=room.school)
+    await erased(room, room.pupil_person)
+    page = said_in((await exported(room))[0]["index.html"])
+    assert "Un effacement est en cours" in page
+    assert "La classe « CM1 » a été fermée" in page
+
+
+async def test_a_class_that_another_than_the_kit_hides_is_not_said_to_be_destroyed(room: Classroom) -> None:
+    teacher, _ = await a_year(room)
+    await erased(room, room.space, space=room.school)
+    await teacher.session.sync()
+    desk = Desk(teacher.agent)
+    files = await desk.files("export-person", person=room.pupil_person.hex())
+    assert "La classe « CM1 » n'est plus montrée. Rien n'en est détruit" in said_in(files["index.html"])
+    (line,) = [each for each in desk.told if "the class “CM1” is hidden, not by the kit" in each]
+    assert f"`sync-server unerase {room.space.hex()}` shows it again" in line
+
+
 async def test_what_was_erased_by_who_was_cut_off_since_has_no_end_until_somebody_else_says_so(room: Classroom) -> None:
     await a_year(room)
     head = (await room.head()).agent

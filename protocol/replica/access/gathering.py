@@ -125,9 +125,9 @@ class Gathering:
         found.written = await writings.of(person)
         await self._tell_of_left_out(found.written)
         found.hidden = why.total()
-        found.erasure = await under_way(self._replica, erased, ends)
-        if found.erasure is not None:
-            await self._outgoing.progress(found.erasure.sentence)
+        found.erasure = await under_way(self._replica, erased, ends, self._spaces)
+        for sentence in () if found.erasure is None else found.erasure.sentences:
+            await self._outgoing.progress(sentence)
         return found
 
     async def _tell_of_hidden(self, why: Counter[str]) -> None:

@@ -61,10 +61,17 @@ def _works(works: str, say: Say, *, is_asked_for: bool) -> str:
 def _erasure(erasure: UnderWay | None, say: Say) -> str:
     if erasure is None:
         return ""
-    if erasure.final_ms is None:
-        return f"<p><strong>{escaped(say('family.erasure_waits'))}</strong></p>"
-    day = f"{say.moment(erasure.final_ms):%d/%m/%Y}"
-    return f"<p><strong>{escaped(say('family.erasure', day=day, clock=say.clock(erasure.final_ms)))}</strong></p>"
+    told = [_ends("family.erasure", erasure.final_ms, say)] if erasure.theirs else []
+    for one, name in erasure.classes:
+        # what the kit has not closed is not destroyed
+        told.append(_ends("family.erasure_class", one.final_ms if one.by_kit else None, say, space=name))
+    return "".join(f"<p><strong>{escaped(each)}</strong></p>" for each in told)
+
+
+def _ends(key: str, final_ms: int | None, say: Say, **facts: object) -> str:
+    if final_ms is None:
+        return say(f"{key}_waits", **facts)
+    return say(key, day=f"{say.moment(final_ms):%d/%m/%Y}", clock=say.clock(final_ms), **facts)
 
 
 def _known(known: Known, name: str, say: Say) -> str:
