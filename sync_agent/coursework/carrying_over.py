@@ -193,11 +193,12 @@ async def _tell_of_computers(
         if not (theirs := sum(item in said for item in left)):
             continue
         let_in = min(milliseconds_of(each.at) for each in agent.replica.door.authorities_of(device))
+        was, them = ("was", "it") if theirs == 1 else ("were", "them")
         await outgoing.progress(
-            f"of these {theirs} were written on the computer {device.hex()}, which has been called yours "
+            f"{theirs} of these {was} written on the computer {device.hex()}, which has been called yours "
             f"since {day_of(let_in)}, and is not confirmed on this one. Whoever has the server's key calls any "
             "computer yours: if you know it by its id, which `lost` said as well, `--also` with that id takes "
-            "them along as that computer has them"
+            f"{them} along as that computer has {them}"
         )
 
 

@@ -109,7 +109,7 @@ async def test_a_lesson_that_was_made_an_announcement_is_named_with_the_lost_lap
     (line,) = (each for each in desk.told if each.startswith(f"left, {made.hex()[:12]}, "))
     assert "by the server, " in line
     assert line.endswith(", as an announcement, which it was not before: Volcans")
-    assert any(f"of these 2 were written on the computer {june.lost.agent.device.hex()}" in each for each in desk.told)
+    assert any(f"2 of these were written on the computer {june.lost.agent.device.hex()}" in each for each in desk.told)
 
 
 def _as_before(voice: OwnVoice, _: object) -> OwnVoice:
@@ -125,7 +125,7 @@ async def test_what_others_made_of_a_lost_laptops_lesson_is_asked_about_as_of_he
     await june.by_the_copied_key(how, "Volcans")
     desk, lost = Desk(june.new.agent), june.lost.agent.device
     assert (await june.carry(desk))["lessons"] == 0
-    assert any(f"of these 2 were written on the computer {lost.hex()}" in each for each in desk.told)
+    assert any(f"2 of these were written on the computer {lost.hex()}" in each for each in desk.told)
     with pytest.raises(BadInput, match="nothing has been carried over yet: 1 ") as caught:
         await june.carry(desk, lost)
     assert caught.value.code is Code.NOT_YET

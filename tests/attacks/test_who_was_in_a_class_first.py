@@ -147,7 +147,7 @@ async def test_what_she_wrote_on_a_laptop_that_was_lost_goes_on_once_she_names_t
     here.teacher = new
     desk = Desk(new.agent)
     assert (await september.carry(desk))["lessons"] == 0
-    assert [line for line in desk.told if f"of these 1 were written on the computer {lost.agent.device.hex()}" in line]
+    assert [line for line in desk.told if f"1 of these was written on the computer {lost.agent.device.hex()}" in line]
     assert (await september.carry(desk, also=[lost.agent.device.hex()]))["lessons"] == 1
     assert await september.carried() == {"L'eau"}
     with pytest.raises(BadInput, match="names no lesson"):
