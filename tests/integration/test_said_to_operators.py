@@ -13,10 +13,13 @@ from protocol.errors import BadInput, Code
 from protocol.identity import territory_id
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica.at_work.space_names import made_spaces
+from protocol.roles import Role
 from protocol.trust.invitation import territory_fingerprint
 from tests.harness.classroom import classroom
 from tests.harness.commands import Desk
+from tests.harness.head_at_work import confirmed_head
 from tests.harness.server_in_process import Office, office
+from tests.harness.spied_class import spied_class
 
 
 @pytest.fixture
@@ -122,3 +125,19 @@ async def test_who_makes_a_class_without_saying_its_year_is_told_which_it_is_of(
     (told,) = desk.said.lines
     assert "of the school year 2026-2027" in told
     assert (await made_spaces(desk.server.replica))[bytes.fromhex(space)].year == "2026-2027"
+
+
+async def test_who_reads_two_of_her_classes_is_told_once_with_both(tmp_path: Path) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        head, _ = await confirmed_head(here)
+        territory, hers = here.room.territory, here.room.teacher_person
+        second = await territory.classroom("CE2", here.room.school)
+        await territory.let_in(here.teacher.agent.keys, Role.TEACHER, second, person=hers)
+        for space in (here.room.space, second):
+            await here.name_the_spy(hers, space=space)
+        await here.sync(head, here.teacher, here.machine, head)
+        desk = Desk(head.agent)
+        loss = await desk.ask("lost", device=here.teacher.agent.device.hex())
+        assert [row["name"] for row in loss["besides"]] == ["CM1", "CE2"]
+        (line,) = [line for line in desk.told if "is called the same person's" in line]
+        assert line.endswith("It reads “CM1”, “CE2”")

@@ -6,6 +6,7 @@ What one of them does besides (whom it may let in, what it warns of) is said bes
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -387,52 +388,71 @@ async def _tell_of_more(devices: Sequence[object], where: str, outgoing: Outgoin
         await outgoing.progress(f"and {len(devices) - MAX_TOLD_DEVICES} more; `{where}` of `lost --json` lists all")
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A device, by its six words where these are told, and all that it reads as `role`, as a sentence names it."""
+
+    key: str
+    words: str | None
+    role: Role
+    reads: str
+
+
+def _readings(places: Iterable[tuple[Kept, str | None]]) -> list[_Reading]:
+    """Each device once, however many classes it reads: one pair of words to compare, and one command."""
+    named = defaultdict[tuple[str, str | None, Role], dict[str, None]](dict)
+    for kept, words in places:
+        named[kept.device.hex(), words, kept.role][f"“{beside_words(kept.name)}”"] = None
+    return [_Reading(*each, ", ".join(names)) for each, names in named.items()]
+
+
 async def _tell_of_copies(copies: Sequence[Kept], outgoing: Outgoing) -> None:
     """Whose keys came of a lost device and who reads on, since somebody has let it in by name (docs/adr/0235)."""
-    for each in copies[:MAX_TOLD_DEVICES]:
-        key = each.device.hex()
+    devices = _readings((each, None) for each in copies)
+    for each in devices[:MAX_TOLD_DEVICES]:
         await outgoing.progress(
-            f"the device {key} has keys that came of it, and reads “{each.name}”, as {each.role}: somebody has let it "
-            f"in by name. If nobody knows where it stands, it may be in the same hands: `lost {key}` cuts it off too"
+            f"the device {each.key} has keys that came of it, and reads {each.reads}, as {each.role}: somebody has let "
+            f"it in by name. If nobody knows where it stands, it may be in the same hands: `lost {each.key}` cuts it "
+            "off too"
         )
-    await _tell_of_more(copies, "copies", outgoing)
+    await _tell_of_more(devices, "copies", outgoing)
 
 
 async def _tell_of_image(device: bytes, image: Sequence[Kept], outgoing: Outgoing) -> None:
     """With whose keys a lost device was copied, and who reads on with them (docs/adr/0339)."""
-    for each in image[:MAX_TOLD_DEVICES]:
-        key = each.device.hex()
+    devices = _readings((each, None) for each in image)
+    for each in devices[:MAX_TOLD_DEVICES]:
         await outgoing.progress(
-            f"the keys of {device.hex()} came of those of the device {key}, which reads “{each.name}”, as {each.role}. "
-            "They lay on its disk when it was copied, and do so each morning where it is set back to its image: who "
-            f"found them there goes on as that one. If that may be, `confirm` its other copies, then `lost {key}` cuts "
-            "those keys off too, and that machine is enrolled anew"
+            f"the keys of {device.hex()} came of those of the device {each.key}, which reads {each.reads}, as "
+            f"{each.role}. They lay on its disk when it was copied, and do so each morning where it is set back to its "
+            "image: who found them there goes on as that one. If that may be, `confirm` its other copies, then "
+            f"`lost {each.key}` cuts those keys off too, and that machine is enrolled anew"
         )
-    await _tell_of_more(image, "image", outgoing)
+    await _tell_of_more(devices, "image", outgoing)
 
 
 async def _tell_of_confirmed(confirmed: Sequence[Confirmed], outgoing: Outgoing) -> None:
     """Who goes on as somebody's by a lost device's word alone (docs/adr/0247)."""
-    for each in confirmed[:MAX_TOLD_DEVICES]:
-        key = each.kept.device.hex()
+    devices = _readings((each.kept, each.words) for each in confirmed)
+    for each in devices[:MAX_TOLD_DEVICES]:
         await outgoing.progress(
-            f"the device {key} ({each.words}) reads as {each.kept.role}, and the lost one alone has confirmed it: one "
+            f"the device {each.key} ({each.words}) reads as {each.role}, and the lost one alone has confirmed it: one "
             "of its person's own shows these six words. If none does, it may be in the same hands: "
-            f"`lost {key}` cuts it off too. It reads “{beside_words(each.kept.name)}”"
+            f"`lost {each.key}` cuts it off too. It reads {each.reads}"
         )
-    await _tell_of_more(confirmed, "confirmed", outgoing)
+    await _tell_of_more(devices, "confirmed", outgoing)
 
 
 async def _tell_of_besides(besides: Sequence[Confirmed], outgoing: Outgoing) -> None:
     """Who is called the same person's, and goes on in that name (docs/adr/0397)."""
-    for each in besides[:MAX_TOLD_DEVICES]:
-        key = each.kept.device.hex()
+    devices = _readings((each.kept, each.words) for each in besides)
+    for each in devices[:MAX_TOLD_DEVICES]:
         await outgoing.progress(
-            f"the device {key} ({each.words}) is called the same person's, and the lost one has not confirmed it: new "
-            "work is sealed to it as theirs. One of its person's own shows these six words; if none does, somebody "
-            f"else has it: `lost {key}` cuts it off too. It reads “{beside_words(each.kept.name)}”"
+            f"the device {each.key} ({each.words}) is called the same person's, and the lost one has not confirmed it: "
+            "new work is sealed to it as theirs. One of its person's own shows these six words; if none does, somebody "
+            f"else has it: `lost {each.key}` cuts it off too. It reads {each.reads}"
         )
-    await _tell_of_more(besides, "besides", outgoing)
+    await _tell_of_more(devices, "besides", outgoing)
 
 
 async def _tell_of_phrases(device: bytes, phrases: Sequence[Drawn], outgoing: Outgoing) -> None:
