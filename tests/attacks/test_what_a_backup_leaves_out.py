@@ -44,7 +44,7 @@ def _as_it_came(said: Sequence[Authority]) -> list[Authority]:
     return list(said)
 
 
-def _first_of_the_backup(said: Sequence[Authority]) -> Authority:
+def _first_of_the_backup(said: Sequence[Authority], _now_ms: int) -> Authority:
     return said[0]
 
 

@@ -113,7 +113,7 @@ def _as_it_came(said: Sequence[Authority]) -> list[Authority]:
     return list(said)
 
 
-def _the_first(said: Sequence[Authority]) -> Authority:
+def _the_first(said: Sequence[Authority], _now_ms: int) -> Authority:
     return said[0]
 
 
@@ -165,6 +165,28 @@ async def test_nor_is_a_substitutes_stay_longer_for_that(tmp_path: Path) -> None
         await territory.let_in(laptop.agent.keys, Role.TEACHER, territory.replica.territory, person=substitute)
         head, _ = await confirmed_head(here)
         await here.sync(laptop, head, laptop, head)
+        desk = Desk(head.agent)
+        space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+        await desk.ask("grant", device=laptop.agent.device.hex(), space=[space])
+        assert _granted(head.agent, space, laptop.agent.device).until_ms == ends_ms
+
+
+def _the_earliest_end(said: Sequence[Authority], _now_ms: int) -> Authority:
+    """As if an end that is over were one that gives less than those to come."""
+    return min(said, key=lambda each: (each.rank, each.until_ms is None, each.until_ms or 0))
+
+
+@attack(ADDED, off={"protocol.replica.office.grants.least_of": _the_earliest_end})
+async def test_nor_is_it_for_good_by_a_word_that_ended_before_it(tmp_path: Path) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        territory, ends_ms = here.room.territory, here.room.territory.clock() + 15 * DAY_MS
+        substitute = await territory.person("M. Remplaçant", PersonRole.TEACHER, here.room.space)
+        laptop = await here.room.device(Role.TEACHER, person=substitute, until_ms=ends_ms)
+        head, _ = await confirmed_head(here)
+        await here.sync(laptop, head, laptop, head)
+        ended_ms = head.agent.now_ms() - DAY_MS
+        await territory.let_in(laptop.agent.keys, Role.TEACHER, here.room.space, person=substitute, until_ms=ended_ms)
+        await here.sync(head)
         desk = Desk(head.agent)
         space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
         await desk.ask("grant", device=laptop.agent.device.hex(), space=[space])

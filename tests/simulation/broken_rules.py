@@ -94,6 +94,7 @@ BROKEN_RULES: Final = {
         BrokenRule(claims_mutations.lets_in_unsaid_what_was_reported, 3402846),
         BrokenRule(claims_mutations.lets_in_as_was_said_last, 94),
         BrokenRule(claims_mutations.repeats_the_highest_role, 1485),
+        BrokenRule(claims_mutations.gives_what_came_first, 178),
         BrokenRule(claims_mutations.says_nothing_that_was_said, 94),
         BrokenRule(claims_mutations.keeps_to_its_first_word, 144),
         BrokenRule(claims_mutations.frees_what_the_kit_holds, 312),

@@ -1,7 +1,7 @@
 """Whose a device is, as honest people say it: further grants, laptops reported at school, who was added twice, the kit.
 
 - *head: grant person*, *head: grant device*, *server: grant person*: by the functions behind `grant`; what is written
-  is looked at as soon as it is (docs/adr/0175 to 0177, 0188);
+  is looked at as soon as it is (docs/adr/0175 to 0177, 0188, 0416);
 - *head: report*: a head teacher's device says that a laptop is lost;
 - *second head*: a school has a second computer that runs it;
 - *added twice*, *same teacher*: somebody is added again, with another laptop, and listed as one (docs/adr/0164);
@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Final, cast
 
@@ -22,7 +22,7 @@ from protocol.replica.office.grants import grant_device, grant_person
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import lost
 from protocol.replica.office.people import add_person, listings, merge_persons
-from protocol.roles import PersonRole, Role
+from protocol.roles import RANK, PersonRole, Role
 from sync_agent.school.office import SchoolOffice
 from sync_server.handlers.by_kit.waiting import list_waiting, rule
 from sync_server.kit.away import KitAway
@@ -120,6 +120,7 @@ async def grant_to_person(world: World, head: Machine, office: SchoolOffice, ran
     for entry, grant in _written(head, before):
         _check_not_reported(world, grant.signing, before)
         await _check_as_first(world, head, office, entry)
+        await _check_as_least(head, office, grant, before)
     return f"{person.hex()[:8]}, {len(looked)} to look at"
 
 
@@ -139,8 +140,9 @@ async def grant_to_device(world: World, head: Machine, office: SchoolOffice, ran
     device, space = machine.device, random_class(world, office, random)
     before = set(head.disk.store._entries)
     await grant_device(office, device, [space])
-    for entry, _ in _written(head, before):
+    for entry, grant in _written(head, before):
         await _check_as_first(world, head, office, entry)
+        await _check_as_least(head, office, grant, before)
     if device == machine.device:  # it has not taken keys of its own meanwhile
         await _check_said(world, head, office, machine, space)
     return machine.name
@@ -171,7 +173,7 @@ def _check_not_reported(world: World, device: bytes, known: Collection[bytes]) -
 
 
 async def _check_as_first(world: World, head: Machine, office: SchoolOffice, entry: Entry) -> None:
-    """A further grant says of a device what the first one says, whatever others say since."""
+    """A further grant names a device with the keys, and as the person's, that the first one does."""
     grant = Grant.parse(entry.payload or b"")
     machine = next((each for each in world.machines if each.birth.keys.signing.public == grant.signing), None)
     if machine is None or not await _knew_first(world, head, office, machine):
@@ -179,9 +181,49 @@ async def _check_as_first(world: World, head: Machine, office: SchoolOffice, ent
     first = let_in_as(machine)
     if (grant.agreement, grant.tls_sha256, grant.person) != (first.agreement, first.tls_sha256, first.person):
         raise BrokenError(f"{machine.name} is let in with other keys, or as somebody else's, than it was first")
-    is_over = first.until_ms is not None and first.until_ms <= head.now_ms()
-    if grant.role is not first.role or (grant.until_ms != first.until_ms and not is_over):
-        raise BrokenError(f"{machine.name} is let in as {grant.role} until {grant.until_ms}, which it was not first")
+
+
+async def _check_as_least(head: Machine, office: SchoolOffice, grant: Grant, before: Collection[bytes]) -> None:
+    """It gives no more than any of those that stand there and say the same of the device, the true one among them.
+
+    They came in no order (docs/adr/0416). What this very computer has given the device since, it gives again; a stay
+    that is over is taken up for good.
+    """
+    alike = [
+        (entry, each)
+        for entry, each in await _standing(head, office, grant.signing, before)
+        if (each.agreement, each.person) == (grant.agreement, grant.person)
+    ]
+    if not alike:
+        return
+    said = {(each.role, each.until_ms) for entry, each in alike if entry.header.author == head.device}
+    if not said:
+        least = min((each.role for _, each in alike), key=lambda role: (RANK[role], role is Role.RELAY))
+        said = {(least, _earliest([each.until_ms for _, each in alike], head.now_ms()))}
+    again = {(role, None) for role, end_ms in said if end_ms is not None and end_ms <= head.now_ms()}
+    if (grant.role, grant.until_ms) not in said | again:
+        raise BrokenError(
+            f"{grant.signing.hex()[:8]} is let in as {grant.role} until {grant.until_ms}, where the least that it is "
+            f"called is {' or '.join(f'{role} until {end_ms}' for role, end_ms in sorted(said, key=str))}"
+        )
+
+
+async def _standing(
+    head: Machine, office: SchoolOffice, device: bytes, known: Collection[bytes]
+) -> list[tuple[Entry, Grant]]:
+    """A device's grants that were `known` at a head's computer, are not held back, and have not been ended."""
+    found = []
+    for entry, grant in grants_in(head.disk.store._entries.values(), device):
+        roster = (await office.replica.view(entry.header.space)).roster
+        if entry.id in known and entry.id not in roster.held_back | roster.void:
+            found.append((entry, grant))
+    return found
+
+
+def _earliest(ends: Sequence[int | None], now_ms: int) -> int | None:
+    """The earliest end that is to come; of those that are over one, unless anything is for good."""
+    to_come = [end_ms for end_ms in ends if end_ms is not None and end_ms > now_ms]
+    return min(to_come, default=None if None in ends else max((end_ms or 0 for end_ms in ends), default=None))
 
 
 async def _check_said(world: World, head: Machine, office: SchoolOffice, machine: Machine, space: bytes) -> None:

@@ -121,6 +121,15 @@ def repeats_the_highest_role() -> AbstractContextManager[object]:
     return mock.patch("protocol.replica.office.grants._repeated", highest)
 
 
+def gives_what_came_first() -> AbstractContextManager[object]:
+    """Role and end of a further grant are those of the grant that came first to a head's computer (docs/adr/0416)."""
+
+    def first(said: Sequence[Authority], _now_ms: int) -> Authority:
+        return said[0]
+
+    return mock.patch("protocol.replica.office.grants.least_of", first)
+
+
 def says_nothing_that_was_said() -> AbstractContextManager[object]:
     """Where any grant of that key in that role stands, none is written (docs/adr/0188)."""
 

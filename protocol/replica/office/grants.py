@@ -346,7 +346,7 @@ async def _repeated(office: Office, alike: Sequence[Authority], known: Sequence[
             said = replace(said, until_ms=await _end_of(office, known))
     else:
         own = [grant for grant in alike if grant.author == office.own_device[0]]
-        said = own[-1] if own else least_of(alike)
+        said = own[-1] if own else least_of(alike, office.now_ms())
     is_over = said.until_ms is not None and said.until_ms <= office.now_ms()
     until_ms = None if is_over else said.until_ms
     return replace(first, role=said.role, until_ms=until_ms)
@@ -360,7 +360,7 @@ async def _first_said(office: Office, like: Authority) -> Authority:
     same = [each for each in grants_of(office, like.key) if _standing(each) == _standing(like)]
     same = await grants_not_held_back(office.replica, same) or [like]
     if same[0].predecessor is None and await goes_by_no_order(office):
-        return least_of([each for each in same if each.predecessor is None])
+        return least_of([each for each in same if each.predecessor is None], office.now_ms())
     began = office.replica.door.began_with(same[0])
     return next((each for each in same if each.predecessor is None and each.role is began.role), same[0])
 
