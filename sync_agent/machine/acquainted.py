@@ -156,7 +156,7 @@ class Acquainted:
         whom it knows them, and they are known for all that.
         """
         known = [self._met_as(other, person) for other in self._spaces() if other != space]
-        earliest = min((each for each in known if each), key=lambda each: min(each.values()), default={})
+        earliest = min((each for each in known if each), key=_first_ms, default={})
         return earliest.get(device, GONE) >= GONE and any(order % GONE < before_ms for order in earliest.values())
 
     def _spaces(self) -> Iterable[bytes]:
@@ -173,6 +173,11 @@ class Acquainted:
         for device, met_ms in self.heard.get(space, {}).get(person, {}).items():
             found[device] = min(met_ms, found.get(device, met_ms))
         return {each: met_ms + GONE if each in gone else met_ms for each, met_ms in found.items()}
+
+
+def _first_ms(met: Mapping[Device, int]) -> int:
+    """When this device met the first of these, gone since or not."""
+    return min(order % GONE for order in met.values())
 
 
 @dataclass(frozen=True, slots=True)

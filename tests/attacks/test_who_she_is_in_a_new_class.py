@@ -264,6 +264,17 @@ async def test_nor_by_the_end_of_her_right_there_if_the_pc_has_met_that_device_i
     await year.spy_comes(await year.new_class(), dated_days_ago=0)
     space = await _there_since_july(year)
     await _says_of_the_class_of_before(year, ends=True)
+    for _ in range(9):
+        await year.sync()
+        year.pass_days(1)
+        await destroy_erased(year.machine.agent)
+    assert await _met_in_september(year, space) == {own_device(year.teacher.agent)}
+
+
+async def test_nor_by_a_cut_in_the_class_of_before_and_an_hour_in_a_class_of_the_keys_own(year: NextYear) -> None:
+    await year.spy_comes(await year.new_class(), dated_days_ago=0)
+    space = await _there_since_july(year)
+    await _says_of_the_class_of_before(year, ends=False)
     assert await _met_in_september(year, space) == {own_device(year.teacher.agent)}
 
 

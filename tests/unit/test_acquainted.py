@@ -1,0 +1,19 @@
+"""Whom a machine knew before, and by whom: what it has noted of its classes (`sync_agent.machine.acquainted`)."""
+
+from __future__ import annotations
+
+from protocol.rights.vouching import device_id
+from sync_agent.machine.acquainted import Acquainted
+
+CM1, CM2, ANOTHER, PETIT = b"1" * 32, b"2" * 32, b"3" * 32, b"p" * 16
+HERS, STRANGERS = (b"h" * 32, b"H" * 32), (b"s" * 32, b"S" * 32)
+
+
+def test_by_whom_somebody_was_known_first_is_no_other_for_having_been_cut_off_there_since() -> None:
+    known = Acquainted(
+        first={CM1: {PETIT: (HERS,)}},
+        met={CM1: {device_id(HERS): 5}},
+        heard={CM1: {PETIT: {HERS: 5}}, CM2: {PETIT: {HERS: 90}}},
+        gone={CM1: {PETIT: (HERS,)}},
+    )
+    assert known.knows_another(PETIT, STRANGERS, ANOTHER, 90), "hers was met in the spring, and again in this look"
