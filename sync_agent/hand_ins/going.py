@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from protocol.clock import rfc3339
 from protocol.replica.console.operation import JSON
+from protocol.replica.office.erasures import in_force
 from protocol.replica.upkeep.orders import ends_of
 from sync_agent.app import Agent
+from sync_agent.hand_ins.wraps import Kept
 from sync_agent.machine.marks import HAND_IN_MARKS
 from sync_agent.space_names import space_names
 
@@ -38,13 +40,24 @@ class Going:
 
 
 async def going_unopened(agent: Agent) -> list[Going]:
-    """All of it. Of what was opened and can be opened without this machine it keeps no key, and no mark."""
+    """All of it, but what this machine knows to have been opened."""
     replica = agent.replica
-    kept = [bytes.fromhex(mark.removeprefix(HAND_IN_MARKS)) for mark in await replica.store.marks(HAND_IN_MARKS)]
-    works = [work for work in (await replica.store.get(kept)).values() if work.payload is not None]
-    counted = Counter(work.header.space for work in works)
+    marks = await replica.store.marks(HAND_IN_MARKS)
+    kept = [name.removeprefix(HAND_IN_MARKS) for name, mark in marks.items() if not Kept.parse(mark).opened]
+    found = await replica.store.get([bytes.fromhex(name) for name in kept])
+    counted = Counter(work.header.space for work in found.values() if work.payload is not None)
     erased = [space for space in counted if space in (await replica.view(space)).roster.erased]
     if not erased:
         return []
-    ends, names = await ends_of(replica, agent.now_ms()), await space_names(agent)
+    ends, names = await _ends_by_space(agent), await space_names(agent)
     return [Going(space, names.get(space), counted[space], ends.get(space)) for space in erased]
+
+
+async def _ends_by_space(agent: Agent) -> dict[bytes, int]:
+    """Until when the first erasure of each space that is in no doubt can be taken back here, in ms."""
+    ends, found = await ends_of(agent.replica, agent.now_ms()), dict[bytes, int]()
+    for erasure, space in await in_force(agent.replica):
+        end_ms = ends.get(erasure.id)
+        if end_ms is not None:
+            found[space] = min(end_ms, found.get(space, end_ms))
+    return found

@@ -33,6 +33,9 @@ def check_initialised(folder: Path) -> None:
 
 def not_initialised(folder: Path) -> BadInput:
     """What to say of a folder that is none."""
+    if (folder / UNFINISHED_FILE).exists():
+        text = f"{folder} is no server's data folder yet: `restore` or `init` was ended here; give that command again"
+        return BadInput(Code.NOT_INITIALISED, text)
     return BadInput(Code.NOT_INITIALISED, f"{folder} is no server's data folder yet; use `sync-server init`")
 
 

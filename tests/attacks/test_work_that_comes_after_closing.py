@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from protocol.clock import DAY_MS
+from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import Code, LocalFailure
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.model.entry import Entry
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.upkeep.eraser import Eraser
+from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_server.handlers.by_kit.came_after_closing import TOLD_MS, closing_notices
 from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.opened.app import Server
@@ -111,8 +113,24 @@ async def test_the_pc_says_how_many_works_go_and_when(tmp_path: Path) -> None:
         rows = (await Desk(machine.agent).ask("status"))["going"]
         assert len(rows) == 1
         assert (rows[0]["name"], rows[0]["hand_ins"]) == ("CM2 B", 1)
+        assert rfc3339(here.office.clock()) < rows[0]["until"] <= rfc3339(here.office.clock() + ERASURE_DELAY_MS)
         problems = (await Desk(machine.agent).ask("doctor"))["problems"]
         assert any("CM2 B" in each["message"] and "unerase" in each["remedy"] for each in problems)
+
+
+async def test_of_what_a_teacher_has_opened_a_pc_says_nothing_when_its_class_is_closed(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        _, machine, _, pupil, item = await here.class_at_work()
+        work, store = await here.work(machine, item, pupil), machine.agent.replica.store
+        for _ in range(2):
+            await here.sync()
+        kept = Kept.parse(await store.mark(mark_of(work)) or b"")
+        await store.set_marks({mark_of(work): replace(kept, opened=True, heard=True).encode()})
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        await here.office.with_kit("space close", kit, space=here.office.space, unopened_too=True)
+        await here.sync(machine)
+        assert (await Desk(machine.agent).ask("status"))["going"] == []
+        assert not any("CM2 B" in each["message"] for each in (await Desk(machine.agent).ask("doctor"))["problems"])
 
 
 async def test_what_came_for_a_closed_class_is_told_for_a_week_and_a_day(tmp_path: Path) -> None:
