@@ -7,6 +7,8 @@ them, and pupils' work is sealed only once the whole form is there (docs/adr/041
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import secrets
 import tempfile
 from pathlib import Path
@@ -21,14 +23,17 @@ _KEY_BYTES: Final = 32
 _BLOCK_BYTES: Final = 64
 _COUNTER_BYTES: Final = 8
 _NONCE_BYTES: Final = 8
+MAX_SPOOL_BYTES: Final = _BLOCK_BYTES << 32
+"""ChaCha20 counts its blocks to 2³² (RFC 8439): 256 GiB."""
 
 
 class Spool:
-    """A temporary file in `folder`, which goes when its context ends. Raises `OSError`."""
+    """A temporary file of `MAX_SPOOL_BYTES` at most in `folder`, which goes when its context ends. Raises `OSError`."""
 
     def __init__(self, folder: Path) -> None:
         self._key = secrets.token_bytes(_KEY_BYTES)
         self._veil = veil(self._key, 0)
+        self._left = MAX_SPOOL_BYTES
         self._file = tempfile.TemporaryFile(dir=folder, prefix=_PREFIX)  # noqa: SIM115 — closed by `__exit__`
 
     def __enter__(self) -> Self:
@@ -41,6 +46,9 @@ class Spool:
 
     def add(self, piece: bytes) -> None:
         """Put bytes behind those that there are."""
+        self._left -= len(piece)
+        if self._left < 0:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         self._file.write(self._veil.update(piece))
 
     def read(self, offset: int, size: int) -> bytes:
