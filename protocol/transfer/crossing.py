@@ -4,8 +4,10 @@ Rules:
 - the key comes in a sealed answer, is good for one pack and one link, and never stands in a request: who has seen a
   link, and all that passed behind it, has read nothing;
 - ChaCha20 (RFC 8439, nonce 0), whose block counter follows from the place in the pack: each part is gone on with by
-  itself, and takes as many bytes as it has;
+  itself, and takes as many bytes as it has, of `MAX_CROSSING_BYTES` that one key hides;
 - that nothing was changed is not said here: the pack's hash says it, as it does of what comes in clear.
+
+What waits on a disk under a key in memory is hidden likewise.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ LINK_KEY_BYTES: Final = 32
 _BLOCK_BYTES: Final = 64
 _COUNTER_BYTES: Final = 4
 _NONCE: Final = bytes(12)
+MAX_CROSSING_BYTES: Final = _BLOCK_BYTES << (8 * _COUNTER_BYTES)
+"""256 GiB: blocks are counted to 2³²."""
 
 
 def crossing(key: bytes, at: int) -> Callable[[bytes], bytes]:

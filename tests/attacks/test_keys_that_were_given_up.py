@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -225,17 +225,12 @@ async def test_a_key_that_an_earlier_version_put_into_the_database_is_sealed_at_
         assert await key_of(pc, done) is None
 
 
-class _NoVeil:
-    """As if what a form brings waited as it is."""
-
-    def __init__(self, _key: bytes, _offset: int) -> None:
-        pass
-
-    def update(self, data: bytes) -> bytes:
-        return data
+def _as_it_is(_key: bytes, _at: int) -> Callable[[bytes], bytes]:
+    """As if what a form brings waited in clear."""
+    return bytes
 
 
-@attack(ROW, off={"sync_agent.portal.files.spool.veil": _NoVeil})
+@attack(ROW, off={"sync_agent.portal.files.spool.crossing": _as_it_is})
 async def test_nor_does_the_disk_keep_in_clear_what_a_form_brought_before_it_was_sealed(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_agent.portal.files.spool import MAX_SPOOL_BYTES, Spool, veil
+from protocol.transfer.crossing import MAX_CROSSING_BYTES, crossing
+from sync_agent.portal.files.spool import Spool
 
 
 def test_what_was_added_is_read_from_any_place_and_two_forms_are_two_noises(tmp_path: Path) -> None:
@@ -26,15 +27,15 @@ def test_what_was_added_is_read_from_any_place_and_two_forms_are_two_noises(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-@given(st.binary(min_size=1, max_size=400), st.integers(0, MAX_SPOOL_BYTES - 400), st.integers(0, 399))
+@given(st.binary(min_size=1, max_size=400), st.integers(0, MAX_CROSSING_BYTES - 400), st.integers(0, 399))
 def test_what_is_hidden_is_shown_from_wherever_it_is_read(data: bytes, offset: int, start: int) -> None:
     key, start = bytes(32), min(start, len(data))
-    hidden = veil(key, offset).update(data)
-    assert veil(key, offset + start).update(hidden[start:]) == data[start:]
+    hidden = crossing(key, offset)(data)
+    assert crossing(key, offset + start)(hidden[start:]) == data[start:]
 
 
 def test_no_form_is_longer_than_what_one_key_hides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync_agent.portal.files.spool.MAX_SPOOL_BYTES", 100)
+    monkeypatch.setattr("sync_agent.portal.files.spool.MAX_CROSSING_BYTES", 100)
     with Spool(tmp_path) as spool:
         spool.add(bytes(100))
         with pytest.raises(OSError, match="large"):
