@@ -15,8 +15,7 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.office.erasures import in_force
 from protocol.replica.upkeep.orders import ends_of
 from sync_agent.app import Agent
-from sync_agent.hand_ins.wraps import Kept
-from sync_agent.machine.marks import HAND_IN_MARKS
+from sync_agent.hand_ins.wraps import kept_here
 from sync_agent.space_names import space_names
 
 
@@ -42,9 +41,7 @@ class Going:
 async def going_unopened(agent: Agent) -> list[Going]:
     """All of it, but what this machine knows to have been opened."""
     replica = agent.replica
-    marks = await replica.store.marks(HAND_IN_MARKS)
-    kept = [name.removeprefix(HAND_IN_MARKS) for name, mark in marks.items() if not Kept.parse(mark).opened]
-    found = await replica.store.get([bytes.fromhex(name) for name in kept])
+    found = await replica.store.get([work for work, kept in (await kept_here(agent)).items() if not kept.opened])
     counted = Counter(work.header.space for work in found.values() if work.payload is not None)
     erased = [space for space in counted if space in (await replica.view(space)).roster.erased]
     if not erased:

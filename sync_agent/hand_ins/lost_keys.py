@@ -7,17 +7,14 @@ known as opened, teachers' computers pass it on, and nothing is said.
 from __future__ import annotations
 
 from sync_agent.app import Agent
-from sync_agent.hand_ins.wraps import Kept
-from sync_agent.machine.marks import HAND_IN_MARKS
+from sync_agent.hand_ins.wraps import kept_here
 
 
 async def lost_keys(agent: Agent) -> int:
     """Of how many works. Raises `LocalFailure`."""
-    found = []
-    for name, mark in (await agent.replica.store.marks(HAND_IN_MARKS)).items():
-        sealed = Kept.parse(mark).sealed_key
-        if sealed is not None and agent.key_slots.open(sealed) is None:
-            found.append(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)))
+    sealed = {work: kept.sealed_key for work, kept in (await kept_here(agent)).items() if kept.sealed_key is not None}
+    opening = agent.key_slots.opening()
+    found = [work for work, key in sealed.items() if opening(key) is None]
     lost = 0
     for entry in (await agent.replica.store.get(found)).values():
         work = (await agent.replica.view(entry.header.space)).coursework.hand_ins.get(entry.id)

@@ -122,6 +122,12 @@ def mark_of(hand_in: bytes) -> str:
     return f"{HAND_IN_MARKS}{hand_in.hex()}"
 
 
+async def kept_here(agent: Agent) -> dict[bytes, Kept]:
+    """What this device keeps of each hand-in that it made. Raises `LocalFailure`."""
+    marks = await agent.replica.store.marks(HAND_IN_MARKS)
+    return {bytes.fromhex(name.removeprefix(HAND_IN_MARKS)): Kept.parse(mark) for name, mark in marks.items()}
+
+
 async def readers_of(agent: Agent, space: bytes) -> list[bytes]:
     """The keys to which a hand-in of this space is sealed now: its teachers', in their turn, and recovery's at the end.
 
@@ -255,11 +261,10 @@ async def _tend_own(agent: Agent) -> int:
     """What this device owes to the readers of the work that it made."""
     if not await agent.key_slots.seal_bare():
         return 0
-    marks = await agent.replica.store.marks(HAND_IN_MARKS)
-    kept = {bytes.fromhex(name.removeprefix(HAND_IN_MARKS)): Kept.parse(mark) for name, mark in marks.items()}
+    kept = await kept_here(agent)
     for hand_in in [each for each in kept if kept[each].has_names]:
-        kept[hand_in] = await _without_names(agent, hand_in, kept[hand_in], marks[mark_of(hand_in)])
-    open_keys = {hand_in: kept[hand_in] for hand_in in kept if kept[hand_in].sealed_key is not None}
+        kept[hand_in] = await _without_names(agent, hand_in, kept[hand_in])
+    open_keys = {hand_in: each for hand_in, each in kept.items() if each.sealed_key is not None}
     if not open_keys:
         return 0
     await read_receipts(agent, open_keys)
@@ -267,7 +272,8 @@ async def _tend_own(agent: Agent) -> int:
     drafts = []
     freed = []
     classes: dict[bytes, _Class] = {}
-    for entry in (await agent.replica.store.get(list(open_keys))).values():
+    works, opening = await agent.replica.store.get(list(open_keys)), agent.key_slots.opening()
+    for entry in works.values():
         view = await agent.replica.view(entry.header.space)
         work = view.coursework.hand_ins.get(entry.id)
         if work is None:
@@ -289,7 +295,7 @@ async def _tend_own(agent: Agent) -> int:
             noted |= agent.watched.marks()
         if known != mine:
             noted[mark_of(work.id)] = known.encode()
-        if (content_key := agent.key_slots.open(known.sealed_key)) is not None:
+        if (content_key := opening(known.sealed_key)) is not None:
             readers = await here.readers_of(known)
             drafts += await _late_wraps_there(agent, work, content_key, readers, done)
     await agent.key_slots.give_up(freed)
@@ -305,11 +311,12 @@ async def give_up_keys(agent: Agent, works: Iterable[bytes]) -> None:
     await agent.key_slots.give_up([key for key in keys if key is not None])
 
 
-async def _without_names(agent: Agent, hand_in: bytes, kept: Kept, mark: bytes) -> Kept:
+async def _without_names(agent: Agent, hand_in: bytes, kept: Kept) -> Kept:
     """Put the names that an earlier version kept beside a key where they are read when somebody asks for them."""
-    alone = replace(kept, has_names=False)
-    names = encoded(names_in(mark) or ())
-    await agent.replica.store.set_marks({names_mark_of(hand_in): names, mark_of(hand_in): alone.encode()})
+    store, alone = agent.replica.store, replace(kept, has_names=False)
+    mark = await store.mark(mark_of(hand_in))
+    names = encoded((None if mark is None else names_in(mark)) or ())
+    await store.set_marks({names_mark_of(hand_in): names, mark_of(hand_in): alone.encode()})
     return alone
 
 

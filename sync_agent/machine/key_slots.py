@@ -24,7 +24,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -79,7 +79,12 @@ class KeySlots:
 
         Raises `LocalFailure(STORAGE_FAILED)` where the file cannot be read.
         """
-        return None if sealed is None else _opened(sealed, self._read())
+        return None if sealed is None else self.opening()(sealed)
+
+    def opening(self) -> Callable[[bytes | None], bytes | None]:
+        """The same for many: the file is read once, with the first of them."""
+        read = cache(self._read)
+        return lambda sealed: None if sealed is None else _opened(sealed, read())
 
     @asynccontextmanager
     async def sealing(self, key: bytes) -> AsyncIterator[bytes]:

@@ -16,6 +16,7 @@ from protocol.model.entry import Entry
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.upkeep.eraser import Eraser
+from sync_agent.app import Agent
 from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_server.handlers.by_kit.came_after_closing import TOLD_MS, closing_notices
 from sync_server.handlers.by_kit.territory import kit_in
@@ -103,7 +104,11 @@ async def test_so_it_is_though_the_command_was_cut_once_the_root_had_spoken(tmp_
         assert [row["hand_ins"] for row in (await here.office.do("status"))["came_after_closing"]] == [1]
 
 
-@attack(ROW, off={"sync_agent.hand_ins.going.HAND_IN_MARKS": "nothing/"})
+async def _nothing_is_kept(_agent: Agent) -> dict[bytes, Kept]:
+    return {}
+
+
+@attack(ROW, off={"sync_agent.hand_ins.going.kept_here": _nothing_is_kept})
 async def test_the_pc_says_how_many_works_go_and_when(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         await _closed(here, tmp_path)
