@@ -96,34 +96,30 @@ async def carry_over(
     by_computer = _on_computers_called_own(lying.whole.items.values(), voice)
     computers = {one for one in by_computer if one.hex() in {text.lower() for text in also}}
     lessons = [(each, each.is_in(there)) for each in await _lessons(agent, view, lying, voice.and_of(computers))]
-    left_alone = {each.id for each, _ in lessons if each.version is None or each.why is not None}
-    named = _named(also, left_alone | computers)
-    asked = {each.id for each, is_there in lessons if each.asks and not is_there} - named
+    named = _named(also, computers.union(each.id for each, _ in lessons if each.is_left_alone))
+    already = [each.title for each, is_there in lessons if is_there]
+    lacking = [each for each, is_there in lessons if not is_there]
+    asked = {each.id for each in lacking if each.asks} - named
     bare = sum(entry.payload is None for entry in lying.items)
-    carried, strange, left = list[_Lesson](), list[_Lesson](), list[Left]()
-    already, incomplete, told = list[str](), list[str](), list[str]()
-    for each, is_there in lessons:
-        if is_there:
-            already.append(each.title)
-        elif each.id in named or (each.version is not None and each.why is None):
-            carried.append(each)
-        elif each.version is None:
-            strange.append(each)
-            told.append(await _unconfirmed(agent, view, each))
-        else:
-            left.append(Left(each.id, each.title, each.why or ""))
-            told.append(f"left, {each.id.hex()[:12]}, {each.why}: {each.title}")
-    if told and shown_only:
+    carried = [each for each in lacking if each.id in named or not each.is_left_alone]
+    staying = [each for each in lacking if each.id not in named and each.is_left_alone]
+    strange = [each for each in staying if each.version is None]
+    left = [Left(each.id, each.title, each.why or "") for each in staying if each.version is not None]
+    if not shown_only:
+        for each in staying:
+            await outgoing.progress(await _why_it_stays(agent, view, each))
+    elif staying:
         counted = f"{len(left)} lessons that are not shown as you have them, and {len(strange)}"
-        told = [f"left, and named without --shown-only: {counted} whose author no computer of yours has confirmed"]
-    for line in told:
-        await outgoing.progress(line)
+        await outgoing.progress(
+            f"left, and named without --shown-only: {counted} whose author no computer of yours has confirmed"
+        )
     await _tell_of_computers(agent, by_computer, {each.item.id for each in strange}, outgoing)
     if bare:
         await outgoing.progress(f"left: {bare} items of which only that there is one has come; sync first")
     _check_asked(len(asked), bare, shown_only=shown_only)
     if already:
         await outgoing.progress(f"there already: {', '.join(already)}")
+    incomplete = list[str]()
     for each in carried:
         version = each.taken
         if not await agent.holdings.is_complete(need_of(each.item, version)):
@@ -154,6 +150,11 @@ class _Lesson:
     def id(self) -> bytes:
         """By which it is named: an item of theirs by its own, else the very version that somebody has looked at."""
         return self.taken.id if self.version is None else self.item.id
+
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether it goes on only once somebody names it."""
+        return self.version is None or self.why is not None
 
     @property
     def taken(self) -> Version:
@@ -202,7 +203,9 @@ async def _tell_of_computers(
         )
 
 
-async def _unconfirmed(agent: Agent, view: SpaceView, lesson: _Lesson) -> str:
+async def _why_it_stays(agent: Agent, view: SpaceView, lesson: _Lesson) -> str:
+    if lesson.version is not None:
+        return f"left, {lesson.id.hex()[:12]}, {lesson.why}: {lesson.title}"
     kind, hidden = lesson.taken.record.kind, "" if lesson.why is None else f", and it is {lesson.why}"
     other = "" if kind is ItemKind.LESSON else f", as an {kind}, which it was not before"
     return (
