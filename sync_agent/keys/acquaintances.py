@@ -109,7 +109,7 @@ def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
     """
     grants = agent.replica.door.authorities()
     named = {grant.pair for grant in grants if grant.person == person and grant.key not in without}
-    met = {device: since_ms for device, since_ms in _met_anywhere(agent, person).items() if device in named}
+    met = {device: since_ms for device, since_ms in agent.acquainted.met_anywhere(person).items() if device in named}
     if not met:
         return Met()
     first_ms = min(met.values())
@@ -118,19 +118,6 @@ def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
         at_once.union(device for device, since_ms in met.items() if since_ms == first_ms),
         for_long=agent.watched.now_ms() - first_ms >= ACQUAINTANCE_MS,
     )
-
-
-def _met_anywhere(agent: Agent, person: bytes) -> dict[Device, int]:
-    """Since when this device has known each as a person's, in whatever class, gone there or not."""
-    met: dict[Device, int] = {}
-    seen = agent.acquainted
-    for space in {*seen.first, *seen.heard}:
-        since = seen.met.get(space, {})
-        starts = {each: since.get(device_id(each), NEVER_MS) for each in seen.first.get(space, {}).get(person, ())}
-        heard = seen.heard.get(space, {}).get(person, {})
-        for device, since_ms in (*starts.items(), *heard.items()):
-            met[device] = min(since_ms, met.get(device, NEVER_MS))
-    return met
 
 
 def _heard_ms(agent: Agent, space: bytes) -> dict[bytes, int]:
@@ -179,7 +166,7 @@ def _starts(agent: Agent, space: bytes) -> list[Start]:
     first, heard = agent.acquainted.first.get(space, {}), agent.acquainted.heard.get(space, {})
     found: list[Start] = []
     for person in {*first, *heard}:
-        anywhere = _met_anywhere(agent, person)
+        anywhere = agent.acquainted.met_anywhere(person)
         firsts = {device: met.get(device_id(device), NEVER_MS) for device in first.get(person, ())}
         here = firsts or heard.get(person, {})
         found += [Start(person, device, here_ms, anywhere[device]) for device, here_ms in here.items()]

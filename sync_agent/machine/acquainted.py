@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from protocol.folds.hand_in_keys import NEVER_MS
 from protocol.limits import ACQUAINTANCE_MS
 from protocol.replica.interfaces import EntryStore
 from protocol.rights.speaking import DOUBTED, GONE, Remembered
@@ -90,6 +91,14 @@ class Acquainted:
         """Whom this device has met, in whatever class."""
         return {person for each in (self.first, self.heard) for there in each.values() for person in there}
 
+    def met_anywhere(self, person: bytes) -> dict[Device, int]:
+        """Since when this device has known each as a person's, in whatever class, gone there or not."""
+        found: dict[Device, int] = {}
+        for space in {*self.first, *self.heard}:
+            for device, met_ms in self._met_in(space, person).items():
+                found[device] = min(met_ms, found.get(device, met_ms))
+        return found
+
     def meetings_ms(self) -> Iterator[int]:
         """The times at which this device has met any other, in whatever class."""
         yield from (met_ms for met in self.met.values() for met_ms in met.values())
@@ -164,15 +173,17 @@ class Acquainted:
 
     def _met_as(self, space: bytes, person: bytes) -> dict[Device, int]:
         """The devices that it knows in a class as a person's, and their order: who is gone there after the others."""
-        met, gone = self.met.get(space, {}), self.gone.get(space, {}).get(person, ())
-        found = {
-            each: met_ms
-            for each in self.first.get(space, {}).get(person, ())
-            if (met_ms := met.get(device_id(each))) is not None
-        }
+        gone = self.gone.get(space, {}).get(person, ())
+        met = ((each, met_ms) for each, met_ms in self._met_in(space, person).items() if met_ms != NEVER_MS)
+        return {each: met_ms + GONE if each in gone else met_ms for each, met_ms in met}
+
+    def _met_in(self, space: bytes, person: bytes) -> dict[Device, int]:
+        """Since when it has known each in a class as a person's, gone there or not; where none is noted, `NEVER_MS`."""
+        met = self.met.get(space, {})
+        found = {each: met.get(device_id(each), NEVER_MS) for each in self.first.get(space, {}).get(person, ())}
         for device, met_ms in self.heard.get(space, {}).get(person, {}).items():
             found[device] = min(met_ms, found.get(device, met_ms))
-        return {each: met_ms + GONE if each in gone else met_ms for each, met_ms in found.items()}
+        return found
 
 
 def _first_ms(met: Mapping[Device, int]) -> int:
