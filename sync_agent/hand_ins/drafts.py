@@ -188,10 +188,10 @@ class Drafts:
         whose = {key: _named(key) for key in marks}
         items = await store.get([item for _, item in whose.values()])
         gone = [key for key, (person, item) in whose.items() if _is_over(person, items.get(item), destroyed)]
-        over = [kept.sealed_key for key in gone if (kept := Kept.parse(marks[key])) is not None]
-        await self._agent.key_slots.give_up(over)
+        kept = {key: read for key, mark in marks.items() if (read := Kept.parse(mark)) is not None}
+        await self._agent.key_slots.give_up([each.sealed_key for key, each in kept.items() if key in gone])
         await store.set_marks(dict.fromkeys(gone))
-        known = {kept.name for key, mark in marks.items() if key not in gone and (kept := Kept.parse(mark))}
+        known = {each.name for key, each in kept.items() if key not in gone}
         await asyncio.to_thread(self._remove, lying - known)
 
     def _lying(self) -> list[str]:

@@ -169,10 +169,9 @@ class KeySlots:
 
     async def _draw(self, numbers: Sequence[int]) -> None:
         """Other secrets for these slots; no other is touched."""
-        drawn, fresh = dict[int, bytes](), self._entropy(SLOT_BYTES * len(numbers))
-        for at, number in enumerate(sorted(numbers)):
-            drawn[number * SLOT_BYTES] = fresh[at * SLOT_BYTES : (at + 1) * SLOT_BYTES]
-        if drawn:
+        if numbers:
+            fresh = self._entropy(SLOT_BYTES * len(numbers))
+            drawn = {number * SLOT_BYTES: _secret(at, fresh) for at, number in enumerate(sorted(numbers))}
             await _to_its_end(partial(self._secrets().overwrite, KEY_SLOTS_FILE, drawn))
 
     async def _grow(self) -> None:
