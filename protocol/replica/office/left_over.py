@@ -5,6 +5,7 @@ Nothing ends by itself (docs/privacy.md, "How long"): whoever may end it is told
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,6 +31,11 @@ class NotClosed:
     school: bytes | None
     year: str
     past_ms: int
+
+    @property
+    def past_day(self) -> str:
+        """The day from which it is past, as pages show it."""
+        return f"{dt.datetime.fromtimestamp(self.past_ms / 1000, dt.UTC):%d/%m/%Y}"
 
     def row(self) -> JSON:
         """As `status` has it."""

@@ -12,7 +12,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -111,9 +110,7 @@ class SchoolPages:
             held_back=sum(held_back.values()),
             held_back_of=await self._whose(visit, office, held_back),
             not_closed={
-                each.space: visit.say(
-                    "school.not_closed", year=each.year, day=_day(each.past_ms), space=each.space.hex()
-                )
+                each.space: visit.say("school.not_closed", year=each.year, day=each.past_day, space=each.space.hex())
                 for each in await classes_not_closed(office.replica, await space_records(office), visit.now_ms)
             },
             year=year_meant(None, visit.now_ms),
@@ -511,7 +508,3 @@ async def enter_school(desk: Desk, request: web.Request) -> tuple[Visit, SchoolO
     except Refused:
         raise web.HTTPNotFound from None
     return await desk.visit(request), office
-
-
-def _day(at_ms: int) -> str:
-    return f"{dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC):%d/%m/%Y}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Final
 
 from protocol.replica.office.left_over import NotClosed, classes_not_closed
@@ -25,12 +24,8 @@ async def not_closed_notices(server: Server) -> list[Notice]:
         return []
     schools = {space: record.uai for space, record in (await space_records(server)).items()}
     named = [
-        f"{each.name} ({each.year}, {schools.get(each.school or b'') or '?'}, {_day(each.past_ms)})"
+        f"{each.name} ({each.year}, {schools.get(each.school or b'') or '?'}, {each.past_day})"
         for each in found[:_MAX_NAMED]
     ]
     names = ", ".join([*named, *(["…"] if len(found) > len(named) else [])])
     return [Notice("not-closed", {"count": len(found), "names": names, "space": found[0].space.hex()})]
-
-
-def _day(at_ms: int) -> str:
-    return f"{dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC):%d/%m/%Y}"
