@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -45,6 +45,19 @@ class Power:
             return act(*args, **kwargs)
 
         return acting
+
+
+class Turn(asyncio.Lock):
+    """Of which a rotation is, and that tells when one has taken it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken = asyncio.Event()
+
+    async def acquire(self) -> Literal[True]:
+        await super().acquire()
+        self.taken.set()
+        return True
 
 
 async def is_cut_short(server: Server, command: str, old: Kit, new: Kit, *, after: int) -> bool:
@@ -103,9 +116,9 @@ async def test_of_two_rotations_at_once_the_second_finds_what_the_first_made(fir
         new = Kit("Cher", SigningKey(os.urandom(32)), AgreementKey(os.urandom(32)), b"", old.root.public)
         clock.advance(1_000)
         before = server.keys.signing.public
+        server.rotating = turn = Turn()
         begun = asyncio.create_task(rotate_server(server, old) if first == "server" else rotate_root(server, old, new))
-        while not server.rotating.locked():  # noqa: ASYNC110 (each command leaves a line before it begins)
-            await asyncio.sleep(0)
+        await turn.taken.wait()  # each command leaves a line before it begins
         after = rotate_root(server, old, new) if first == "server" else rotate_server(server, old)
         done = await asyncio.gather(begun, after, return_exceptions=True)
         assert server.replica.door.root_now == new.root.public
