@@ -92,8 +92,7 @@ async def test_nor_are_a_new_laptops_words_nobodys_where_a_lost_one_would_be_her
     await year.here.office.do("lost", device=lost.agent.device.hex())
     year.teacher = await year.here.device("teacher", year.person)
     year.here.devices.remove(lost)
-    await lost.way.close()
-    await lost.agent.close()
+    await lost.close()
     await year.answers(work)
     await back_up(year.here)
     async with burnt_and_restored(year.here) as office:

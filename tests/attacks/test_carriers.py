@@ -153,8 +153,7 @@ async def test_a_neighbour_that_tells_of_a_twin_takes_nobodys_rights(room: Class
     teacher, evil = await room.teacher(), await room.machine()
     place, folder, now_ms = Place({}), teacher.agent.folder, room.territory.clock
     room.devices.remove(teacher)
-    await teacher.way.close()
-    await teacher.agent.close()
+    await teacher.close()
     responder = LanResponder(evil.agent)
     responder.lives = TellsOfATwin()
     async with listening_device(evil.agent, responder) as address:
@@ -187,8 +186,7 @@ async def test_a_stolen_copy_of_a_teachers_disk_takes_the_teacher_no_right_where
     device = await room.teacher()
     place, folder, now_ms = Place({}), device.agent.folder, room.territory.clock
     room.devices.remove(device)
-    await device.way.close()
-    await device.agent.close()
+    await device.close()
     shutil.copytree(folder, room.folder / "stolen")
     teacher = await place.open(folder, now_ms, room.territory.entropy)
     thief = await Place({}).open(room.folder / "stolen", now_ms, room.territory.entropy)

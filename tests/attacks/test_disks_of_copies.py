@@ -70,8 +70,7 @@ async def _started(here: Town, folder: Path, number: int) -> Device:
 
 async def _stopped(here: Town, device: Device) -> Path:
     here.devices.remove(device)
-    await device.way.close()
-    await device.agent.close()
+    await device.close()
     return device.agent.folder
 
 

@@ -218,8 +218,7 @@ async def _left_before(here: SpiedClass) -> bytes:
     await here.sync(colleague, here.teacher)
     (key, *_) = reading_keys(colleague.agent)
     here.room.devices.remove(colleague)
-    await colleague.way.close()
-    await colleague.agent.close()
+    await colleague.close()
     shown = (await territory.replica.view(space)).roster.persons[roy].entry
     heads = await territory.replica.tips(space, colleague.agent.device)
     await territory.say(space, Kind.REVOKE, Revocation(colleague.agent.device, tuple(heads)).encode())
@@ -392,8 +391,7 @@ async def _begun_again(here: SpiedClass, place: Place) -> None:
     room, machine = here.room, here.machine
     folder = machine.agent.folder
     room.devices.remove(machine)
-    await machine.way.close()
-    await machine.agent.close()
+    await machine.close()
     agent = await place.open(folder, room.territory.clock, Random(9).randbytes)
     way = room.way(room.frontage)
     here.machine = Device(agent, Session(agent, way), way)

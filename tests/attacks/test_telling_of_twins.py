@@ -40,8 +40,7 @@ async def _told_again_and_again(room: Classroom, starts: int) -> tuple[Agent, in
     teacher, machine = await room.teacher(), await room.machine()
     await room.hand_in(machine, await assignment(room, teacher, machine), WORK)
     room.devices.remove(machine)
-    await machine.way.close()
-    await machine.agent.close()
+    await machine.close()
     folder, entropy = machine.agent.folder, Random(9).randbytes
     bind(folder, A_PC, entropy)
     place, keys = Place(A_PC), {machine.agent.device}

@@ -72,8 +72,7 @@ BY_ITS_PRESENT_KEY = {"sync_agent.sync.asking.Asking._ended": _of_its_present_ke
 async def takes_keys_of_its_own(here: Town, machine: Device) -> Device:
     """It is told of a twin often enough, and starts again."""
     here.devices.remove(machine)
-    await machine.way.close()
-    await machine.agent.close()
+    await machine.close()
     folder, place = machine.agent.folder, Place(A_PC)
     bind(folder, A_PC, Random(9).randbytes)
     agent = await place.open(folder, here.office.clock, Random(10).randbytes)

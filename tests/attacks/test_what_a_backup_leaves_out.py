@@ -95,6 +95,23 @@ async def test_a_laptop_that_is_hers_alone_in_a_backup_comes_along_into_no_class
             assert _is_told(office, own_device(laptop.agent))
 
 
+async def _lies_in_a_drawer_cut_off(here: Town) -> tuple[str, DeviceKeys, Device]:
+    """A copied key has called a device of a thief's hers, and cut off her own; who she is, and both devices."""
+    person, spy = await here.office.add_person("Mme Petit", "teacher"), new_device(os.urandom)
+    laptop = await here.device("teacher", person)
+    await here.sync()
+    here.devices.remove(laptop)
+    await laptop.close()
+    heads = tuple(await here.office.server.replica.tips(here.space, laptop.agent.device))
+    await brought(
+        here,
+        said_by_copy(here, Kind.GRANT, granted(spy, Role.TEACHER, person)),
+        said_by_copy(here, Kind.REVOKE, Revocation(laptop.agent.device, heads).encode()),
+    )
+    await back_up(here)
+    return person, spy, laptop
+
+
 async def _all_cuts(office: Bureau) -> list[Entry]:
     """As it was: whomever any word cuts off had never been anybody's."""
     return await office.replica.store.scan_kinds([Kind.REVOKE])
@@ -103,19 +120,7 @@ async def _all_cuts(office: Bureau) -> list[Entry]:
 @attack(ROW, off={"protocol.replica.office.acquaintance.cuts_said_here": _all_cuts})
 async def test_nor_does_a_laptop_that_is_left_alone_since_a_copied_key_has_cut_off_hers(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
-        person, spy = await here.office.add_person("Mme Petit", "teacher"), new_device(os.urandom)
-        laptop = await here.device("teacher", person)
-        await here.sync()
-        here.devices.remove(laptop)  # it is in a drawer
-        await laptop.way.close()
-        await laptop.agent.close()
-        heads = tuple(await here.office.server.replica.tips(here.space, laptop.agent.device))
-        await brought(
-            here,
-            said_by_copy(here, Kind.GRANT, granted(spy, Role.TEACHER, person)),
-            said_by_copy(here, Kind.REVOKE, Revocation(laptop.agent.device, heads).encode()),
-        )
-        await back_up(here)
+        person, spy, _ = await _lies_in_a_drawer_cut_off(here)
         async with burnt_and_restored(here) as office:
             assert not await _reads(office, spy.signing.public, await next_class(office, person))
             assert _is_told(office, _pair(spy))
@@ -129,20 +134,8 @@ async def _only_the_command(_office: Bureau, reported: Reported, program: str) -
 @attack(ROW, off={"protocol.replica.office.commands.lines_of": _only_the_command})
 async def test_who_is_led_to_report_hers_is_told_first_whose_it_is_and_whom_that_would_let_in(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
-        person, spy = await here.office.add_person("Mme Petit", "teacher"), new_device(os.urandom)
-        laptop = await here.device("teacher", person)
-        await here.sync()
-        here.devices.remove(laptop)  # it is in a drawer
+        person, spy, laptop = await _lies_in_a_drawer_cut_off(here)
         hers, shows = laptop.agent.device, device_words(own_device(laptop.agent))
-        await laptop.way.close()
-        await laptop.agent.close()
-        heads = tuple(await here.office.server.replica.tips(here.space, hers))
-        await brought(
-            here,
-            said_by_copy(here, Kind.GRANT, granted(spy, Role.TEACHER, person)),
-            said_by_copy(here, Kind.REVOKE, Revocation(hers, heads).encode()),
-        )
-        await back_up(here)
         async with burnt_and_restored(here) as office:
             await next_class(office, person)
             told = office.said.lines

@@ -72,6 +72,11 @@ class Device:
     session: Session
     way: Transport
 
+    async def close(self) -> None:
+        """It is switched off."""
+        await self.way.close()
+        await self.agent.close()
+
     async def files(self, item: bytes) -> dict[str, bytes]:
         """The files of an item's shown revision, as this device has them."""
         for space in await self.agent.spaces():
@@ -172,8 +177,7 @@ class Classroom:
     async def close(self) -> None:
         """Everybody lets go of what is theirs."""
         for device in self.devices:
-            await device.way.close()
-            await device.agent.close()
+            await device.close()
         await self.territory.close()
 
 

@@ -96,5 +96,4 @@ async def _copy(kept: _Kept, folder: Path) -> AsyncIterator[tuple[Town, AtWork]]
             yield here, kept.at_work._replace(teacher=teacher, machine=machine)
         finally:
             for device in here.devices:
-                await device.way.close()
-                await device.agent.close()
+                await device.close()

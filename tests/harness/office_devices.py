@@ -139,5 +139,4 @@ async def town(folder: Path) -> AsyncIterator[Town]:
             yield found
         finally:
             for device in found.devices:
-                await device.way.close()
-                await device.agent.close()
+                await device.close()

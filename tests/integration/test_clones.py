@@ -51,8 +51,7 @@ async def started(room: Classroom, disk: Path, name: str, place: Place, seed: in
 
 async def stopped(room: Classroom, device: Device) -> Path:
     room.devices.remove(device)
-    await device.way.close()
-    await device.agent.close()
+    await device.close()
     return device.agent.folder
 
 

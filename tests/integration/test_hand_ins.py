@@ -458,8 +458,7 @@ async def test_a_teacher_who_has_left_keeps_no_keys_on_pcs_for_ever(here: Room, 
     else:
         await territory.say(space, Kind.REVOKE, heads, target=None if how == "cut off" else grant.grant)
     here.room.devices.remove(left)
-    await left.way.close()
-    await left.agent.close()
+    await left.close()
     await here.sync()
     work = await here.pupils.hand_in(here.item, here.pupil, WORK)
     await here.sync()
@@ -484,8 +483,7 @@ async def test_work_made_while_there_is_no_teacher_keeps_its_key_until_who_came_
     person = await territory.person("Mme Roux", PersonRole.TEACHER, space)
     substitute = await here.room.device(Role.TEACHER, person=person)
     here.room.devices.remove(here.teacher_device)
-    await here.teacher_device.way.close()
-    await agent.close()
+    await here.teacher_device.close()
     here.teacher_device = substitute
     await here.teacher_device.session.sync()
     await here.sync()

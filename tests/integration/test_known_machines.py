@@ -38,10 +38,9 @@ async def test_a_machine_that_came_since_is_known_after_a_week_and_after_those_t
         assert old_ms is not None
         assert new_ms is not None
         assert old_ms < new_ms
-        folder, clock, way = here.teacher.agent.folder, here.room.territory.clock, here.teacher.way
+        folder, clock = here.teacher.agent.folder, here.room.territory.clock
         here.room.devices.remove(here.teacher)
-        await way.close()
-        await here.teacher.agent.close()
+        await here.teacher.close()
         agent = await Agent.open(folder, now_ms=clock, entropy=Random(3).randbytes)
         assert known_since(agent)(of(new)) == new_ms
         await agent.close()

@@ -10,14 +10,8 @@ from protocol.rights.vouching import device_id, device_words
 from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.classroom import Device
 from tests.harness.copied_keys import back_up, burnt_and_restored, next_class
-from tests.harness.office_devices import Town, town
+from tests.harness.office_devices import town
 from tests.harness.server_in_process import Office
-
-
-async def _away(here: Town, device: Device) -> None:
-    here.devices.remove(device)
-    await device.way.close()
-    await device.agent.close()
 
 
 @asynccontextmanager
@@ -27,7 +21,8 @@ async def _restored(folder: Path) -> AsyncIterator[tuple[Office, str, Device, li
         person = await here.office.add_person("Mme Petit", "teacher")
         first, *others = [await here.device("teacher", person) for _ in range(3)]
         await here.office.do("lost", device=first.agent.device.hex())
-        await _away(here, first)
+        here.devices.remove(first)
+        await first.close()
         for _ in range(2):
             await here.sync()
         for one, other in (others, reversed(others)):
