@@ -5,22 +5,21 @@ That device is gone by then, and a class as if nothing of it were hidden is one 
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from protocol.replica.console.operation import NO_FILES
 from protocol.rights.speaking import Starts
 from sync_agent.keys.confirming import own_device
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Given
-from tests.harness.commands import Desk, Received
+from tests.harness.commands import Desk
 from tests.harness.copied_keys import back_up, burnt_and_restored
 from tests.harness.next_year import NextYear, next_year
+from tests.harness.portal import words_in
 
 ROW = "the server takes a device of a copied key's for the teacher"
 HERS = "Correction de Mme Petit : 18/20 Très bien raconté"
@@ -55,9 +54,7 @@ async def _after_a_theft(year: NextYear, work: bytes) -> AsyncIterator[None]:
 
 async def _page(year: NextYear) -> str:
     """What an archive that the server writes for her pupil's family says."""
-    got = Received()
-    await year.here.office.table["export-person"]({"person": year.pupil}, NO_FILES, got)
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", got.files["index.html"].decode()))
+    return words_in(await year.archive())
 
 
 @attack(ROW, off=OFF)

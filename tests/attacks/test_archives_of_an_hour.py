@@ -6,7 +6,6 @@ docs/adr/0361.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +32,7 @@ from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, Given, assignment
 from tests.harness.commands import Desk
+from tests.harness.portal import words_in
 from tests.harness.portfolios import remarks_in
 from tests.integration.test_access import exported, said_in
 
@@ -329,7 +329,7 @@ async def test_a_familys_archive_signs_with_her_name_nothing_that_somebody_else_
         await archived.say(Kind.REVOKE, Revocation(other.agent.device, ()).encode())
     await archived.hide("computer cut off")
     files, data, _ = await archived.archive()
-    page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", said_in(files["index.html"])))
+    page = words_in(said_in(files["index.html"]))
     assert "Correction de Mme Petit : 18/20 Bien raconté." in page
     assert ("Correction de M. X : 0/20 Copié." in page) is ("Copié." in page) is not counts
     (answered,) = (each for each in data["works"] if each["feedback"])

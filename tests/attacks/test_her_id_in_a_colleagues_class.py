@@ -6,57 +6,26 @@ No date is false, and no name is new: whose she is there hangs on whom the serve
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from protocol.model.entry import Kind
-from protocol.model.structure import PersonRecord, Revocation
-from protocol.model.work import ItemKind, Receipt
+from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Draft
-from protocol.replica.console.frame import Notices
-from protocol.replica.console.operation import NO_FILES
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import key_cut_off
 from protocol.replica.office.said_here import noted_cuts
 from protocol.replica.office.spaces import uai_of
 from protocol.rights.door import Authority
 from protocol.roles import PersonRole
-from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.keys.confirming import own_device
 from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
-from tests.harness.classroom import SMALL, Given
-from tests.harness.commands import Received
 from tests.harness.next_year import NextYear, next_year
 
 ROW = "the server takes a device of a copied key's for the teacher"
 ANYBODY: dict[str, object] = {"protocol.replica.office.servers_memory._strangers": lambda *_: frozenset()}
-
-
-@dataclass
-class Colleague:
-    """The year, and M. Roy's class in it, with work that a pupil handed in when the thief's computer was there."""
-
-    year: NextYear
-    space: bytes
-    pupil: str
-    work: bytes
-
-    async def spy_speaks(self) -> None:
-        """It answers the work as Mme Petit, and says to have opened it."""
-        await self.year.spy_answers(self.space, self.work)
-        stream = (await self.year.server.view(self.space)).coursework.hand_ins[self.work].record.content.stream
-        receipt = Receipt(stream).encode()
-        await self.year.spy_says(self.space, Kind.RECEIPT_TEACHER, receipt, self.pupil, target=self.work)
-        await self.year.sync()
-
-    async def archive(self) -> str:
-        """What the server writes for the pupil's family."""
-        got = Received()
-        await self.year.here.office.table["export-person"]({"person": self.pupil}, NO_FILES, got)
-        return got.files["index.html"].decode()
 
 
 async def _is_listed(year: NextYear, space: bytes) -> None:
@@ -71,7 +40,8 @@ async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
         yield made
 
 
-async def _in_a_colleagues_class(year: NextYear) -> Colleague:
+async def _in_a_colleagues_class(year: NextYear) -> bytes:
+    """M. Roy's class: the thief's computer answers a pupil's work there as Mme Petit, and says to have opened it."""
     here, pupil = year.here, year.pupil
     school = await uai_of(here.office.server, here.school)
     space = bytes.fromhex((await here.office.do("space add", name="CE2", school=school))["space"])
@@ -83,20 +53,20 @@ async def _in_a_colleagues_class(year: NextYear) -> Colleague:
     await _is_listed(year, space)
     await year.spy_comes(space, dated_days_ago=0)
     await year.sync()
-    wish = Wish(space, None, ItemKind.ASSIGNMENT, "Racontez")
-    item = (await publish(laptop.agent, wish, Given(SMALL), Notices())).item
+    item = await here.asks_for_work(laptop, space)
     await year.sync()
     work = await here.work(year.machine, item, pupil)
     await year.sync()
-    made = Colleague(year, space, pupil, work)
-    await made.spy_speaks()
-    return made
+    await year.spy_answers(space, work)
+    await year.spy_opens(space, work)
+    await year.sync()
+    return space
 
 
 @attack(ROW, off=ANYBODY)
 async def test_what_a_computer_says_that_is_hers_in_a_colleagues_class_alone_is_in_no_archive(year: NextYear) -> None:
-    colleague = await _in_a_colleagues_class(year)
-    assert "0/20" not in await colleague.archive()
+    await _in_a_colleagues_class(year)
+    assert "0/20" not in await year.archive()
 
 
 def _whoever_said_it(*_: object) -> bool:
@@ -105,11 +75,9 @@ def _whoever_said_it(*_: object) -> bool:
 
 @attack(ROW, off={"protocol.replica.office.device_cuts.is_said_here": _whoever_said_it})
 async def test_nor_since_that_key_has_cut_hers_off(year: NextYear) -> None:
-    colleague = await _in_a_colleagues_class(year)
-    office, laptop = year.here.office, year.teacher.agent.device
-    cut = Draft(year.here.space, Kind.REVOKE, office.server.grant, Revocation(laptop, ()).encode())
-    await thief_says(office, cut)
-    assert "0/20" not in await colleague.archive()
+    await _in_a_colleagues_class(year)
+    await year.thief_cuts_her_off(year.here.space)
+    assert "0/20" not in await year.archive()
 
 
 async def _every_cut(office: Office) -> Callable[[Authority], bool]:
@@ -126,8 +94,8 @@ EVERY_CUT: dict[str, object] = {"protocol.replica.office.servers_memory.cut_off_
 async def test_nor_since_she_has_left_a_class_in_good_order(year: NextYear) -> None:
     await year.lets_her_in(await year.new_class())
     await year.here.office.do("ungrant", person=year.person, space=[year.here.space.hex()])
-    colleague = await _in_a_colleagues_class(year)
-    assert "0/20" not in await colleague.archive()
+    await _in_a_colleagues_class(year)
+    assert "0/20" not in await year.archive()
 
 
 @attack(ROW, off=EVERY_CUT)
@@ -136,34 +104,34 @@ async def test_nor_since_hers_was_reported_and_found_again(year: NextYear) -> No
     await office.do("lost", device=laptop)
     await office.do("grant", device=laptop, space=[year.here.space.hex()])
     await year.sync()
-    colleague = await _in_a_colleagues_class(year)
-    assert "0/20" not in await colleague.archive()
+    await _in_a_colleagues_class(year)
+    assert "0/20" not in await year.archive()
 
 
 @attack(ROW, off=ANYBODY)
 async def test_nor_does_its_receipt_have_that_class_closed_unasked(year: NextYear) -> None:
-    colleague = await _in_a_colleagues_class(year)
-    closing = await year.here.office.do("space close", space=colleague.space.hex())
+    space = await _in_a_colleagues_class(year)
+    closing = await year.here.office.do("space close", space=space.hex())
     assert closing["unopened"] == 1
 
 
 async def test_her_own_is_hers_there_once_she_is_let_in(year: NextYear) -> None:
-    colleague = await _in_a_colleagues_class(year)
-    await year.lets_her_in(colleague.space)
+    space = await _in_a_colleagues_class(year)
+    await year.lets_her_in(space)
     await year.sync()
-    assert await year.who_speaks(year.server, colleague.space) == {own_device(year.teacher.agent)}
+    assert await year.who_speaks(year.server, space) == {own_device(year.teacher.agent)}
 
 
 async def test_who_lets_her_in_there_is_told_that_it_is_in_already(year: NextYear) -> None:
-    colleague = await _in_a_colleagues_class(year)
+    space = await _in_a_colleagues_class(year)
     told = len(year.here.office.said.lines)
-    await year.lets_her_in(colleague.space)
+    await year.lets_her_in(space)
     (line,) = year.here.office.said.lines[told:]
     assert line.startswith(f"the device {year.spy.signing.public.hex()} is in already")
 
 
 async def test_once_hers_is_reported_at_the_server_whoever_is_there_as_her_is_heard(year: NextYear) -> None:
-    colleague = await _in_a_colleagues_class(year)
+    space = await _in_a_colleagues_class(year)
     await year.here.office.do("lost", device=year.teacher.agent.device.hex())
-    speaks = await year.who_speaks(year.server, colleague.space)
+    speaks = await year.who_speaks(year.server, space)
     assert {key for key, _ in speaks} == {year.spy.signing.public}

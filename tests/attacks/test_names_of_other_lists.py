@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +37,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, Given
 from tests.harness.commands import Desk
 from tests.harness.office_devices import AtWork, Town, town
-from tests.harness.portal import portal
+from tests.harness.portal import portal, words_in
 from tests.harness.portfolios import remarks_in
 from tests.harness.territory import new_device
 
@@ -177,7 +176,7 @@ async def _read_of_it(old: AtWork, new: bytes, work: bytes) -> None:
     assert {note["by"]: note["mark"] for note in row["remarks"]} == {"Mme Petit": "18/20", "Mme Petit (2)": "0/20"}
     async with portal(old.machine.agent) as surfer:
         await surfer.send("/who", "/who", {"person": old.pupil, "back": "/"})
-        page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", await surfer.page(f"/work/{work.hex()}")))
+        page = words_in(await surfer.page(f"/work/{work.hex()}"))
     assert f"Ce que dit Mme Petit 18/20 {HERS}" in page
     assert "Ce que dit Mme Petit (2) 0/20" in page
     async with portal(old.teacher.agent) as surfer:

@@ -16,20 +16,16 @@ import pytest
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Kind
-from protocol.model.structure import PersonKey, PersonRecord, Revocation
-from protocol.model.work import ItemKind, Receipt
+from protocol.model.structure import PersonKey, PersonRecord
 from protocol.replica.at_work.replica import Draft
-from protocol.replica.console.frame import Notices
 from protocol.rights.vouching import Device as Pair
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
-from sync_agent.coursework.publisher import Wish, publish
-from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.acquaintances import Start, in_turn, known_in, there_at_first
 from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
-from tests.harness.classroom import SMALL, Given
+from tests.harness.classroom import keeps_key_of
 from tests.harness.commands import Desk
 from tests.harness.next_year import NextYear, next_year
 from tests.harness.territory import new_device
@@ -98,9 +94,8 @@ async def _an_hour_before_her(year: NextYear, *named: Named, is_cut_off_elsewher
     await year.lets_her_in(space)
     await year.sync(year.teacher)
     if is_cut_off_elsewhere:
-        office, laptop = year.here.office, year.teacher.agent.device
-        cut = Revocation(laptop, tuple(await year.server.tips(year.here.space, laptop))).encode()
-        await thief_says(office, Draft(year.here.space, Kind.REVOKE, office.server.grant, cut))
+        old = year.here.space
+        await year.thief_cuts_her_off(old, *await year.server.tips(old, year.teacher.agent.device))
     await year.sync()
     return space
 
@@ -129,11 +124,6 @@ async def _opens(year: NextYear, space: bytes, work: bytes, keys: DeviceKeys) ->
     return content_key_of(shown, {keys.agreement.public: keys.agreement}) is not None
 
 
-async def _key_is_kept(year: NextYear, work: bytes) -> bool:
-    mark = await year.machine.agent.replica.store.mark(mark_of(work))
-    return mark is not None and Kept.parse(mark).sealed_key is not None
-
-
 # --- what she has opened ----------------------------------------------------------------------------------------------
 
 
@@ -158,7 +148,7 @@ async def test_nor_to_whom_the_pc_has_met_before_in_a_class_of_the_keys_own(year
     await year.sync(year.machine)
     space = await _who_says_her_key(year)
     work = await _she_opens(year, space)
-    assert await _key_is_kept(year, work), "whoever says her key as his has it kept"
+    assert await keeps_key_of(year.machine, work), "whoever says her key as his has it kept"
     await _comes(year, space, later)
     await year.sync()
     assert not await _opens(year, space, work, later.keys)
@@ -173,25 +163,22 @@ async def test_what_is_handed_in_while_she_is_shut_out_for_ten_minutes_waits_for
     year: NextYear, *, is_cut_off_elsewhere: bool
 ) -> None:
     space = await _an_hour_before_her(year, _somebody(1), is_cut_off_elsewhere=is_cut_off_elsewhere)
-    wish = Wish(space, None, ItemKind.ASSIGNMENT, "Racontez")
-    item = (await publish(year.teacher.agent, wish, Given(SMALL), Notices())).item
+    item = await year.here.asks_for_work(year.teacher, space)
     await year.sync()
     office, laptop = year.here.office, year.teacher.agent.device
     grant = next(each.grant for each in year.server.door.authorities() if (each.key, each.space) == (laptop, space))
-    end = Revocation(laptop, tuple(await year.server.tips(space, laptop))).encode()
-    await thief_says(office, Draft(space, Kind.REVOKE, office.server.grant, end, target=grant))
+    await year.thief_cuts_her_off(space, *await year.server.tips(space, laptop), right=grant)
     await year.here.sync(year.machine)
     work = await year.here.work(year.machine, item, year.pupil)
     await year.here.sync(year.machine)
-    stream = (await year.server.view(space)).coursework.hand_ins[work].record.content.stream
-    await year.spy_says(space, Kind.RECEIPT_TEACHER, Receipt(stream).encode(), year.pupil, target=work)
+    await year.spy_opens(space, work)
     await year.sync(year.machine)
-    assert await _key_is_kept(year, work)
+    assert await keeps_key_of(year.machine, work)
 
     await office.do("grant", device=laptop.hex(), space=[space.hex()])
     await year.sync()
     assert await Desk(year.teacher.agent).files("open-hand-in", id=work.hex())
-    assert not await _key_is_kept(year, work), "by then all have it for whom it waits"
+    assert not await keeps_key_of(year.machine, work), "by then all have it for whom it waits"
 
 
 # --- whom it is sealed to ---------------------------------------------------------------------------------------------

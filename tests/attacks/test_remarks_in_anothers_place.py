@@ -22,7 +22,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Device, work_of
 from tests.harness.commands import Desk
 from tests.harness.one_for_all import ONE_FOR_ALL
-from tests.harness.portal import portal
+from tests.harness.portal import portal, words_in
 from tests.harness.portfolios import remarks_in
 from tests.harness.spied_class import SpiedClass, answered_class
 
@@ -65,7 +65,7 @@ async def _pupils_page(here: SpiedClass) -> str:
     async with portal(here.machine.agent) as surfer:
         await surfer.send("/who", "/who", {"person": here.room.pupil_person.hex(), "back": "/"})
         page = await surfer.page(f"/work/{here.work.hex()}")
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    return words_in(page)
 
 
 async def _correction(desk: Desk, here: SpiedClass) -> dict[str, str]:
@@ -237,7 +237,7 @@ async def test_who_comes_to_a_teachers_name_after_her_bears_it_with_a_number_whe
     assert newest["by"] == f"{name} (2)"
     for device in (here.machine, here.teacher):
         async with portal(device.agent) as surfer:
-            shown_page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", await surfer.page(f"/item/{here.item.hex()}")))
+            shown_page = words_in(await surfer.page(f"/item/{here.item.hex()}"))
         assert f"Publié par {name} (2)" in shown_page
 
 

@@ -11,13 +11,9 @@ from pathlib import Path
 import pytest
 
 from protocol.folds.hand_in_keys import content_key_of
-from protocol.model.entry import Kind
-from protocol.model.structure import Revocation
-from protocol.replica.at_work.replica import Draft
 from protocol.rights.speaking import UNMET
 from sync_agent.keys.confirming import own_device
 from sync_agent.upkeep.erasing import destroy_erased
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -36,13 +32,9 @@ async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
 
 async def _an_hour_before_her(year: NextYear) -> bytes:
     """The thief's device is in the new class as Mme Petit, with no false date, and a word says that she left CM1."""
-    space = await year.new_class()
-    await year.spy_comes(space, dated_days_ago=0)
-    await year.sync(year.machine)
-    await year.lets_her_in(space)
-    office, old, laptop = year.here.office, year.here.space, year.teacher.agent.device
-    said = Revocation(laptop, tuple(await year.server.tips(old, laptop)))
-    await thief_says(office, Draft(old, Kind.REVOKE, office.server.grant, said.encode()))
+    space = await year.spy_is_there_before_her()
+    old = year.here.space
+    await year.thief_cuts_her_off(old, *await year.server.tips(old, year.teacher.agent.device))
     await year.sync(year.machine)
     await year.sync()
     return space
@@ -57,13 +49,19 @@ async def test_nor_is_who_was_there_an_hour_before_her_where_a_word_cuts_her_off
     assert await year.who_speaks(pc, space) == {own_device(year.teacher.agent)}
 
 
-@attack(ROW, off=ITS_HOUR_COUNTS)
-async def test_nor_is_it_once_it_has_been_heard_there_for_a_week(year: NextYear) -> None:
+async def _a_week_of_both(year: NextYear) -> bytes:
+    """After that hour the PC hears both there every day."""
     space = await _an_hour_before_her(year)
     for _ in range(9):
         year.pass_days(1)
         await destroy_erased(year.machine.agent)
         await year.sync()
+    return space
+
+
+@attack(ROW, off=ITS_HOUR_COUNTS)
+async def test_nor_is_it_once_it_has_been_heard_there_for_a_week(year: NextYear) -> None:
+    space = await _a_week_of_both(year)
     work = await year.hand_in(space)
     shown = (await year.machine.agent.replica.view(space)).coursework.hand_ins[work]
     assert content_key_of(shown, {year.spy.agreement.public: year.spy.agreement}) is None
@@ -72,11 +70,7 @@ async def test_nor_is_it_once_it_has_been_heard_there_for_a_week(year: NextYear)
 
 @attack(ROW, off={"sync_agent.keys.first_met.ACQUAINTANCE_MS": 1})
 async def test_a_week_of_her_own_makes_her_the_first_and_no_week_of_who_is_heard_beside_her(year: NextYear) -> None:
-    space = await _an_hour_before_her(year)
-    for _ in range(9):
-        year.pass_days(1)
-        await destroy_erased(year.machine.agent)
-        await year.sync()
+    space = await _a_week_of_both(year)
     await year.hand_in(space)
     firsts = year.machine.agent.acquainted.first[space][bytes.fromhex(year.person)]
     assert firsts == (own_device(year.teacher.agent),)

@@ -5,7 +5,6 @@ docs/adr/0413.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import RelaisError
-from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Grant, Revocation, SpaceRecord
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, SpaceRecord
 from protocol.replica.at_work.replica import Draft
-from protocol.replica.console.operation import NO_FILES
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.rights.vouching import Device as Pair
 from sync_agent.hand_ins.handing_in import confirm_opened
@@ -24,8 +22,9 @@ from sync_server.handlers.by_kit.territory import kit_in
 from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Given
-from tests.harness.commands import Desk, Received
+from tests.harness.commands import Desk
 from tests.harness.next_year import NextYear, next_year
+from tests.harness.portal import words_in
 
 ROW = "what a teacher said on a laptop that was lost, or that a copied key says was, is nobody's at the server"
 HERS = "Correction de Mme Petit : 18/20 Très bien raconté"
@@ -44,29 +43,23 @@ class Answered:
     def __init__(self, year: NextYear, work: bytes) -> None:
         self.year, self.work = year, work
 
-    async def _thief_says_that_it_is_gone(self, space: bytes, *heads: bytes) -> Entry:
-        office, laptop = self.year.here.office, self.year.teacher.agent.device
-        cut = Draft(space, Kind.REVOKE, office.server.grant, Revocation(laptop, heads).encode())
-        (said,) = await thief_says(office, cut)
-        return said
-
     async def is_cut_off_for_a_minute(self) -> None:
         """With all that it has said, so that nothing is hidden, and let in again in the same breath."""
         office, space, laptop = self.year.here.office, self.year.here.space, self.year.teacher.agent.device
-        cut = await self._thief_says_that_it_is_gone(space, *await office.server.replica.tips(space, laptop))
+        cut = await self.year.thief_cuts_her_off(space, *await office.server.replica.tips(space, laptop))
         held = office.server.replica.door.authorities_of(laptop)[0]
         again = Grant(held.key, held.agreement, held.tls_sha256, held.role, held.person, None)
         await thief_says(office, Draft(space, Kind.GRANT, office.server.grant, again.encode(), parents=(cut.id,)))
         await self.year.sync()
 
     async def is_cut_off(self) -> None:
-        await self._thief_says_that_it_is_gone(self.year.here.space)
+        await self.year.thief_cuts_her_off(self.year.here.space)
 
     async def is_cut_off_where_it_never_was(self) -> None:
         office = self.year.here.office
         record = SpaceRecord("X", year="2026-2027").encode()
         (made,) = await thief_says(office, Draft(self.year.here.school, Kind.SPACE, office.server.grant, record))
-        await self._thief_says_that_it_is_gone(made.id)
+        await self.year.thief_cuts_her_off(made.id)
         await self.year.sync()
 
     async def kit_says_what_a_thief_said(self) -> None:
@@ -79,9 +72,7 @@ class Answered:
 
     async def archive(self) -> str:
         """What the honest server writes for the pupil's family."""
-        got = Received()
-        await self.year.here.office.table["export-person"]({"person": self.year.pupil}, NO_FILES, got)
-        return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", got.files["index.html"].decode()))
+        return words_in(await self.year.archive())
 
     async def marks(self) -> list[str | None]:
         work = (await self.year.server.view(self.year.here.space)).coursework.hand_ins[self.work]

@@ -12,23 +12,16 @@ import pytest
 
 from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import content_key_of
-from protocol.model.entry import Kind
-from protocol.model.structure import Revocation
-from protocol.model.work import Receipt
-from protocol.replica.at_work.replica import Draft
-from protocol.replica.console.operation import NO_FILES
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.speaking import UNMET, Remembered
 from protocol.rights.vouching import Device as Pair
-from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.confirming import own_device
 from sync_agent.upkeep.erasing import destroy_erased
 from sync_server.handlers.by_kit.territory import kit_in
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
-from tests.harness.classroom import Device
-from tests.harness.commands import Desk, Received
+from tests.harness.classroom import Device, keeps_key_of
+from tests.harness.commands import Desk
 from tests.harness.next_year import NextYear, next_year
 
 ROW = "a device of a copied key's is a teacher in a new class before she is"
@@ -95,32 +88,22 @@ async def test_who_is_dated_before_her_in_a_new_class_is_her_on_no_pc_that_met_h
 async def test_nor_does_such_a_receipt_free_the_key_of_work_or_close_the_class(year: NextYear) -> None:
     space = await _over_the_holidays(year)
     work = await year.hand_in(space)
-    stream = (await year.server.view(space)).coursework.hand_ins[work].record.content.stream
-    await year.spy_says(space, Kind.RECEIPT_TEACHER, Receipt(stream).encode(), year.pupil, target=work)
+    await year.spy_opens(space, work)
     await year.sync()
 
-    mark = await year.machine.agent.replica.store.mark(mark_of(work))
-    assert mark is not None
-    assert Kept.parse(mark).sealed_key is not None
+    assert await keeps_key_of(year.machine, work)
     assert (await year.here.office.do("space close", space=space.hex()))["unopened"] == 1
 
 
 @attack(ROW, off={"sync_agent.keys.first_met._is_doubted": lambda *_: False})
 async def test_nor_is_who_was_in_it_before_her_laptop_once_that_has_come(year: NextYear) -> None:
-    space = await year.new_class()
-    await year.spy_comes(space, dated_days_ago=0)
-    await year.sync(year.machine)
-    await year.lets_her_in(space)
-    await year.sync()
+    space = await _an_hour_before_her(year)
     assert await year.who_speaks(year.machine.agent.replica, space) == {own_device(year.teacher.agent)}
 
 
 async def _an_hour_before_her(year: NextYear) -> bytes:
     """The PC has heard a thief's device in the new class as hers, and then her laptop."""
-    space = await year.new_class()
-    await year.spy_comes(space, dated_days_ago=0)
-    await year.sync(year.machine)
-    await year.lets_her_in(space)
+    space = await year.spy_is_there_before_her()
     await year.sync()
     return space
 
@@ -131,16 +114,13 @@ async def test_nor_is_new_work_sealed_to_it_nor_let_go_of_though_its_words_are_s
     work = await year.hand_in(space)
     await year.answers(work)
     await year.spy_answers(space, work)
-    stream = (await year.server.view(space)).coursework.hand_ins[work].record.content.stream
-    await year.spy_says(space, Kind.RECEIPT_TEACHER, Receipt(stream).encode(), year.pupil, target=work)
+    await year.spy_opens(space, work)
     await year.sync()
 
     shown = (await year.machine.agent.replica.view(space)).coursework.hand_ins[work]
     assert content_key_of(shown, {year.spy.agreement.public: year.spy.agreement}) is None
     assert "18/20" in _marks(shown)
-    mark = await year.machine.agent.replica.store.mark(mark_of(work))
-    assert mark is not None
-    assert Kept.parse(mark).sealed_key is not None
+    assert await keeps_key_of(year.machine, work)
     assert (await year.here.office.do("space close", space=space.hex()))["unopened"] == 1
 
 
@@ -178,12 +158,9 @@ async def test_nor_is_who_comes_next_first_of_the_class_while_a_new_laptop_of_he
     other = await year.here.office.add_person("M. X", "teacher", space.hex())
     await year.spy_comes(space, dated_days_ago=0, person=other)
     work = await year.hand_in(space)
-    stream = (await year.server.view(space)).coursework.hand_ins[work].record.content.stream
-    await year.spy_says(space, Kind.RECEIPT_TEACHER, Receipt(stream).encode(), year.pupil, target=work)
+    await year.spy_opens(space, work)
     await year.sync(year.machine)
-    mark = await year.machine.agent.replica.store.mark(mark_of(work))
-    assert mark is not None
-    assert Kept.parse(mark).sealed_key is not None
+    assert await keeps_key_of(year.machine, work)
 
 
 @attack(ROW, off=BY_CLASS_ALONE)
@@ -237,10 +214,9 @@ async def _met_in_september(year: NextYear, space: bytes) -> frozenset[Pair]:
 
 
 async def _says_of_the_class_of_before(year: NextYear, *, ends: bool) -> None:
-    office, old, laptop = year.here.office, year.here.space, year.teacher.agent.device
+    old, laptop = year.here.space, year.teacher.agent.device
     grant = next(each.grant for each in year.server.door.authorities() if (each.key, each.space) == (laptop, old))
-    cut = Revocation(laptop, ()).encode()
-    await thief_says(office, Draft(old, Kind.REVOKE, office.server.grant, cut, target=grant if ends else None))
+    await year.thief_cuts_her_off(old, right=grant if ends else None)
 
 
 @attack(ROW, off=FORGOTTEN)
@@ -312,9 +288,7 @@ async def test_a_family_is_given_what_she_said_though_a_copied_key_dates_itself_
     await year.spy_answers(space, work)
 
     assert _marks((await year.server.view(space)).coursework.hand_ins[work]) == ["18/20"]
-    got = Received()
-    await year.here.office.table["export-person"]({"person": year.pupil}, NO_FILES, got)
-    page = got.files["index.html"].decode()
+    page = await year.archive()
     assert "18/20" in page
     assert "0/20 " not in page.replace("18/20", "")
 

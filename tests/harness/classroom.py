@@ -21,6 +21,7 @@ from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.coursework.publisher import Published, Wish, publish
 from sync_agent.hand_ins.handing_in import hand_in
+from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, Enrolment
 from sync_agent.sync.session import Session
 from sync_agent.transport.interface import Transport
@@ -217,6 +218,12 @@ def faulty(frontage: Frontage) -> Faulty:
 
 async def work_of(device: Device, room: Classroom, hand_in: bytes) -> Work:
     return (await device.agent.replica.view(room.space)).coursework.hand_ins[hand_in]
+
+
+async def keeps_key_of(device: Device, hand_in: bytes) -> bool:
+    """Whether a machine keeps the key of work that was handed in on it."""
+    mark = await device.agent.replica.store.mark(mark_of(hand_in))
+    return Kept.parse(mark or b"").sealed_key is not None
 
 
 async def assignment(room: Classroom, teacher: Device, *others: Device) -> bytes:

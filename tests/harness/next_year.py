@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
 from protocol.clock import DAY_MS
-from protocol.model.entry import Kind, compose
-from protocol.model.structure import Grant, PersonKey
-from protocol.model.work import Feedback, ItemKind
+from protocol.model.entry import Entry, Kind, compose
+from protocol.model.structure import Grant, PersonKey, Revocation
+from protocol.model.work import Feedback, Receipt
 from protocol.replica.at_work.replica import Draft, Replica
-from protocol.replica.console.frame import Notices
+from protocol.replica.console.operation import NO_FILES
 from protocol.replica.office.spaces import uai_of
 from protocol.rights.vouching import Device as Pair
 from protocol.rights.vouching import device_id
 from protocol.roles import Role
-from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.keys.confirming import confirm, own_device
-from tests.harness.classroom import SMALL, Device, Given
-from tests.harness.commands import Desk
+from tests.harness.classroom import Device, Given
+from tests.harness.commands import Desk, Received
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town
 from tests.harness.territory import new_device
@@ -79,18 +79,33 @@ class NextYear:
             bytes.fromhex(person or self.person),
             code,
         )
-        office = self.here.office
-        grant = Draft(space, Kind.GRANT, office.server.grant, given.encode())
-        said = await self.server.write(
-            [grant],
-            author=office.server.keys.signing,
-            now_ms=office.clock(),
-            entropy=Random(self.said).randbytes,
-            unsent=False,
-        )
-        self.grants[space] = said[0].id
+        self.grants[space] = (await self._says_by_copy(space, Kind.GRANT, given.encode())).id
         key = PersonKey(keys.agreement.public).encode()
         await self.spy_says(space, Kind.PERSON_KEY, key, person or self.person, days_ago=dated_days_ago)
+
+    async def spy_is_there_before_her(self) -> bytes:
+        """A new class in which the PC has heard it as Mme Petit when she is let in."""
+        space = await self.new_class()
+        await self.spy_comes(space, dated_days_ago=0)
+        await self.sync(self.machine)
+        await self.lets_her_in(space)
+        return space
+
+    async def thief_cuts_her_off(self, space: bytes, *heads: bytes, right: bytes | None = None) -> Entry:
+        """Her laptop has left with what these lead to, or this right of its has ended, as the copied key says."""
+        cut = Revocation(self.teacher.agent.device, heads).encode()
+        return await self._says_by_copy(space, Kind.REVOKE, cut, right)
+
+    async def _says_by_copy(self, space: bytes, kind: Kind, payload: bytes, target: bytes | None = None) -> Entry:
+        office = self.here.office
+        (said,) = await self.server.write(
+            [Draft(space, kind, office.server.grant, payload, target=target)],
+            author=office.server.keys.signing,
+            now_ms=office.clock(),
+            entropy=os.urandom,
+            unsent=False,
+        )
+        return said
 
     async def spy_says(
         self, space: bytes, kind: Kind, payload: bytes, subject: str, *, target: bytes | None = None, days_ago: int = 0
@@ -113,8 +128,7 @@ class NextYear:
 
     async def hand_in(self, space: bytes) -> bytes:
         """Work that Mme Petit asks for in a class, and that the pupil hands in there."""
-        wish = Wish(space, None, ItemKind.ASSIGNMENT, "Racontez")
-        item = (await publish(self.teacher.agent, wish, Given(SMALL), Notices())).item
+        item = await self.here.asks_for_work(self.teacher, space)
         await self.sync()
         work = await self.here.work(self.machine, item, self.pupil)
         await self.sync()
@@ -129,6 +143,17 @@ class NextYear:
         said = Feedback("Copié sur le voisin", "0/20", redo=False, content=None).encode()
         await self.spy_says(space, Kind.FEEDBACK, said, self.pupil, target=work)
         await self.sync()
+
+    async def spy_opens(self, space: bytes, work: bytes) -> None:
+        """It says so, and nobody has heard of it yet but the server."""
+        stream = (await self.server.view(space)).coursework.hand_ins[work].record.content.stream
+        await self.spy_says(space, Kind.RECEIPT_TEACHER, Receipt(stream).encode(), self.pupil, target=work)
+
+    async def archive(self) -> str:
+        """The page of what the server writes for the pupil's family."""
+        got = Received()
+        await self.here.office.table["export-person"]({"person": self.pupil}, NO_FILES, got)
+        return got.files["index.html"].decode()
 
     async def who_speaks(self, replica: Replica, space: bytes) -> frozenset[Pair]:
         return (await replica.view(space)).roster.speaking[bytes.fromhex(self.person)]

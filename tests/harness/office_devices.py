@@ -115,10 +115,14 @@ class Town:
 
     async def assignment(self, teacher: Device) -> bytes:
         """Work that the teacher asks for, at the server."""
-        wish = Wish(self.space, None, ItemKind.ASSIGNMENT, "Racontez")
-        item = (await publish(teacher.agent, wish, Given(SMALL), Notices())).item
+        item = await self.asks_for_work(teacher, self.space)
         await self.sync(teacher)
         return item
+
+    async def asks_for_work(self, teacher: Device, space: bytes) -> bytes:
+        """The same in any class, on the teacher's machine only."""
+        wish = Wish(space, None, ItemKind.ASSIGNMENT, "Racontez")
+        return (await publish(teacher.agent, wish, Given(SMALL), Notices())).item
 
     async def work(self, machine: Device, item: bytes, pupil: str) -> bytes:
         """Work of a pupil, on the machine only."""

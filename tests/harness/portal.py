@@ -30,6 +30,11 @@ _FORM_VALUE = re.compile(r'type="hidden" name="(token|once|draft|keep|seen|told)
 _LESSON = re.compile(r'"http://[0-9a-f]{32}\.localhost:(\d+)/')
 
 
+def words_in(page: str) -> str:
+    """What a page says, without what marks it up."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came back."""

@@ -12,16 +12,12 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import Refused
-from protocol.model.work import ItemKind
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.console.frame import Notices
-from protocol.replica.console.operation import NO_FILES
 from protocol.rights.vouching import device_id, device_words
-from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.keys.confirming import own_device
 from sync_agent.upkeep.erasing import destroy_erased
-from tests.harness.classroom import SMALL, Device, Given
-from tests.harness.commands import Desk, Received
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
 from tests.harness.next_year import NextYear, next_year
 from tests.harness.portal import portal
 
@@ -70,8 +66,7 @@ async def here(tmp_path: Path) -> AsyncIterator[TwoLaptops]:
         await year.lets_her_in(space)
         second = await year.here.device("teacher", year.person, space.hex())
         await year.sync(second, year.machine)
-        wish = Wish(space, None, ItemKind.ASSIGNMENT, "Racontez")
-        item = (await publish(second.agent, wish, Given(SMALL), Notices())).item
+        item = await year.here.asks_for_work(second, space)
         await year.sync(second, year.machine)
         found = TwoLaptops(year, space, second, item)
         found.work = await found.hands_in()
@@ -102,9 +97,7 @@ async def test_server_and_archive_have_what_she_said_on_both_for_good(here: TwoL
     await here.says(here.year.teacher, "Très bien")
     await here.pass_days(9, here.year.teacher, here.year.machine, here.second)
     assert await here.texts(here.year.server) == ["Très bien", SAID]
-    got = Received()
-    await here.year.here.office.table["export-person"]({"person": here.year.pupil}, NO_FILES, got)
-    page = got.files["index.html"].decode()
+    page = await here.year.archive()
     assert "Très bien" in page
     assert SAID in page
 
