@@ -9,17 +9,15 @@ from protocol.clock import DAY_MS
 from protocol.folds.sign_in import Method
 from protocol.model.entry import Entry
 from protocol.model.work import ItemKind
-from protocol.replica.console.frame import Notices
 from protocol.replica.office.spaces import uai_of
 from protocol.rights.roster import Roster
-from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.school.sign_in import SignInBook
 from tests.harness.attack import attack
-from tests.harness.classroom import SMALL, WORK, Classroom, Device, Given
+from tests.harness.classroom import SMALL, WORK, Classroom, Device
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
 from tests.harness.portal import portal
-from tests.harness.sign_in import PICTURES, SignedClass, sign_in
+from tests.harness.sign_in import PICTURES, SignedClass, answers_unasked, sign_in
 
 ROW = "sign-in is off where who switched it on speaks for nobody"
 NOT_CONFIRMED = "ou dont aucun autre n&#39;a confirmé"
@@ -70,12 +68,7 @@ async def test_what_a_laptop_switched_on_that_waits_to_be_confirmed_is_asked_for
     await school.agree()
     hers = (await room.hand_in(school.pc, item, WORK)).hex()
     await says(await room.teacher(), school, on=True)
-    async with portal(school.pc.agent) as surfer:
-        assert (await surfer.get(f"/work/{hers}")).status == 404
-        sent = await surfer.send(
-            f"/item/{item.hex()}", f"/item/{item.hex()}/hand-in", {"person": school.lea.hex()}, [("a.txt", b"x")]
-        )
-        assert sent.status == 403
+    assert await answers_unasked(school, hers, item.hex()) == (404, 403)
 
 
 @attack(ROW, off={"protocol.folds.sign_in._unsettled": _asked_of_none})
@@ -159,8 +152,7 @@ async def test_a_pc_that_comes_into_a_class_once_its_teachers_laptop_was_lost_as
         await _all(here, but=first)
         office.clock.advance(9 * DAY_MS)
         await _all(here, but=first)
-        wish = Wish(space, None, ItemKind.ASSIGNMENT, "Racontez")
-        item = (await publish(second.agent, wish, Given(SMALL), Notices())).item
+        item = await here.asks_for_work(second, space)
         await office.do("grant", device=pc.agent.device.hex(), space=[cm2])
         await _all(here, but=first)
         work = await here.work(of_the_class, item, lea)

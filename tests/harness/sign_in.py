@@ -11,7 +11,7 @@ from protocol.model.structure import Grant, PersonRecord, Revocation
 from protocol.roles import PersonRole, Role
 from sync_agent.school.sign_in import SignInBook
 from tests.harness.classroom import Classroom, Device
-from tests.harness.portal import Answer, Surfer
+from tests.harness.portal import Answer, Surfer, portal
 
 PICTURES = "3-9-12"
 WRONG = "1-1-1"
@@ -117,6 +117,16 @@ async def signed_class(room: Classroom) -> SignedClass:
     await made.book.switch(room.space, on=True)
     await made.agree()
     return made
+
+
+async def answers_unasked(school: SignedClass, work: str, item: str) -> tuple[int, int]:
+    """The PC's statuses for whoever looks at a work of Léa's, and hands in as her, without having signed in."""
+    async with portal(school.pc.agent) as surfer:
+        shown = await surfer.get(f"/work/{work}")
+        sent = await surfer.send(
+            f"/item/{item}", f"/item/{item}/hand-in", {"person": school.lea.hex()}, [("a.txt", b"x")]
+        )
+    return shown.status, sent.status
 
 
 async def sign_in(surfer: Surfer, person: bytes, secret: str, space: bytes | None = None) -> Answer:
