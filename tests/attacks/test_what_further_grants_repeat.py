@@ -23,11 +23,12 @@ from sync_server.handlers.by_kit.territory import kit_in
 from tests.attacks.test_codes_that_thieves_name import a_head, code, those_there
 from tests.attacks.test_whose_a_device_is_at_a_server import Thieving, spy
 from tests.harness.attack import attack
+from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import town
-from tests.harness.spied_class import spied_class
+from tests.harness.spied_class import SpiedClass, spied_class
 from tests.integration.test_lifecycle import Year
 
 GIVEN_FIRST = "a server lets an honest laptop in first, with a key of a thief's"
@@ -57,6 +58,19 @@ def _granted(agent: Agent, space: str, device: bytes) -> Authority:
     return grant
 
 
+async def _let_in_further(desk: Desk, device: Agent) -> Authority:
+    """What a head's computer grants a device, named there, in one more class."""
+    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    await desk.ask("grant", device=device.device.hex(), space=[space])
+    return _granted(desk.agent, space, device.device)
+
+
+async def _substitute(here: SpiedClass, ends_ms: int) -> tuple[bytes, Device]:
+    """Somebody who stays until then, and their laptop."""
+    person = await here.room.territory.person("M. Remplaçant", PersonRole.TEACHER, here.room.space)
+    return person, await here.room.device(Role.TEACHER, person=person, until_ms=ends_ms)
+
+
 @attack(GIVEN_FIRST, off={"protocol.replica.office.grants._says": _same_key_and_role})
 async def test_a_laptop_that_a_head_lets_in_has_the_class_whatever_the_server_had_given_it_before(
     tmp_path: Path,
@@ -82,17 +96,13 @@ async def test_a_substitute_comes_into_a_further_class_until_the_last_day_of_the
 ) -> None:
     async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, ends_ms = here.room.territory, here.room.territory.clock() + 15 * DAY_MS
-        substitute = await territory.person("M. Remplaçant", PersonRole.TEACHER, here.room.space)
-        laptop = await here.room.device(Role.TEACHER, person=substitute, until_ms=ends_ms)
+        substitute, laptop = await _substitute(here, ends_ms)
         head, _ = await confirmed_head(here)
         await here.sync(laptop, head, laptop, head)
         other = await territory.classroom("CX")
         await territory.let_in(laptop.agent.keys, Role.TEACHER, other, person=substitute)
         await here.sync(head)
-        desk = Desk(head.agent)
-        space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
-        await desk.ask("grant", device=laptop.agent.device.hex(), space=[space])
-        assert _granted(head.agent, space, laptop.agent.device).until_ms == ends_ms
+        assert (await _let_in_further(Desk(head.agent), laptop.agent)).until_ms == ends_ms
 
 
 @attack(ADDED, off={"protocol.replica.office.grants._repeated": _the_last_of_all})
@@ -102,10 +112,7 @@ async def test_a_pc_comes_into_a_further_class_as_a_pc_though_a_server_calls_it_
         other = await here.room.territory.classroom("CX")
         await here.room.territory.let_in(here.machine.agent.keys, Role.RELAY, other)
         await here.sync(head)
-        desk = Desk(head.agent)
-        space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
-        await desk.ask("grant", device=here.machine.agent.device.hex(), space=[space])
-        assert _granted(head.agent, space, here.machine.agent.device).role is Role.MACHINE
+        assert (await _let_in_further(Desk(head.agent), here.machine.agent)).role is Role.MACHINE
 
 
 def _as_it_came(said: Sequence[Authority]) -> list[Authority]:
@@ -138,9 +145,7 @@ async def test_so_it_does_on_a_heads_computer_that_came_later_and_heard_of_the_s
         await here.sync(head)
         assert head.agent.replica.door.authorities_of(pc.device)[0].role is role
         desk = Desk(head.agent)
-        space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
-        await desk.ask("grant", device=pc.device.hex(), space=[space])
-        assert _granted(head.agent, space, pc.device).role is Role.MACHINE
+        assert (await _let_in_further(desk, pc)).role is Role.MACHINE
         assert ("grants call it teacher as well" in " ".join(desk.told)) is (role is Role.TEACHER)
 
 
@@ -160,15 +165,11 @@ async def test_a_laptop_that_a_server_calls_a_pc_comes_along_with_its_teacher_as
 async def test_nor_is_a_substitutes_stay_longer_for_that(tmp_path: Path) -> None:
     async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, ends_ms = here.room.territory, here.room.territory.clock() + 15 * DAY_MS
-        substitute = await territory.person("M. Remplaçant", PersonRole.TEACHER, here.room.space)
-        laptop = await here.room.device(Role.TEACHER, person=substitute, until_ms=ends_ms)
+        substitute, laptop = await _substitute(here, ends_ms)
         await territory.let_in(laptop.agent.keys, Role.TEACHER, territory.replica.territory, person=substitute)
         head, _ = await confirmed_head(here)
         await here.sync(laptop, head, laptop, head)
-        desk = Desk(head.agent)
-        space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
-        await desk.ask("grant", device=laptop.agent.device.hex(), space=[space])
-        assert _granted(head.agent, space, laptop.agent.device).until_ms == ends_ms
+        assert (await _let_in_further(Desk(head.agent), laptop.agent)).until_ms == ends_ms
 
 
 def _the_earliest_end(said: Sequence[Authority], _now_ms: int) -> Authority:
@@ -180,17 +181,13 @@ def _the_earliest_end(said: Sequence[Authority], _now_ms: int) -> Authority:
 async def test_nor_is_it_for_good_by_a_word_that_ended_before_it(tmp_path: Path) -> None:
     async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, ends_ms = here.room.territory, here.room.territory.clock() + 15 * DAY_MS
-        substitute = await territory.person("M. Remplaçant", PersonRole.TEACHER, here.room.space)
-        laptop = await here.room.device(Role.TEACHER, person=substitute, until_ms=ends_ms)
+        substitute, laptop = await _substitute(here, ends_ms)
         head, _ = await confirmed_head(here)
         await here.sync(laptop, head, laptop, head)
         ended_ms = head.agent.now_ms() - DAY_MS
         await territory.let_in(laptop.agent.keys, Role.TEACHER, here.room.space, person=substitute, until_ms=ended_ms)
         await here.sync(head)
-        desk = Desk(head.agent)
-        space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
-        await desk.ask("grant", device=laptop.agent.device.hex(), space=[space])
-        assert _granted(head.agent, space, laptop.agent.device).until_ms == ends_ms
+        assert (await _let_in_further(Desk(head.agent), laptop.agent)).until_ms == ends_ms
 
 
 @attack(ADDED, off={"protocol.replica.office.grants._repeated": _the_last_of_all})
@@ -317,9 +314,7 @@ async def test_a_laptop_that_a_stolen_key_let_in_for_good_comes_in_until_the_las
 
 async def test_that_a_device_is_let_in_for_good_whose_stay_had_ended_is_told(tmp_path: Path) -> None:
     async with spied_class(tmp_path, kept_for=__name__) as here:
-        ends_ms = here.room.territory.clock() + DAY_MS
-        substitute = await here.room.territory.person("M. Remplaçant", PersonRole.TEACHER, here.room.space)
-        laptop = await here.room.device(Role.TEACHER, person=substitute, until_ms=ends_ms)
+        _, laptop = await _substitute(here, here.room.territory.clock() + DAY_MS)
         head, _ = await confirmed_head(here)
         await here.sync(laptop, head, laptop, head)
         desk, device = Desk(head.agent), laptop.agent.device.hex()

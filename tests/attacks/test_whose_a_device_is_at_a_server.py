@@ -277,6 +277,15 @@ async def test_what_a_head_teacher_gave_on_to_it_is_named_when_the_words_of_the_
     assert any(words in line and "not cut off" in line for line in thieving.office.said.lines)
 
 
+async def _comes_in_until_it_is_said_since_when(thieving: Thieving, his: DeviceKeys, person: str) -> None:
+    """Into the next class, once keys were replaced; the words of the stolen one end when they are, with a time."""
+    await thieving.new_keys()
+    space = await thieving.next_class(person)
+    assert await thieving.reads(his, space)
+    await thieving.new_keys(since=True)
+    assert not await thieving.reads(his, space)
+
+
 async def _by_these_keys_alone(replica: Replica, keys: Collection[bytes]) -> set[bytes]:
     """As it was while one step was looked at."""
     return {each.grant for each in replica.door.authorities() if each.author in keys}
@@ -295,11 +304,7 @@ async def test_nor_does_it_matter_through_how_many_hands_the_stolen_key_called_i
         Kind.GRANT, thieving.let_in(head, Role.HEAD), space=thieving.here.school, key=above.signing, under=right.id
     )
     await thieving.brings(Kind.GRANT, thieving.let_in(his, person=person), key=head.signing, under=right.id)
-    await thieving.new_keys()
-    space = await thieving.next_class(person)
-    assert await thieving.reads(his, space)
-    await thieving.new_keys(since=True)
-    assert not await thieving.reads(his, space)
+    await _comes_in_until_it_is_said_since_when(thieving, his, person)
     assert any(device_words((his.signing.public, his.agreement.public)) in each for each in thieving.office.said.lines)
 
 
@@ -324,11 +329,7 @@ async def test_a_grant_that_names_something_of_anothers_as_its_code_shows_none(t
     await thieving.is_stolen()
     let_in = Grant(*_of(his), Role.TEACHER, bytes.fromhex(person), work)
     await thieving.brings(Kind.GRANT, let_in.encode())
-    await thieving.new_keys()
-    space = await thieving.next_class(person)
-    assert await thieving.reads(his, space)
-    await thieving.new_keys(since=True)
-    assert not await thieving.reads(his, space)
+    await _comes_in_until_it_is_said_since_when(thieving, his, person)
 
 
 @attack(ROW, off={"protocol.replica.office.known_here.KnownHere._is_school": _any_school})
@@ -348,11 +349,7 @@ async def test_nor_does_one_that_names_a_code_of_another_schools_head_whom_a_cop
     his_code = await thieving.brings(Kind.INVITE, code, space=school, key=head.signing, under=right.id)
     let_in = Grant(*_of(his), Role.TEACHER, bytes.fromhex(person), his_code.id).encode()
     await thieving.brings(Kind.GRANT, let_in, space=other, key=head.signing, under=right.id)
-    await thieving.new_keys()
-    space = await thieving.next_class(person)
-    assert await thieving.reads(his, space)
-    await thieving.new_keys(since=True)
-    assert not await thieving.reads(his, space)
+    await _comes_in_until_it_is_said_since_when(thieving, his, person)
     assert any(device_words((his.signing.public, his.agreement.public)) in each for each in thieving.office.said.lines)
 
 
