@@ -20,6 +20,7 @@ from sync_server.handlers.overview.let_go import still_waited_for
 from sync_server.handlers.store.restored import KIT_ALONE_MS
 from sync_server.opened.app import Server
 from tests.attacks.test_a_new_root_before_all_is_heard import again
+from tests.attacks.test_order_in_a_backup import IN_ITS_ORDER
 from tests.attacks.test_who_a_thief_says_is_gone import cuts_it_off, is_refused, unheard, whose_pc_was_off
 from tests.harness.attack import attack
 from tests.harness.damage import damaged
@@ -39,11 +40,7 @@ async def _never(_store: object) -> None:
     return None
 
 
-AS_IF_NOTHING_WAS_LOST = {
-    "sync_server.opened.app.last_loss": _never,
-    "protocol.replica.office.known_here.came_at_once": _never,
-    "protocol.replica.office.called_first.came_at_once": _never,
-}
+AS_IF_NOTHING_WAS_LOST = {"sync_server.opened.app.last_loss": _never, **IN_ITS_ORDER}
 
 
 async def _in_step(here: Town, times: int = 3) -> None:

@@ -56,11 +56,7 @@ class WatchedDesk(KitDesk):
 
 async def with_work(here: Town) -> str:
     """Léa has handed in: her id."""
-    petit = await here.office.add_person("Mme Petit", "teacher")
-    lea = await here.office.add_person("Léa", "pupil")
-    laptop, pc = await here.device("teacher", petit), await here.device("machine")
-    item = await here.assignment(laptop)
-    await here.sync(pc)
+    _, pc, _, lea, item = await here.class_at_work()
     await here.work(pc, item, lea)
     await here.sync(pc)
     return lea

@@ -14,6 +14,7 @@ from protocol.model.structure import PersonKey
 from protocol.rights.vouching import device_words
 from protocol.roles import Role
 from sync_agent.keys.confirming import own_device
+from tests.attacks.test_order_in_a_backup import IN_ITS_ORDER
 from tests.attacks.test_what_a_kit_remembers import _all_of, _made_anew
 from tests.harness.attack import attack
 from tests.harness.copied_keys import brought, granted, next_class, said_by_copy
@@ -23,17 +24,6 @@ from tests.harness.territory import new_device
 
 ROW = "who calls a server of the kit first says what was first"
 _GROUND = {Kind.CERTIFICATE, Kind.RECOVERY_KEY, Kind.GENERATION, Kind.SPACE}
-
-
-async def _as_it_came(_store: object) -> bool:
-    """As it was: on such a server the order of arrival was its own."""
-    return False
-
-
-IN_ITS_ORDER = {
-    "protocol.replica.office.known_here.came_at_once": _as_it_came,
-    "protocol.replica.office.called_first.came_at_once": _as_it_came,
-}
 
 
 @asynccontextmanager

@@ -31,11 +31,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Town]:
 
 async def handed_in(here: Town) -> tuple[Device, Device, str, str]:
     """A teacher, a pupils' machine, the proof and the id of what was handed in there and has gone nowhere yet."""
-    person = await here.office.add_person("Mme Petit", "teacher")
-    pupil = await here.office.add_person("Léa", "pupil")
-    teacher, machine = await here.device("teacher", person), await here.device("machine")
-    item = await here.assignment(teacher)
-    await here.sync(machine)
+    teacher, machine, _, pupil, item = await here.class_at_work()
     work = (await here.work(machine, item, pupil)).hex()
     return teacher, machine, (await Desk(machine.agent).ask("receipt", id=work))["code"], work
 

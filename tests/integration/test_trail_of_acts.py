@@ -155,11 +155,8 @@ async def test_verify_says_where_a_line_was_altered_until_somebody_has_been_told
 
 
 async def test_a_teachers_computer_says_who_had_archives_and_portfolios_written_there(here: Town) -> None:
-    petit = await here.office.add_person("Mme Petit", "teacher")
-    lea = await here.office.add_person("Léa", "pupil")
-    laptop, pc = await here.device("teacher", petit), await here.device("machine")
-    await here.assignment(laptop)
-    await here.sync(pc, laptop)
+    laptop, pc, _, lea, _ = await here.class_at_work()
+    await here.sync(laptop)
     desk = Desk(laptop.agent)
     await desk.files("export-person", person=lea, typed_by="petit")
     with pytest.raises(Refused):
