@@ -29,7 +29,6 @@ from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import PhraseKey, phrase_key
 from sync_agent.app import Agent, RoomLimits
-from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.keys.phrases import new_phrase, open_with_phrase
@@ -37,7 +36,7 @@ from sync_agent.keys.reading_key import tend_reading_keys
 from sync_agent.keys.succession import TELLINGS, Place, Told
 from sync_agent.school.sign_in import SignInBook, Try
 from tests.harness.attack import attack
-from tests.harness.classroom import WORK, Device, assignment, classroom, work_of
+from tests.harness.classroom import WORK, Device, assignment, classroom, keeps_key_of, work_of
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.sign_in import PICTURES
@@ -224,8 +223,7 @@ async def test_a_teacher_whom_nobodys_page_shows_opens_and_answers_nothing(here:
     found = await work_of(here.machine, room, work)
     assert not found.opened
     assert found.feedback is None
-    kept = await here.machine.agent.replica.store.mark(mark_of(work))
-    assert Kept.parse(kept or b"").sealed_key is not None, "its key is here until a teacher has opened it"
+    assert await keeps_key_of(here.machine, work), "its key is here until a teacher has opened it"
 
 
 @attack(ROW, off={"sync_agent.hand_ins.for_good.is_opened_for_good": lambda work, *_: work.opened})
@@ -241,12 +239,10 @@ async def test_who_only_the_server_names_frees_no_key_of_a_work_by_saying_that_i
     await here.sync()
     found = await work_of(here.machine, room, work)
     assert found.opened, "it is a teacher's word, as far as anybody can see"
-    kept = await here.machine.agent.replica.store.mark(mark_of(work))
-    assert Kept.parse(kept or b"").sealed_key is not None
+    assert await keeps_key_of(here.machine, work)
     await Desk(here.teacher.agent).ask("confirm-opened", id=work.hex())
     await here.sync(here.teacher, here.machine)
-    kept = await here.machine.agent.replica.store.mark(mark_of(work))
-    assert Kept.parse(kept or b"").sealed_key is None
+    assert not await keeps_key_of(here.machine, work)
 
 
 def _by_the_servers_dates(_seen: object, backup_ms: int | None, *, own_ms: int, server_ms: int | None) -> bool:

@@ -16,21 +16,17 @@ from protocol.model.structure import PersonKey
 from protocol.replica.content.holdings import Need
 from protocol.rights.roster import Roster
 from sync_agent.app import Agent
-from sync_agent.hand_ins.wraps import Kept, _as_many_as_bounded, mark_of
+from sync_agent.hand_ins.wraps import _as_many_as_bounded
 from sync_agent.machine.eviction import Worth
 from tests.attacks.test_a_month_with_the_server import worth_of
 from tests.harness.attack import attack
-from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, work_of
+from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, keeps_key_of, work_of
 from tests.harness.commands import Desk
 from tests.harness.kept_from import told_without
 from tests.harness.spied_class import SpiedClass
 from tests.harness.territory import new_device
 
 ROW = "a PC is kept from the kit's key"
-
-
-async def _has_its_key(pc: Device, work: bytes) -> bool:
-    return Kept.parse(await pc.agent.replica.store.mark(mark_of(work)) or b"").sealed_key is not None
 
 
 async def _doctor(pc: Device) -> str:
@@ -75,14 +71,14 @@ async def test_it_keeps_the_key_of_what_was_opened_until_it_has_sealed_that_to_t
     for _ in range(9):
         room.territory.clock.advance(DAY_MS)
         await told_without(pc, room.territory.replica, Kind.RECOVERY_KEY)
-    assert await _has_its_key(pc, work)
+    assert await keeps_key_of(pc, work)
     assert "recovery kit" in await _doctor(pc)
     for _ in range(2):
         await pc.session.sync()
     assert "recovery kit" not in await _doctor(pc)
     kit = room.territory.keys.recovery.public
     assert pc.agent.device in (await work_of(pc, room, work)).wrapped_by.get(kit, ())
-    assert not await _has_its_key(pc, work), "and not for longer"
+    assert not await keeps_key_of(pc, work), "and not for longer"
 
 
 @attack(ROW, off={"sync_agent.sync.worth.Worths._kit_opens": lambda *_: True})

@@ -16,10 +16,10 @@ from protocol.model.work import Receipt
 from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.replica import Replica
 from protocol.roles import PersonRole, Role
-from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_server.keeping.kit_file import KitInFile
 from tests.attacks.test_a_new_root_before_all_is_heard import Again, again, hide_what_was_signed
 from tests.harness.attack import attack
+from tests.harness.classroom import keeps_key_of
 from tests.harness.server_in_process import rotate_root
 from tests.harness.territory import new_device
 
@@ -94,6 +94,4 @@ async def test_the_key_of_a_kit_of_before_is_nobodys_though_the_next_root_left_i
         office = scene.office_of(server)
         with pytest.raises(BadInput, match="has opened 1 of the hand-ins"):
             await office.with_kit("space close", scene.new, space=scene.here.space.hex(), unheard_too=True)
-        kept = await scene.machine.agent.replica.store.mark(mark_of(scene.work))
-        assert kept is not None
-        assert Kept.parse(kept).sealed_key is not None
+        assert await keeps_key_of(scene.machine, scene.work)

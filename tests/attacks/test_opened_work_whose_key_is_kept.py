@@ -24,11 +24,11 @@ from protocol.roles import PersonRole, Role
 from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.hand_ins.first_readers import FirstReaders
 from sync_agent.hand_ins.handing_in import hand_in
-from sync_agent.hand_ins.wraps import Kept, _late_wraps, mark_of, tend_hand_ins
+from sync_agent.hand_ins.wraps import _late_wraps, tend_hand_ins
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
-from tests.harness.classroom import SMALL, Classroom, Device, Given, assignment, classroom
+from tests.harness.classroom import SMALL, Classroom, Device, Given, assignment, classroom, keeps_key_of
 from tests.harness.commands import Desk
 from tests.harness.lan import exchange
 from tests.harness.passing_days import pass_days
@@ -60,11 +60,6 @@ async def _cut(room: Classroom, device: Device) -> bytes:
 async def _opens(teacher: Device, work: bytes) -> None:
     await Desk(teacher.agent).files("open-hand-in", id=work.hex())
     await Desk(teacher.agent).ask("confirm-opened", id=work.hex())
-
-
-async def _has_its_key(machine: Device, work: bytes) -> bool:
-    mark = await machine.agent.replica.store.mark(mark_of(work))
-    return mark is not None and Kept.parse(mark).sealed_key is not None
 
 
 @pytest.mark.parametrize("is_back_as_a_pc", [False, True])
@@ -99,7 +94,7 @@ async def test_whoever_is_named_months_later_is_given_none_of_it_though_its_key_
             await destroy_erased(machine.agent)
             await here.sync(petit, machine)
             await tend_hand_ins(machine.agent)
-        assert await _has_its_key(machine, work)
+        assert await keeps_key_of(machine, work)
         if is_back_as_a_pc:  # and so her receipt does not count, for this look
             (hers,) = territory.replica.door.authorities_of(petit.agent.device)
             cut = await _cut(room, petit)
@@ -151,7 +146,7 @@ async def test_her_receipt_of_before_counts_where_a_pc_hears_with_it_that_her_la
         await exchange(machine.agent, petit.agent)
         await here.sync(machine)
         assert not await here.opens(work)
-        assert not await _has_its_key(machine, work), "she has opened it"
+        assert not await keeps_key_of(machine, work), "she has opened it"
 
 
 @attack(ROW, off={"sync_agent.hand_ins.wraps._late_wraps_there": _late_wraps})
@@ -184,7 +179,7 @@ async def test_a_class_in_which_a_pc_may_write_no_more_keeps_no_other_from_being
         for _ in range(2):
             await petit.session.sync()
             await machine.session.sync()
-        assert not await _has_its_key(machine, opened)
+        assert not await keeps_key_of(machine, opened)
         late = await room.device(Role.TEACHER, person=await territory.person("Mme Tard", PersonRole.TEACHER, one))
         for device in (late, machine, late):
             await device.session.sync()
@@ -226,7 +221,7 @@ async def _of_the_kit_in_force(replica: Replica) -> frozenset[bytes]:
 async def test_the_key_of_what_was_sealed_to_an_earlier_kit_alone_waits_for_no_reader(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         machine, work = await _for_nobody_yet(room)
-        assert not await _has_its_key(machine, work)
+        assert not await keeps_key_of(machine, work)
 
 
 @attack(ROW, off={"protocol.replica.office.opened.recovery_keys_ever": _of_the_kit_in_force})

@@ -21,12 +21,12 @@ from protocol.rights.vouching import Device as VouchedDevice
 from protocol.rights.vouching import Standing, Voices
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
-from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.keys.places import Place
 from sync_agent.keys.reading_key import _notes_of
 from tests.attacks.test_what_moves_a_teachers_keys import handed_in_now
 from tests.harness.attack import attack
+from tests.harness.classroom import keeps_key_of
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import (
     another_laptop,
@@ -142,5 +142,4 @@ async def test_nor_do_its_receipts_let_go_of_work_that_waits_for_its_teacher(tmp
         stream = (await territory.replica.view(space)).coursework.hand_ins[work].record.content.stream
         await here.say(Kind.RECEIPT_TEACHER, Receipt(stream).encode(), here.room.pupil_person, target=work)
         await here.sync(here.machine, here.machine)
-        kept = Kept.parse(await here.machine.agent.replica.store.mark(mark_of(work)) or b"")
-        assert kept.sealed_key is not None
+        assert await keeps_key_of(here.machine, work)

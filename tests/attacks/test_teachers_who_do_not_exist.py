@@ -24,10 +24,9 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent, RoomLimits
-from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
-from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
+from tests.harness.classroom import Classroom, Device, assignment, classroom, keeps_key_of, work_of
 from tests.harness.commands import Desk
 from tests.harness.passing_days import pass_days
 
@@ -66,8 +65,7 @@ class Here:
         assert (await work_of(self.machine, self.room, work)).opened, "it is a teacher's word, as far as anybody sees"
 
     async def keeps_key(self, work: bytes) -> bool:
-        mark = await self.machine.agent.replica.store.mark(mark_of(work))
-        return Kept.parse(mark or b"").sealed_key is not None
+        return await keeps_key_of(self.machine, work)
 
     async def keeps_content(self, work: bytes) -> bool:
         """Whether the PC still has all of a work once its disk has become narrow."""

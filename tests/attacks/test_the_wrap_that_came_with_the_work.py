@@ -20,11 +20,10 @@ from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
 from protocol.roles import PersonRole, Role
-from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.upkeep.erasing import destroy_erased
 from sync_server.handlers.by_kit.waiting import waiting_notices
 from tests.harness.attack import attack
-from tests.harness.classroom import WORK
+from tests.harness.classroom import WORK, keeps_key_of
 from tests.harness.commands import Desk
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town
@@ -215,17 +214,11 @@ async def test_nor_does_that_keep_her_own_receipt_from_counting(year: Year) -> N
     await Desk(year.teacher.agent).ask("confirm-opened", id=work.hex())
     await year.here.sync(year.teacher, year.machine)
     assert (await year.do("space close", space=year.here.office.space))["unopened"] == 0
-    mark = await year.machine.agent.replica.store.mark(mark_of(work))
-    assert Kept.parse(mark or b"").sealed_key is None
+    assert not await keeps_key_of(year.machine, work)
 
 
 async def _no_wrap(*_: object) -> Callable[[Entry], bool]:
     return lambda entry: entry.header.kind != Kind.WRAP
-
-
-async def _keeps_its_key(year: Year, work: bytes) -> bool:
-    mark = await year.machine.agent.replica.store.mark(mark_of(work))
-    return Kept.parse(mark or b"").sealed_key is not None
 
 
 async def _opens(year: Year, work: bytes) -> bool:
@@ -252,7 +245,7 @@ async def test_what_a_pc_sealed_it_seals_again_once_the_server_holds_that_back(y
         year.here.office.clock.advance(DAY_MS)
         await destroy_erased(year.machine.agent)
         await year.here.sync(year.machine)
-    assert await _keeps_its_key(year, work)
+    assert await keeps_key_of(year.machine, work)
     said = await year.machine.agent.replica.store.of_kinds(year.here.space, [Kind.WRAP])
     assert len(said) == 2, "once under each grant"
     await year.here.sync(year.teacher)
@@ -269,7 +262,7 @@ async def test_no_key_is_let_go_of_before_that(year: Year) -> None:
     await Thief(year).hold_back_what_came_after(work)
     await year.here.sync(year.machine, year.machine, year.teacher)
     assert await _opens(year, work)
-    assert not await _keeps_its_key(year, work)
+    assert not await keeps_key_of(year.machine, work)
 
 
 @attack(HELD_BACK, off={"sync_server.handlers.by_kit.waiting._waits_by_itself": _no_wrap})

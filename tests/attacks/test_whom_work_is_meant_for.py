@@ -21,13 +21,12 @@ from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
 from sync_agent.hand_ins.for_good import known_for_good
-from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.keys.acquaintances import known_in
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
-from tests.harness.classroom import work_of
+from tests.harness.classroom import keeps_key_of, work_of
 from tests.harness.commands import Desk
 from tests.harness.spied_class import SpiedClass, spied_class
 
@@ -63,8 +62,7 @@ class Named:
 
     async def is_kept(self, work: bytes) -> bool:
         """Whether the PC keeps the key of a work that it made."""
-        mark = await self.here.machine.agent.replica.store.mark(mark_of(work))
-        return Kept.parse(mark or b"").sealed_key is not None
+        return await keeps_key_of(self.here.machine, work)
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sync_agent.hand_ins.first_readers import FirstReaders
-from sync_agent.hand_ins.wraps import Kept, mark_of
-from tests.harness.classroom import work_of
+from tests.harness.classroom import keeps_key_of, work_of
 from tests.harness.commands import Desk
 from tests.harness.lost_laptop import another_laptop, cut_off
 from tests.harness.spied_class import spied_class
@@ -33,8 +32,7 @@ async def test_what_a_teacher_reads_on_another_of_her_laptops_waits_for_no_first
         await Desk(second.agent).ask("confirm-opened", id=work.hex())
         for _ in range(2):
             await here.sync(second, here.machine)
-        mark = await here.machine.agent.replica.store.mark(mark_of(work))
-        assert Kept.parse(mark or b"").sealed_key is None
+        assert not await keeps_key_of(here.machine, work)
 
 
 async def test_what_was_handed_in_by_an_earlier_version_which_noted_no_time_waits_for_whom_the_pc_met_first(

@@ -17,14 +17,13 @@ from protocol.model.register import Health, stored_register
 from protocol.replica.content.holdings import Need
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent, RoomLimits
-from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.machine.enrolled import READING_KEYS_FILE
 from sync_agent.machine.eviction import Worth
 from sync_agent.sync.room import UNSEEN_BYTES, Room
 from sync_agent.sync.session import Session
 from sync_agent.sync.worth import Worths
 from tests.harness.bad_disk import failing_to_open
-from tests.harness.classroom import SMALL, Classroom, Device, Files, assignment, work_of
+from tests.harness.classroom import SMALL, Classroom, Device, Files, assignment, keeps_key_of, work_of
 from tests.harness.commands import Desk
 from tests.harness.passing_days import pass_days
 
@@ -220,7 +219,7 @@ async def test_work_that_only_a_colleague_opened_who_came_since_makes_way_after_
     await Desk(colleague.agent).ask("confirm-opened", id=hand_in.hex())
     for device in (colleague, machine):
         await device.session.sync()
-    assert Kept.parse(await machine.agent.replica.store.mark(mark_of(hand_in)) or b"").sealed_key is None
+    assert not await keeps_key_of(machine, hand_in)
 
     async def worth() -> Worth:
         (work,) = [piece for piece in await Worths(machine.agent).pieces() if piece.need.sealed]
