@@ -1,4 +1,4 @@
-"""What several attacks begin with: a class at one server. A module that begins with another one says so itself."""
+"""What several attacks begin with: a class at one server, or next year's. A module that begins with another says so."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from protocol.replica.storage import database
 from tests.harness.classroom import Classroom, classroom
 from tests.harness.in_this_thread import ConnectionInThisThread
+from tests.harness.next_year import NextYear, next_year
 
 
 @pytest.fixture(autouse=True)
@@ -21,4 +22,10 @@ def answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
     async with classroom(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def year(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[NextYear]:
+    async with next_year(tmp_path, kept_for=request.module.__name__) as made:
         yield made

@@ -5,11 +5,6 @@ The thief's grant says that his device came in by that code, and the device show
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
 from protocol.messages.enrollment import EnrollRequest
 from protocol.model.entry import Kind
 from protocol.replica.office.enrolment import Enrolment
@@ -17,7 +12,7 @@ from protocol.replica.office.known_here import note_enrolled
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
-from tests.harness.next_year import NextYear, next_year
+from tests.harness.next_year import NextYear
 
 ROW = "a thief's device comes along into the next class"
 _ANSWER = Enrolment.answer
@@ -34,12 +29,6 @@ async def _noting_whoever_asks(self: Enrolment, opened: OpenedRequest) -> bytes:
 
 
 WHOEVER_ASKS: dict[str, object] = {"protocol.replica.office.enrolment.Enrolment.answer": _noting_whoever_asks}
-
-
-@pytest.fixture
-async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
-    async with next_year(tmp_path, kept_for=__name__) as made:
-        yield made
 
 
 async def _shows_an_old_code(year: NextYear, *, used: bool) -> None:

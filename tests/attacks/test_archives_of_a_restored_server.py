@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-
-import pytest
 
 from protocol.rights.speaking import Starts
 from sync_agent.keys.confirming import own_device
@@ -18,7 +15,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Given
 from tests.harness.commands import Desk
 from tests.harness.copied_keys import back_up, burnt_and_restored
-from tests.harness.next_year import NextYear, next_year
+from tests.harness.next_year import NextYear
 from tests.harness.portal import words_in
 
 ROW = "the server takes a device of a copied key's for the teacher"
@@ -30,12 +27,6 @@ def _as_if_it_had_never_counted(alone: Starts, _: Starts) -> Starts:
 
 
 OFF = {"protocol.replica.at_work.views._begun": _as_if_it_had_never_counted}
-
-
-@pytest.fixture
-async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
-    async with next_year(tmp_path, kept_for=__name__) as made:
-        yield made
 
 
 @asynccontextmanager

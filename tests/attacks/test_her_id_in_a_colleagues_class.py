@@ -5,10 +5,7 @@ No date is false, and no name is new: whose she is there hangs on whom the serve
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-
-import pytest
+from collections.abc import Callable
 
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord
@@ -22,7 +19,7 @@ from protocol.roles import PersonRole
 from sync_agent.keys.confirming import own_device
 from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
-from tests.harness.next_year import NextYear, next_year
+from tests.harness.next_year import NextYear
 
 ROW = "the server takes a device of a copied key's for the teacher"
 ANYBODY: dict[str, object] = {"protocol.replica.office.servers_memory._strangers": lambda *_: frozenset()}
@@ -32,12 +29,6 @@ async def _is_listed(year: NextYear, space: bytes) -> None:
     office, listed = year.here.office, PersonRecord("Mme Petit", PersonRole.TEACHER).encode()
     her = bytes.fromhex(year.person)
     await thief_says(office, Draft(space, Kind.PERSON, office.server.grant, listed, subject=her))
-
-
-@pytest.fixture
-async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
-    async with next_year(tmp_path, kept_for=__name__) as made:
-        yield made
 
 
 async def _in_a_colleagues_class(year: NextYear) -> bytes:

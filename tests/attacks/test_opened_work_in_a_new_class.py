@@ -6,8 +6,6 @@ with pupils' work (docs/adr/0415).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
@@ -27,7 +25,7 @@ from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import keeps_key_of
 from tests.harness.commands import Desk
-from tests.harness.next_year import NextYear, next_year
+from tests.harness.next_year import NextYear
 from tests.harness.territory import new_device
 
 ROW = "somebody of a copied key's was in a new class before her"
@@ -57,12 +55,6 @@ def _anywhere_alone(agent: Agent, space: bytes) -> list[Start]:
 def _after_all(_: Agent) -> int:
     """As if work were made after whoever comes."""
     return 1 << 62
-
-
-@pytest.fixture
-async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
-    async with next_year(tmp_path, kept_for=__name__) as made:
-        yield made
 
 
 class Named(NamedTuple):

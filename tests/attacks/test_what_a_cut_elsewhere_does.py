@@ -5,11 +5,6 @@ docs/adr/0414.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.rights.speaking import UNMET
 from sync_agent.keys.confirming import own_device
@@ -17,17 +12,11 @@ from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.next_year import NextYear, next_year
+from tests.harness.next_year import NextYear
 
 ROW = "a device of a copied key's is a teacher in a new class before she is"
 ITS_HOUR_COUNTS: dict[str, object] = {"sync_agent.machine.acquainted.DOUBTED": 0}
 """As if whom a PC only heard in a class, before whom it knew, had been met like any other."""
-
-
-@pytest.fixture
-async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
-    async with next_year(tmp_path, kept_for=__name__) as made:
-        yield made
 
 
 async def _an_hour_before_her(year: NextYear) -> bytes:

@@ -5,9 +5,8 @@ docs/adr/0413.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -23,7 +22,7 @@ from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Given
 from tests.harness.commands import Desk
-from tests.harness.next_year import NextYear, next_year
+from tests.harness.next_year import NextYear
 from tests.harness.portal import words_in
 
 ROW = "what a teacher said on a laptop that was lost, or that a copied key says was, is nobody's at the server"
@@ -80,12 +79,11 @@ class Answered:
 
 
 @pytest.fixture
-async def answered(tmp_path: Path) -> AsyncIterator[Answered]:
-    async with next_year(tmp_path, kept_for=__name__) as year:
-        work = await year.hand_in(year.here.space)
-        await confirm_opened(year.teacher.agent, work)
-        await year.answers(work)
-        yield Answered(year, work)
+async def answered(year: NextYear) -> Answered:
+    work = await year.hand_in(year.here.space)
+    await confirm_opened(year.teacher.agent, work)
+    await year.answers(work)
+    return Answered(year, work)
 
 
 @attack(ROW, off=OFF)

@@ -5,10 +5,7 @@ Her laptop and the school's PC have known each other for two months in the class
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-
-import pytest
+from collections.abc import Callable
 
 from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import content_key_of
@@ -22,7 +19,7 @@ from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device, keeps_key_of
 from tests.harness.commands import Desk
-from tests.harness.next_year import NextYear, next_year
+from tests.harness.next_year import NextYear
 
 ROW = "a device of a copied key's is a teacher in a new class before she is"
 ARCHIVE = "the server takes a device of a copied key's for the teacher"
@@ -47,12 +44,6 @@ NOBODY_FIRST: dict[str, object] = {"protocol.replica.office.servers_memory._ther
 FOR_GOOD: dict[str, object] = {"sync_agent.machine.acquainted.ACQUAINTANCE_MS": UNMET}
 """As if who is not confirmed were heard beside her for ever."""
 BY_AN_END_TOO: dict[str, object] = {"sync_agent.keys.first_met.is_gone": _also_by_an_end}
-
-
-@pytest.fixture
-async def year(tmp_path: Path) -> AsyncIterator[NextYear]:
-    async with next_year(tmp_path, kept_for=__name__) as made:
-        yield made
 
 
 def _marks(work: Work) -> list[str | None]:

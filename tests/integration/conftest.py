@@ -1,4 +1,4 @@
-"""What several modules begin with: a class at one server, an assignment in it, a disk to carry, two devices.
+"""What several modules begin with: a class at one server, its office, an assignment, a disk to carry, two devices.
 
 A module that begins with another one says so itself.
 """
@@ -17,12 +17,19 @@ from tests.harness.classroom import Classroom, Device, brought, classroom
 from tests.harness.couriers import tend_keys
 from tests.harness.enrolled import enrolled_class
 from tests.harness.portal import PAGE
+from tests.harness.server_in_process import Office, office
 from tests.harness.tree import Pair
 
 
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
     async with classroom(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(tmp_path / "server") as made:
         yield made
 
 

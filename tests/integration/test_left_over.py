@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,14 +18,8 @@ from sync_server.web.views import notice_of
 from sync_server.web.wording import Words
 from tests.harness.classroom import Classroom
 from tests.harness.portal import portal
-from tests.harness.server_in_process import Office, office
+from tests.harness.server_in_process import Office
 from tests.integration.test_access import said_in
-
-
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Office]:
-    async with office(tmp_path / "server") as made:
-        yield made
 
 
 @pytest.mark.parametrize("language", ["fr", "en"])

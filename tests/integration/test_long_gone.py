@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from protocol.clock import DAY_MS, at_from
 from protocol.limits import CUT_OFF_KEPT_MS, SALT_BYTES
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Revocation
 from sync_server.handlers.overview.long_gone import forget_long_gone
-from tests.harness.server_in_process import Office, office
-
-
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Office]:
-    async with office(tmp_path / "server") as made:
-        yield made
+from tests.harness.server_in_process import Office
 
 
 async def _called(desk: Office) -> dict[str, tuple[Any, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,14 +17,8 @@ from protocol.trust.invitation import territory_fingerprint
 from tests.harness.classroom import classroom
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
-from tests.harness.server_in_process import Office, office
+from tests.harness.server_in_process import Office
 from tests.harness.spied_class import spied_class
-
-
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Office]:
-    async with office(tmp_path / "server") as made:
-        yield made
 
 
 async def test_erasing_says_first_who_that_is_and_then_until_when_it_can_be_taken_back(desk: Office) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,12 +18,6 @@ from protocol.trust.invitation import Invitation
 from tests.harness.server_in_process import Member, Office, office, refusal
 
 UNKNOWN_ID = "ab" * 32
-
-
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Office]:
-    async with office(tmp_path / "server") as found:
-        yield found
 
 
 async def test_a_teachers_code_needs_a_teacher_of_each_space(desk: Office) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,6 @@ from tests.harness.territory import SimClock
 
 UNKNOWN_ID = "ab" * 32
 UNKNOWN_PERSON = "ab" * 16
-
-
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Office]:
-    async with office(tmp_path / "server") as found:
-        yield found
 
 
 # --- spaces and people ------------------------------------------------------------------------------------------------

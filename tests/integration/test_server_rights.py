@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,7 @@ from protocol.model.structure import Revocation, Successor
 from protocol.model.work import ContentRef, HandIn
 from protocol.replica.at_work.replica import Draft
 from sync_server.handlers.by_kit.territory import kit_in
-from tests.harness.server_in_process import Member, Office, office, refusal
-
-
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Office]:
-    async with office(tmp_path / "server") as found:
-        yield found
+from tests.harness.server_in_process import Member, Office, refusal
 
 
 async def test_a_device_is_let_into_more_spaces_in_its_own_role(desk: Office) -> None:

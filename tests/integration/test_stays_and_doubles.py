@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -28,14 +26,7 @@ from protocol.replica.office.stays import end_stays, stays_of
 from protocol.roles import PersonRole, Role
 from sync_server.opened.app import Server
 from sync_server.service import Service, Stop
-from tests.harness.server_in_process import Member, Office, office
-
-
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Office]:
-    async with office(tmp_path / "server") as found:
-        yield found
-
+from tests.harness.server_in_process import Member, Office
 
 # --- stays ------------------------------------------------------------------------------------------------------------
 

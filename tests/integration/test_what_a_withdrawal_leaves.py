@@ -17,7 +17,7 @@ from protocol.roles import PersonRole, Role
 from tests.harness.classroom import SMALL, Classroom, Device, classroom
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
-from tests.harness.server_in_process import Office, office
+from tests.harness.server_in_process import Office
 
 
 class School:
@@ -132,12 +132,6 @@ async def test_a_teacher_of_the_whole_school_who_is_taken_off_a_class_reads_it_n
         one, other = [(await head.agent.replica.view(space)).roster for space in room.territory.classes]
         assert not one.may_read(laptop.agent.device)
         assert other.may_read(laptop.agent.device)
-
-
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Office]:
-    async with office(tmp_path / "server") as made:
-        yield made
 
 
 async def test_who_runs_the_server_can_always_finish(desk: Office) -> None:
