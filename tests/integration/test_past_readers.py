@@ -11,8 +11,7 @@ from random import Random
 import pytest
 
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Erasure, Revocation
-from protocol.replica.at_work.replica import Draft
+from protocol.model.structure import Revocation
 from protocol.rights.door import Door
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import list_readers
@@ -26,6 +25,7 @@ from tests.harness.lost_laptop import another_laptop, cut_off, report_by_head
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, spied_class
 from tests.harness.territory import new_device
+from tests.integration.test_access import erased
 
 
 @pytest.fixture
@@ -141,22 +141,14 @@ async def test_many_are_told_a_part_at_a_time(here: SpiedClass) -> None:
         assert "Et 4 autres noms" in home
 
 
-async def closed_by_the_kit(here: SpiedClass, *classes: bytes) -> None:
-    territory = here.room.territory
-    drafts = [Draft(here.room.school, Kind.ERASE, None, Erasure(each).encode()) for each in classes]
-    await territory.replica.write(
-        drafts, author=territory.keys.root, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
-    )
-    await here.sync()
-
-
 async def test_after_the_kit_has_closed_a_class_nobody_is_told_of_its_readers_nor_of_her_own_key(
     here: SpiedClass,
 ) -> None:
     await a_colleague(here, "M. Durand")
     await hand_in(here)
     assert await told(here.teacher) == []
-    await closed_by_the_kit(here, here.room.space)
+    await erased(here.room, here.room.space, by_kit=True, space=here.room.school)
+    await here.sync()
     assert await told(here.teacher) == []
     desk = Desk(here.teacher.agent)
     assert [row for row in await desk.ask("key-readers") if row["state"] == "could read"] == []

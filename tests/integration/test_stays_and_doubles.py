@@ -239,6 +239,14 @@ async def test_a_stay_that_cannot_be_ended_does_not_end_the_care_for_keys(
     assert again.is_set()
 
 
+async def roles_in_another_class(desk: Office, member: Member) -> set[Role]:
+    """As what a device comes in that is granted one more."""
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
+    await desk.do("grant", device=member.id, space=[other])
+    authorities = (await desk.server.replica.view(bytes.fromhex(other))).roster.authorities
+    return {each.role for each in authorities if each.key == member.keys.signing.public}
+
+
 async def test_who_was_a_head_for_a_time_comes_into_another_class_as_the_teacher_that_is_left(desk: Office) -> None:
     school = desk.server.replica.door.parent(bytes.fromhex(desk.space))
     assert school is not None
@@ -249,10 +257,7 @@ async def test_who_was_a_head_for_a_time_comes_into_another_class_as_the_teacher
     await desk.enrol((await desk.do("invite", **wanted))["code"], keys=roux.keys)
     desk.clock.advance(15 * DAY_MS)
     assert await end_stays(desk.server) == 1
-    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
-    await desk.do("grant", device=roux.id, space=[other])
-    authorities = (await desk.server.replica.view(bytes.fromhex(other))).roster.authorities
-    assert {each.role for each in authorities if each.key == roux.keys.signing.public} == {Role.TEACHER}
+    assert await roles_in_another_class(desk, roux) == {Role.TEACHER}
 
 
 async def test_whom_a_thief_made_a_head_comes_in_after_the_end_as_the_teacher_that_was_left(desk: Office) -> None:
@@ -266,7 +271,4 @@ async def test_whom_a_thief_made_a_head_comes_in_after_the_end_as_the_teacher_th
     await desk.server.say([Draft(school, Kind.REVOKE, None, cut)])
     desk.clock.advance(16 * DAY_MS)
     assert await end_stays(desk.server) == 1
-    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
-    await desk.do("grant", device=roux.id, space=[other])
-    authorities = (await desk.server.replica.view(bytes.fromhex(other))).roster.authorities
-    assert {each.role for each in authorities if each.key == roux.keys.signing.public} == {Role.TEACHER}
+    assert await roles_in_another_class(desk, roux) == {Role.TEACHER}
