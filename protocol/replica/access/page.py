@@ -5,13 +5,13 @@ Its words are the programs' (`family.…` in their catalogues): here is only wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
 from protocol.replica.access.gathering import Gathered
 from protocol.replica.access.known import Known
-from protocol.replica.access.markup import Say, day_of, escaped, links_to
+from protocol.replica.access.markup import Say, day_of, escaped, links_to, mark_of, rows_in, table
 from protocol.replica.access.page_of_words import what_they_wrote
 from protocol.replica.access.under_way import UnderWay
 from protocol.replica.console.operation import JSON
@@ -28,8 +28,7 @@ _COLUMNS: Final = ("name", "role", "class", "since")
 def page_of(found: Gathered, say: Say, territory: str, made: str, data: str) -> bytes:
     """The page. `made` is when, `data` the name of the file with all of it."""
     title = str(found.names[-1]["name"]) if found.names else found.person.hex()
-    heads = "".join(f"<th>{escaped(say(f'family.{column}'))}</th>" for column in _COLUMNS)
-    names = "".join(_name(row, say) for row in found.names)
+    names = table([say(f"family.{column}") for column in _COLUMNS], [_name(row, say) for row in found.names])
     works = "".join(_work(row, say) for row in found.works)
     entries = len(found.entries) + len(found.written.entries)
     text = f"""<!doctype html>
@@ -40,7 +39,7 @@ def page_of(found: Gathered, say: Say, territory: str, made: str, data: str) -> 
 {_erasure(found.erasure, say)}
 {"".join(_known(known, name or "?", say) for known, name in found.known)}
 <h2>{escaped(say("family.names"))}</h2>
-<table><thead><tr>{heads}</tr></thead><tbody>{names}</tbody></table>
+{names}
 {_works(works, say, is_asked_for=found.written.is_nothing)}
 {what_they_wrote(found.written, say)}
 <h2>{escaped(say("family.rest"))}</h2>
@@ -88,11 +87,10 @@ def _known(known: Known, name: str, say: Say) -> str:
     return "".join(f"<p>{escaped(each)}</p>" for each in said)
 
 
-def _name(row: Mapping[str, JSON], say: Say) -> str:
+def _name(row: Mapping[str, JSON], say: Say) -> Sequence[JSON]:
     role = say(f"family.role_{row['role']}")
     since = say("family.left", day=day_of(row["at"])) if row["left"] else day_of(row["at"])
-    cells = (row["name"], role, row["space_name"] or "?", since)
-    return f"<tr>{''.join(f'<td>{escaped(cell)}</td>' for cell in cells)}</tr>"
+    return row["name"], role, row["space_name"] or "?", since
 
 
 def _work(row: Mapping[str, JSON], say: Say) -> str:
@@ -112,19 +110,15 @@ def _work(row: Mapping[str, JSON], say: Say) -> str:
         parts.append(links_to(row["files"]))
     if isinstance(note := row["feedback"], Mapping):
         parts.append(_remark(note, say))
-    besides = row["said_besides"]
-    for note in besides if isinstance(besides, list) else ():
-        if isinstance(note, Mapping):
-            parts.append(f"<p>{escaped(say('family.besides_hidden' if note['hidden'] else 'family.besides'))}</p>")
-            parts.append(_remark(note, say))
+    for note in rows_in(row["said_besides"]):
+        parts.append(f"<p>{escaped(say('family.besides_hidden' if note['hidden'] else 'family.besides'))}</p>")
+        parts.append(_remark(note, say))
     return "".join(parts)
 
 
 def _remark(note: Mapping[str, JSON], say: Say) -> str:
-    mark = f" <strong>{escaped(note['mark'])}</strong>" if note.get("mark") else ""
-    redo = f" {escaped(say('family.redo'))}" if note.get("redo") else ""
     lacks = f"<p>{escaped(say('family.not_here'))}</p>" if note.get("missing") else ""
     return (
-        f"<p>{escaped(say('family.feedback', teacher=note['by'] or say('family.somebody')))}{mark}{redo}</p>"
+        f"<p>{escaped(say('family.feedback', teacher=note['by'] or say('family.somebody')))}{mark_of(note, say)}</p>"
         f"<blockquote>{escaped(note['text'])}</blockquote>{links_to(note['files'])}{lacks}"
     )

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from protocol.replica.access.markup import Say, day_of, escaped, links_to
+from protocol.replica.access.markup import Say, day_of, escaped, links_to, mark_of, rows_in, table
 from protocol.replica.access.written import Written
 from protocol.replica.console.operation import JSON
 
@@ -53,7 +53,7 @@ def what_they_wrote(written: Written, say: Say) -> str:
 
 
 def _lesson(row: _Row, say: Say) -> str:
-    versions = [each for each in _list(row["versions"]) if isinstance(each, Mapping)]
+    versions = rows_in(row["versions"])
     parts = [f"<h3>{escaped(versions[0]['title'])}</h3>"]
     told = [say(f"family.lesson_{key}") for key in ("hidden", "withdrawn") if row[key]]
     parts += [f"<p><strong>{escaped(each)}</strong></p>" for each in told]
@@ -67,15 +67,14 @@ def _lesson(row: _Row, say: Say) -> str:
 
 
 def _remark(row: _Row, say: Say) -> str:
-    mark = f" <strong>{escaped(row['mark'])}</strong>" if row["mark"] else ""
-    redo = f" {escaped(say('family.redo'))}" if row["redo"] else ""
     facts = {"space": row["space_name"] or "?", "pupil": _pupil(row, say), "day": day_of(row["at"])}
-    files = [each for each in _list(row["files"]) if isinstance(each, Mapping)]
+    files = rows_in(row["files"])
     names = ", ".join(str(each["name"] or "?") for each in files)
     standing = "" if row["stands"] else f" {escaped(say('family.stands_no_more'))}"
     given_back = f"<p>{escaped(say('family.remark_files', names=names))}</p>" if files else ""
     return (
-        f"<h3>{escaped(row['title'])}</h3><p>{escaped(say('family.remark', **facts))}{mark}{redo}{standing}</p>"
+        f"<h3>{escaped(row['title'])}</h3>"
+        f"<p>{escaped(say('family.remark', **facts))}{mark_of(row, say)}{standing}</p>"
         f"<blockquote>{escaped(row['text'])}</blockquote>{given_back}"
     )
 
@@ -85,7 +84,7 @@ def _opened(row: _Row, say: Say) -> Sequence[JSON]:
 
 
 def _device(row: _Row, say: Say) -> Sequence[JSON]:
-    places = [str(each["space_name"] or "?") for each in _list(row["let_in"]) if isinstance(each, Mapping)]
+    places = [str(each["space_name"] or "?") for each in rows_in(row["let_in"])]
     state = "cut_off" if row["cut_off"] else "confirmed" if row["confirmed"] else "not_confirmed"
     name = row["name"] or str(row["device"])[:12]
     return (
@@ -116,14 +115,8 @@ def _from_to(since: JSON, until: JSON) -> str:
 def _table(rows: Sequence[Sequence[JSON]], columns: Sequence[str], say: Say) -> str:
     if not rows:
         return ""
-    heads = "".join(f"<th>{escaped(say(f'family.column_{column}'))}</th>" for column in columns)
-    lines = "".join(f"<tr>{''.join(f'<td>{escaped(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+    return table([say(f"family.column_{column}") for column in columns], rows)
 
 
 def _pupil(row: _Row, say: Say) -> str:
     return str(row["pupil"] or say("family.somebody"))
-
-
-def _list(value: JSON) -> Sequence[JSON]:
-    return value if isinstance(value, list) else ()
