@@ -52,6 +52,7 @@ OpenKey: TypeAlias = Callable[[Work], Awaitable[bytes | None]]
 """The content key of a hand-in, if whoever asks can open it."""
 Row: TypeAlias = dict[str, JSON]
 _NEVER: Final = 1 << 64, b""
+_TITLE_CHARS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Works:
         rows, unseen = list[Row](), list[bytes]()
         for number, work in enumerate(works, before + 1):
             row = self._heading(view, lying, work.id, work.item, work.at_ms)
-            folder = f"{number:03} {portable_name(str(row['title']))[:60].strip()}{_HIDDEN if row['hidden'] else ''}"
+            folder = f"{folder_of(number, str(row['title']))}{_HIDDEN if row['hidden'] else ''}"
             row |= {"state": work.state.value, "sealed_bytes": work.record.content.size, "by": said_by(work)}
             row |= await self.handed([work, whole[work.id]], f"{WORK_FOLDER}/{folder}")
             besides = lying.remarks.get(work.id, ())
@@ -215,6 +216,11 @@ class Works:
 
     def _reading(self, stream: bytes) -> aclosing[AsyncGenerator[bytes, None]]:
         return aclosing(self.holdings.read_checked(stream))
+
+
+def folder_of(number: int, title: str) -> str:
+    """What the folder of a hand-in or a lesson is called."""
+    return f"{number:03} {portable_name(title)[:_TITLE_CHARS].strip()}"
 
 
 def _let_in_at(roster: Roster) -> dict[Device, tuple[int, bytes]]:

@@ -26,8 +26,7 @@ from protocol.folds.erasing import is_covered
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Erasure, Invite, PersonKey, Revocation, Ruling
 from protocol.model.work import Feedback
-from protocol.portable_names import portable_name
-from protocol.replica.access.works import Row, Works
+from protocol.replica.access.works import Row, Works, folder_of
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import JSON
@@ -38,7 +37,6 @@ from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 
 LESSONS_FOLDER: Final = "cours"
-_TITLE_CHARS: Final = 60
 _OF_WORK: Final = (Kind.FEEDBACK, Kind.RECEIPT_TEACHER)
 """What is said of a pupil's work, to them."""
 _OF_COURSEWORK: Final = (Kind.REVISION, Kind.WITHDRAW, Kind.RESTORE, *_OF_WORK)
@@ -120,6 +118,7 @@ class Writings:
         reached = {below for each in let_in.values() for below in (each.space, *door.below(each.space))}
         said = defaultdict[bytes, list[Entry]](list)
         for space in (each for each in door.spaces() if each in reached):
+            roster = (await self.replica.view(space)).roster
             for entry in (stored.entry for stored in await self.replica.store.scan(space)):
                 if entry.header.grant in let_in:
                     said[entry.header.author].append(entry)
@@ -127,7 +126,7 @@ class Writings:
                     if entry.header.grant not in (classes[space].theirs if by_class else sure):
                         found.unconfirmed += 1
                     elif entry.header.subject != person:
-                        await self._note(entry, found)
+                        found.entries.append(self._row(entry, roster))
             if space in classes:
                 await self._of_class(classes[space], found)
         found.devices = [row async for row in self._devices(let_in.values(), said, sure)]
@@ -152,10 +151,9 @@ class Writings:
         lying = await not_shown(self.replica, view, self.gone_in(space))
         return _Class(view, lying, frozenset(speaking_as(lying.roster, person)))
 
-    async def _note(self, entry: Entry, found: Written) -> None:
-        roster = (await self.replica.view(entry.header.space)).roster
+    def _row(self, entry: Entry, roster: Roster) -> Row:
         row = self.as_row(entry, roster.hides(entry))
-        found.entries.append(row if _is_theirs_to_read(entry, roster) else row | {"payload": None, "withheld": True})
+        return row if _is_theirs_to_read(entry, roster) else row | {"payload": None, "withheld": True}
 
     async def _of_class(self, there: _Class, found: Written) -> None:
         space = there.view.roster.space
@@ -169,13 +167,11 @@ class Writings:
                 await self._of_work(there, entry, found)
 
     async def _lesson(self, there: _Class, item: Item, versions: list[Version], number: int) -> Row:
-        title = portable_name(item.shown.record.title)[:_TITLE_CHARS].strip()
+        folder = f"{LESSONS_FOLDER}/{folder_of(number, item.shown.record.title)}"
         written, rows = dict[bytes, str](), list[JSON]()
         for version in versions:
             ordinal = "" if not rows else f" (version {len(versions) - len(rows)})"
-            rows.append(
-                await self._version(item.space, version, f"{LESSONS_FOLDER}/{number:03} {title}{ordinal}", written)
-            )
+            rows.append(await self._version(item.space, version, f"{folder}{ordinal}", written))
         return {
             "id": item.id.hex(),
             "space_name": self.name_of(item.space),
