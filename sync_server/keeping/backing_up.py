@@ -55,7 +55,7 @@ from sync_server.handlers.by_kit.territory import (
     note_unfinished,
     passphrase_of,
 )
-from sync_server.handlers.store.archive import HEAD, Head, Whole, hash_of, read_head, read_whole
+from sync_server.handlers.store.archive import HEAD, Head, Whole, read_closed, read_head, read_whole
 from sync_server.handlers.store.restored import restored_mark
 from sync_server.keeping.beginning import WHOSE_NOBODY_SAYS, check_folder
 from sync_server.keeping.foreign_backup import take_over
@@ -120,7 +120,7 @@ class BackupFile(Notices):
             self._file = -1
         except OSError as reason:
             raise self._failed(reason) from reason
-        whole = Whole(read_head(self._passing), hash_of(self._passing))
+        whole = read_closed(self._passing)
         if whole.sha256 != self._hasher.hexdigest():
             text = f"{self._target} was not kept as it was written: look at that disk"
             raise LocalFailure(Code.STORAGE_FAILED, text, path=str(self._target))

@@ -157,10 +157,10 @@ def read_head(path: Path) -> Head:
         return _head(members)
 
 
-def hash_of(path: Path) -> str:
-    """The SHA-256 of a whole file, in hex, as `sha256sum` says it. Raises `BadInput`."""
-    with _read(path) as (_, hash_of_all):
-        return hash_of_all()
+def read_closed(path: Path) -> Whole:
+    """The same, and the hash of the whole file, of which nothing else is looked at. Raises as `read_head`."""
+    with _read(path) as (members, hash_of_all):
+        return Whole(_head(members), hash_of_all())
 
 
 def read_whole(
@@ -177,13 +177,8 @@ def read_whole(
     with _read(path) as (members, hash_of_all):
         head = _head(members)
         try:
-            if head.sealed_key is not None:
-                inside = _opened(path, members, head, opening)
-                if _head(inside) != replace(head, sealed_key=None):
-                    raise _no_backup()
-                _read_members(path, inside, head, into, database)
-            else:
-                _read_members(path, members, head, into, database)
+            behind = members if head.sealed_key is None else _opened(path, members, head, opening)
+            _read_members(path, behind, head, into, database)
         except (tarfile.TarError, PeerFault) as reason:
             raise _damaged(path, "it cannot be read to its end") from reason
         return Whole(head, hash_of_all())
@@ -206,13 +201,16 @@ def _read_members(path: Path, members: Members, head: Head, into: Path | None, d
 
 
 def _opened(path: Path, members: Members, head: Head, opening: Iterable[AgreementKey]) -> Members:
-    """The members that lie sealed in the second one."""
+    """The members that lie sealed in the second one, behind a head that says the same."""
     info, file = next(members, (None, None))
     if info is None or file is None or info.name != SEALED:
         raise _damaged(path, "it was cut short")
     clear = Unsealed(file, info.size, stream_key(head.sealed_key or b"", head.territory, opening))
     with tarfile.open(fileobj=cast("BinaryIO", clear), mode="r|", bufsize=PIECE_BYTES) as archive:
-        yield from _regular(archive)
+        inside = _regular(archive)
+        if _head(inside) != replace(head, sealed_key=None):
+            raise _no_backup()
+        yield from inside
     clear.finish()
 
 
