@@ -203,8 +203,8 @@ async def _withdrawn(server: Server, view: SpaceView, lying: Coursework) -> tupl
     """
     said = list[tuple[Item, bytes | None]]()
     for item in view.coursework.items.values():
-        whole, word = lying.items.get(item.id, item), await switched_by(server.replica, item)
-        if item.withdrawn and word is not None:
+        whole = lying.items.get(item.id, item)
+        if item.withdrawn and (word := await switched_by(server.replica, item)) is not None:
             said.append((whole, word.header.grant))
         elif item.shown.record.kind is not ItemKind.LESSON and whole.was_ever(ItemKind.LESSON):
             said.append((whole, item.shown.grant))
