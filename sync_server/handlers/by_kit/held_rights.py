@@ -65,15 +65,16 @@ async def words_of(server: Server, given: Mapping[bytes, LetsIn | None]) -> Mapp
 async def told_of_accepted(server: Server, entries: Iterable[Entry]) -> list[str]:
     """What to say to whoever lets such entries count."""
     told = []
-    for each, space in [(each, entry.header.space) for entry in entries if (each := lets_in(entry)) is not None]:
+    for each, space in ((lets_in(entry), entry.header.space) for entry in entries):
+        if each is None or (device := own_device(each)) is None:
+            continue
         whose = "nobody" if each.person is None else await described(server, each.person)
-        if (device := own_device(each)) is not None:
-            words, (place,) = await asyncio.to_thread(device_words, device), await shown_by_id(server, [space])
-            told.append(
-                f"the device {device[0].hex()} is let in: the page on its own screen has to show “{words}”; if it does "
-                f"not, `sync-server revoke {device[0].hex()}`. It comes in as a {each.role}, of {unlike_words(whose)}, "
-                f"in {unlike_words(place)}"
-            )
+        words, (place,) = await asyncio.to_thread(device_words, device), await shown_by_id(server, [space])
+        told.append(
+            f"the device {device[0].hex()} is let in: the page on its own screen has to show “{words}”; if it does "
+            f"not, `sync-server revoke {device[0].hex()}`. It comes in as a {each.role}, of {unlike_words(whose)}, "
+            f"in {unlike_words(place)}"
+        )
     return told
 
 
