@@ -19,10 +19,11 @@ async def not_closed(server: Server) -> list[NotClosed]:
 
 async def not_closed_notices(server: Server) -> list[Notice]:
     """One for all of them, which names the first; none where there is none."""
-    found = await not_closed(server)
+    records = await space_records(server)
+    found = await classes_not_closed(server.replica, records, server.now_ms())
     if not found:
         return []
-    schools = {space: record.uai for space, record in (await space_records(server)).items()}
+    schools = {space: record.uai for space, record in records.items()}
     named = [
         f"{each.name} ({each.year}, {schools.get(each.school or b'') or '?'}, {each.past_day})"
         for each in found[:_MAX_NAMED]
