@@ -95,9 +95,7 @@ def _of_class(one: Covered, name: str) -> str:
     held = f"the archive has the hand-ins of this person that are still held there ({one.hand_ins})"
     if one.by_kit:
         return f"{called} was closed, and is destroyed from {_day(one.final_ms)} on: {held}"
-    return (
-        f"the class “{name}” is hidden, not by the kit, and is not destroyed: {held}. {one.taken_back} shows it again"
-    )
+    return f"{called} is hidden, not by the kit, and is not destroyed: {held}. {one.taken_back} shows it again"
 
 
 async def under_way(
