@@ -9,7 +9,7 @@ from typing import Final
 from protocol.clock import rfc3339
 from protocol.replica.access.gathering import Gathering
 from protocol.replica.access.known import Known
-from protocol.replica.access.markup import Say
+from protocol.replica.access.markup import Say, day_of
 from protocol.replica.access.page import page_of
 from protocol.replica.access.works import OpenKey, Works
 from protocol.replica.access.written import GoneIn
@@ -51,8 +51,7 @@ async def export_person(
     data = json.dumps(
         {"territory": territory_name, "made": made, **_mapping(found.as_json())}, ensure_ascii=False, indent=1
     ).encode()
-    day = "/".join(reversed(made[:10].split("-")))
-    for name, content in ((DATA, data), (PAGE, page_of(found, say, territory_name, day, DATA))):
+    for name, content in ((DATA, data), (PAGE, page_of(found, say, territory_name, day_of(made), DATA))):
         await outgoing.start(name, len(content))
         await outgoing.data(content)
         await outgoing.end()
