@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from protocol.folds.hand_in_keys import NEVER_MS
 from protocol.limits import ACQUAINTANCE_MS
 from protocol.replica.interfaces import EntryStore
-from protocol.rights.speaking import DOUBTED, GONE, Remembered
+from protocol.rights.speaking import DOUBTED, GONE, UNMET, Remembered
 from protocol.rights.vouching import Device, device_id
 from sync_agent.machine.marks import (
     BESIDE_MARKS,
@@ -174,13 +173,13 @@ class Acquainted:
     def _met_as(self, space: bytes, person: bytes) -> dict[Device, int]:
         """The devices that it knows in a class as a person's, and their order: who is gone there after the others."""
         gone = self.gone.get(space, {}).get(person, ())
-        met = ((each, met_ms) for each, met_ms in self._met_in(space, person).items() if met_ms != NEVER_MS)
+        met = ((each, met_ms) for each, met_ms in self._met_in(space, person).items() if met_ms != UNMET)
         return {each: met_ms + GONE if each in gone else met_ms for each, met_ms in met}
 
     def _met_in(self, space: bytes, person: bytes) -> dict[Device, int]:
-        """Since when it has known each in a class as a person's, gone there or not; where none is noted, `NEVER_MS`."""
+        """Since when it has known each in a class as a person's, gone there or not; where none is noted, `UNMET`."""
         met = self.met.get(space, {})
-        found = {each: met.get(device_id(each), NEVER_MS) for each in self.first.get(space, {}).get(person, ())}
+        found = {each: met.get(device_id(each), UNMET) for each in self.first.get(space, {}).get(person, ())}
         for device, met_ms in self.heard.get(space, {}).get(person, {}).items():
             found[device] = min(met_ms, found.get(device, met_ms))
         return found
