@@ -252,8 +252,8 @@ class Town:
 
 @pytest.fixture
 async def at_server(tmp_path: Path) -> AsyncIterator[Town]:
-    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
-        year = Year(here, teacher, machine, person, pupil, item, tmp_path)
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        year = Year(here, *at_work, tmp_path)
         await year.work(opened=True)
         tom = await here.office.add_person("Tom", "pupil")
         await here.sync()

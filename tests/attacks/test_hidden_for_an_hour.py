@@ -264,8 +264,8 @@ async def test_nor_without_one_about_what_was_said_of_work_and_is_hidden(handed:
 
 @pytest.fixture
 async def year(tmp_path: Path) -> AsyncIterator[Year]:
-    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
-        yield Year(here, teacher, machine, person, pupil, item, tmp_path)
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        yield Year(here, *at_work, tmp_path)
 
 
 async def _say(year: Year, kind: Kind, payload: bytes, target: bytes | None = None) -> None:

@@ -34,8 +34,8 @@ AS_ITS_OWN = {"protocol.replica.office.device_cuts.is_said_here": _whoever_said_
 
 @pytest.fixture
 async def thieving(tmp_path: Path) -> AsyncIterator[Thieving]:
-    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
-        made = Thieving(Year(here, teacher, machine, person, pupil, item, tmp_path))
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        made = Thieving(Year(here, *at_work, tmp_path))
         await made.is_stolen()
         yield made
 

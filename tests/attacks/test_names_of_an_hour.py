@@ -128,8 +128,8 @@ WAYS = pytest.mark.parametrize("way", ["erased", "called otherwise", "the same",
 
 @pytest.fixture
 async def stolen(tmp_path: Path) -> AsyncIterator[Stolen]:
-    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
-        yield Stolen(Year(here, teacher, machine, person, pupil, item, tmp_path))
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        yield Stolen(Year(here, *at_work, tmp_path))
 
 
 # --- people -----------------------------------------------------------------------------------------------------------

@@ -114,8 +114,8 @@ class Thief:
 
 @pytest.fixture
 async def year(tmp_path: Path) -> AsyncIterator[Year]:
-    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
-        yield Year(here, teacher, machine, person, pupil, item, tmp_path)
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        yield Year(here, *at_work, tmp_path)
 
 
 async def _is_not_closed(year: Year) -> None:

@@ -177,8 +177,8 @@ class June(Year):
 
 @pytest.fixture
 async def june(tmp_path: Path) -> AsyncIterator[June]:
-    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
-        yield June(here, teacher, machine, person, pupil, item, tmp_path)
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        yield June(here, *at_work, tmp_path)
 
 
 async def _by_nobody_who_teaches(server: Server, view: SpaceView, _: object) -> tuple[int, Mapping[str | None, int]]:

@@ -126,8 +126,8 @@ class Thieving:
 
 @pytest.fixture
 async def thieving(tmp_path: Path) -> AsyncIterator[Thieving]:
-    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
-        yield Thieving(Year(here, teacher, machine, person, pupil, item, tmp_path))
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        yield Thieving(Year(here, *at_work, tmp_path))
 
 
 def spy() -> DeviceKeys:

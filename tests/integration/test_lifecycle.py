@@ -68,8 +68,8 @@ class Year:
 
 @pytest.fixture
 async def year(tmp_path: Path) -> AsyncIterator[Year]:
-    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, person, pupil, item)):
-        yield Year(here, teacher, machine, person, pupil, item, tmp_path)
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        yield Year(here, *at_work, tmp_path)
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
