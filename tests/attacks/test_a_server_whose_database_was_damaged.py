@@ -27,6 +27,7 @@ from tests.harness.damage import damaged
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
+from tests.harness.spied_class import own_keys
 from tests.harness.territory import new_device
 
 COMES_ALONG = "a thief's device comes along into the next class"
@@ -83,7 +84,7 @@ async def test_nor_one_that_a_copied_key_called_hers_before_the_database_was_dam
             await _in_step(here)
             assert not await _reads_in_the_next_class(office, person, spy.signing.public)
             told = " ".join(office.said.lines)
-            assert device_words((spy.signing.public, spy.agreement.public)) in told
+            assert device_words(own_keys(spy)) in told
             assert await _reads_in_the_next_class(office, person, laptop.agent.device), "that came in by a code of here"
 
 

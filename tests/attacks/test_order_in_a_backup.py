@@ -25,6 +25,7 @@ from tests.harness.copied_keys import back_up, brought, burnt_and_restored, gran
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town
 from tests.harness.server_in_process import Office
+from tests.harness.spied_class import own_keys
 from tests.harness.territory import new_device
 
 ROW = "a backup that somebody else has written"
@@ -85,7 +86,7 @@ async def test_a_laptop_that_a_backup_calls_hers_before_her_own_comes_along_into
             space = await next_class(office, person)
             assert space not in await office.server.replica.readable(spy.signing.public)
             told = " ".join(office.said.lines)
-            for pair in ((spy.signing.public, spy.agreement.public), own_device(laptop.agent)):
+            for pair in (own_keys(spy), own_device(laptop.agent)):
                 assert device_words(pair) in told, "both are told, with their words"
 
 

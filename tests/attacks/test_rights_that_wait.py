@@ -17,6 +17,7 @@ from tests.attacks.test_decoys_among_erasures import Thieving, thieving
 from tests.harness.administration import NAME, ask, cookie_of, sign_in
 from tests.harness.attack import attack
 from tests.harness.fleet import PASSPHRASE, pages_over
+from tests.harness.spied_class import own_keys
 from tests.harness.territory import new_device
 
 __all__ = ["thieving"]
@@ -56,7 +57,7 @@ async def _are_held_back(thieving: Thieving, count: int) -> list[tuple[DeviceKey
 
 
 def _words(his: DeviceKeys) -> str:
-    return device_words((his.signing.public, his.agreement.public))
+    return device_words(own_keys(his))
 
 
 @attack(ROW, off={"sync_server.handlers.by_kit.waiting.lets_in": _of_nothing})

@@ -30,6 +30,7 @@ from tests.harness.copied_keys import back_up, brought, burnt_and_restored, gran
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
+from tests.harness.spied_class import own_keys
 from tests.harness.territory import new_device
 
 ROW = "a backup that leaves out what was honest"
@@ -49,10 +50,6 @@ def _first_of_the_backup(said: Sequence[Authority], _now_ms: int) -> Authority:
 
 
 KNOWN_BY_IT = {"protocol.replica.office.known_here.KnownHere._is_of_before": _of_the_backup}
-
-
-def _pair(keys: DeviceKeys) -> Pair:
-    return keys.signing.public, keys.agreement.public
 
 
 async def _reads(office: Office, device: bytes, space: bytes) -> bool:
@@ -91,7 +88,7 @@ async def test_a_laptop_that_is_hers_alone_in_a_backup_comes_along_into_no_class
             space = await next_class(office, person)
             assert await _reads(office, laptop.agent.device, space)
             assert not await _reads(office, spy.signing.public, space)
-            assert _is_told(office, _pair(spy))
+            assert _is_told(office, own_keys(spy))
             assert _is_told(office, own_device(laptop.agent))
 
 
@@ -123,7 +120,7 @@ async def test_nor_does_a_laptop_that_is_left_alone_since_a_copied_key_has_cut_o
         person, spy, _ = await _lies_in_a_drawer_cut_off(here)
         async with burnt_and_restored(here) as office:
             assert not await _reads(office, spy.signing.public, await next_class(office, person))
-            assert _is_told(office, _pair(spy))
+            assert _is_told(office, own_keys(spy))
 
 
 async def _only_the_command(_office: Bureau, reported: Reported, program: str) -> list[str]:
@@ -145,7 +142,7 @@ async def test_who_is_led_to_report_hers_is_told_first_whose_it_is_and_whom_that
             assert any(f"of “Mme Petit” ({person})" in line and shows in line for line in told), "whom to ask of which"
             (asked,) = [line for line in told if f"sync-server lost {hers.hex()}" in line]
             assert asked.startswith("before anything else ask them")
-            assert device_words(_pair(spy)) in asked, "she has none that shows these"
+            assert device_words(own_keys(spy)) in asked, "she has none that shows these"
             assert "report nothing" in asked
 
 
@@ -157,7 +154,7 @@ async def test_of_a_teacher_without_a_computer_whatever_a_backup_calls_theirs_is
         await back_up(here)
         async with burnt_and_restored(here) as office:
             await next_class(office, person)
-            assert _is_told(office, _pair(spy))
+            assert _is_told(office, own_keys(spy))
 
 
 async def _let_in_by_a_restored_server(here: Town, role: Role, person: str | None) -> Role:
@@ -208,7 +205,7 @@ async def test_who_comes_in_by_a_code_that_lies_in_a_backup_is_not_known_by_it(t
             await office.enrol(code, spy)
             space = await next_class(office, person)
             assert not await _reads(office, spy.signing.public, space)
-            assert _is_told(office, _pair(spy))
+            assert _is_told(office, own_keys(spy))
 
 
 async def _codes_of(head: DeviceKeys, right: bytes, here: Town, office: Office, person: str) -> str:
@@ -240,7 +237,7 @@ async def test_codes_of_a_head_whom_a_thief_had_put_into_a_backup_open_nothing_o
         await back_up(here)
         async with burnt_and_restored(here) as office:
             await office.with_kit_in("rotate server", here.folder / "server" / "kit", anyway=True)
-            assert _is_told(office, _pair(head))
+            assert _is_told(office, own_keys(head))
             code = await _codes_of(head, right.id, here, office, person)
             with pytest.raises(Refused) as refused:
                 await office.enrol(code, new_device(os.urandom))
@@ -277,7 +274,7 @@ async def test_a_head_teacher_is_let_in_by_name_once_after_a_restore_and_whom_sh
             space = await next_class(office, person)
             for keys in (by_code, by_name):
                 assert await _reads(office, keys.signing.public, space)
-                assert not _is_told(office, _pair(keys))
+                assert not _is_told(office, own_keys(keys))
 
 
 def _right_of(office: Office, head: Device) -> bytes:

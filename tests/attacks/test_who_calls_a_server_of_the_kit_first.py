@@ -20,6 +20,7 @@ from tests.harness.attack import attack
 from tests.harness.copied_keys import brought, granted, next_class, said_by_copy
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
+from tests.harness.spied_class import own_keys
 from tests.harness.territory import new_device
 
 ROW = "who calls a server of the kit first says what was first"
@@ -69,7 +70,7 @@ async def test_a_laptop_that_its_first_caller_calls_hers_comes_along_into_no_cla
             space = await next_class(office, person)
             assert space not in await office.server.replica.readable(spy.signing.public)
             told = " ".join(office.said.lines)
-            for pair in ((spy.signing.public, spy.agreement.public), own_device(laptop.agent)):
+            for pair in (own_keys(spy), own_device(laptop.agent)):
                 assert device_words(pair) in told, "both are told, with their words"
 
 

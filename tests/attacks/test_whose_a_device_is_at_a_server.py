@@ -33,6 +33,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Received
 from tests.harness.kept_town import town_at_work
+from tests.harness.spied_class import own_keys
 from tests.harness.territory import new_device
 from tests.integration.test_lifecycle import Year
 
@@ -143,7 +144,7 @@ async def test_a_device_that_a_stolen_key_called_a_teachers_does_not_come_along_
     space = await thieving.next_class()
     assert [await thieving.reads(each, space) for each in (thieving.year.teacher, his)] == [True, False]
     (line,) = thieving.office.said.lines
-    assert device_words((his.signing.public, his.agreement.public)) in line
+    assert device_words(own_keys(his)) in line
 
 
 @attack(ROW, off={"protocol.replica.office.known_here.KnownHere.is_made_by_somebody_known": _all_codes_alike})
@@ -200,7 +201,7 @@ async def test_nor_does_it_take_the_place_of_hers_while_the_stolen_key_has_hers_
     await _cut_off(thieving, hers, thieving.here.space, with_its_words=False)
     assert not await thieving.reads(his, await thieving.next_class())
     told = "\n".join(thieving.office.said.lines)
-    assert device_words((his.signing.public, his.agreement.public)) in told
+    assert device_words(own_keys(his)) in told
     assert f"the device {hers.hex()} stays out" in told
 
 
@@ -258,7 +259,7 @@ async def test_what_the_server_gave_on_to_it_ends_when_the_words_of_the_stolen_k
     assert await thieving.reads(his, space)
     await thieving.new_keys(since=True)
     assert not await thieving.reads(his, space)
-    assert any(device_words((his.signing.public, his.agreement.public)) in each for each in thieving.office.said.lines)
+    assert any(device_words(own_keys(his)) in each for each in thieving.office.said.lines)
 
 
 @attack(ROW, off={"sync_server.operations.newcomers.given_on_elsewhere": _nobody_given_on})
@@ -273,7 +274,7 @@ async def test_what_a_head_teacher_gave_on_to_it_is_named_when_the_words_of_the_
     await thieving.brings(Kind.GRANT, thieving.let_in(his), key=head.agent.keys.signing, under=right)
     await thieving.new_keys(since=True)
     assert await thieving.reads(his, thieving.here.space)
-    words = device_words((his.signing.public, his.agreement.public))
+    words = device_words(own_keys(his))
     assert any(words in line and "not cut off" in line for line in thieving.office.said.lines)
 
 
@@ -305,7 +306,7 @@ async def test_nor_does_it_matter_through_how_many_hands_the_stolen_key_called_i
     )
     await thieving.brings(Kind.GRANT, thieving.let_in(his, person=person), key=head.signing, under=right.id)
     await _comes_in_until_it_is_said_since_when(thieving, his, person)
-    assert any(device_words((his.signing.public, his.agreement.public)) in each for each in thieving.office.said.lines)
+    assert any(device_words(own_keys(his)) in each for each in thieving.office.said.lines)
 
 
 async def _all_that_name_one(_: object, given: Iterable[Authority], *_rest: object) -> list[Authority]:
@@ -350,7 +351,7 @@ async def test_nor_does_one_that_names_a_code_of_another_schools_head_whom_a_cop
     let_in = Grant(*_of(his), Role.TEACHER, bytes.fromhex(person), his_code.id).encode()
     await thieving.brings(Kind.GRANT, let_in, space=other, key=head.signing, under=right.id)
     await _comes_in_until_it_is_said_since_when(thieving, his, person)
-    assert any(device_words((his.signing.public, his.agreement.public)) in each for each in thieving.office.said.lines)
+    assert any(device_words(own_keys(his)) in each for each in thieving.office.said.lines)
 
 
 async def code_of_somebody_let_in(thieving: Thieving, role: Role, space: bytes) -> str:
@@ -386,7 +387,7 @@ async def test_who_came_in_by_a_code_of_somebody_whom_the_stolen_key_let_in_goes
     await thieving.new_keys(since=True)
     assert [await thieving.reads(each, thieving.here.space) for each in (his, head, later)] == [False] * 3
     told = "\n".join(thieving.office.said.lines)
-    assert all(device_words((each.signing.public, each.agreement.public)) in told for each in (his, head))
+    assert all(device_words(own_keys(each)) in told for each in (his, head))
 
 
 async def _any_maker(*_: object) -> None:
@@ -427,7 +428,7 @@ async def test_who_came_in_by_such_a_code_before_is_named_when_the_keys_are_repl
     await thieving.is_stolen()
     await thieving.office.enrol(await code_of_somebody_let_in(thieving, Role.TEACHER, thieving.here.space), his)
     await thieving.new_keys()
-    words = device_words((his.signing.public, his.agreement.public))
+    words = device_words(own_keys(his))
     assert any(words in line and "stays" in line for line in thieving.office.said.lines)
 
 
@@ -553,7 +554,7 @@ async def test_who_comes_along_is_told_by_the_next_try_where_the_first_failed_be
     again, third = Received(), Received()
     await thieving.office.table["grant"](asked, NO_FILES, again)
     assert await thieving.reads(his, bytes.fromhex(made["space"]))
-    assert any(device_words((his.signing.public, his.agreement.public)) in line for line in again.lines)
+    assert any(device_words(own_keys(his)) in line for line in again.lines)
     await thieving.office.table["grant"](asked, NO_FILES, third)
     assert third.lines == []
 
