@@ -25,6 +25,7 @@ from sync_server.operations.table import operations
 from tests.harness.attack import attack
 from tests.harness.classroom import Given
 from tests.harness.commands import Desk
+from tests.harness.erasures import closed_by_anybody
 from tests.harness.kept_town import town_at_work
 from tests.integration.test_lifecycle import Year
 
@@ -49,10 +50,6 @@ async def _shown_work(replica: Replica) -> set[bytes]:
     return {work for space in replica.door.spaces() for work in (await replica.view(space)).coursework.hand_ins}
 
 
-async def _closed_by_anybody(replica: Replica) -> set[bytes]:
-    return {covers for _, covers in await in_force(replica)}
-
-
 async def _pasts_as_shown(replica: Replica) -> dict[bytes, SpacePast]:
     changed = await changed_names(replica)
     return {
@@ -67,7 +64,7 @@ async def _in_use(server: Any) -> list[Device]:
 
 SHOWN: dict[str, object] = {"protocol.replica.office.ever_called.mentioned": _as_shown}
 SHOWN_CLASSES: dict[str, object] = {
-    "protocol.replica.office.ever_called.closed_by_kit": _closed_by_anybody,
+    "protocol.replica.office.ever_called.closed_by_kit": closed_by_anybody,
     "protocol.replica.office.ever_called.pasts": _pasts_as_shown,
 }
 

@@ -21,7 +21,6 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.frame import Notices
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.arrivals import note_arrivals
-from protocol.replica.office.erasures import in_force
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.people import merge_persons
 from protocol.replica.office.spaces import uai_of
@@ -36,6 +35,7 @@ from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, Given
 from tests.harness.commands import Desk
+from tests.harness.erasures import closed_by_anybody
 from tests.harness.office_devices import AtWork, Town, town
 from tests.harness.portal import portal, words_in
 from tests.harness.portfolios import remarks_in
@@ -219,11 +219,7 @@ async def test_so_she_does_once_the_class_of_before_is_closed_and_destroyed(here
     await _read_of_it(old, new, work)
 
 
-async def _closed_by_anybody(replica: Replica) -> set[bytes]:
-    return {covers for _, covers in await in_force(replica)}
-
-
-@attack(NAME, off={"protocol.replica.office.called_here.closed_by_kit": _closed_by_anybody})
+@attack(NAME, off={"protocol.replica.office.called_here.closed_by_kit": closed_by_anybody})
 async def test_so_she_does_while_a_stolen_key_has_the_class_of_before_closed_for_an_hour(here: Town) -> None:
     office = here.office
     await here.class_in_step()

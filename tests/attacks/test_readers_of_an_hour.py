@@ -17,8 +17,7 @@ from protocol.messages.lives import Twin
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Erasure, PersonKey, PersonRecord, Revocation
 from protocol.model.work import Wraps
-from protocol.replica.at_work.replica import Draft, Replica
-from protocol.replica.office.erasures import in_force
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as Keys
@@ -45,6 +44,7 @@ from sync_agent.sync.session import Session
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
+from tests.harness.erasures import closed_by_anybody
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import let_in_again
 from tests.harness.portal import portal
@@ -147,11 +147,7 @@ async def test_so_is_who_was_cut_off_with_all_that_he_ever_said(hour: Hour) -> N
     assert (told.called, told.works, told.is_news) == ("M. X", 2, True)
 
 
-async def _closed_by_anybody(replica: Replica) -> Collection[bytes]:
-    return {covers for _, covers in await in_force(replica)}
-
-
-@attack(ROW, off={"sync_agent.keys.confirming.closed_by_kit": _closed_by_anybody})
+@attack(ROW, off={"sync_agent.keys.confirming.closed_by_kit": closed_by_anybody})
 async def test_whoever_has_the_servers_key_hides_him_by_no_word_that_closes_the_class(hour: Hour) -> None:
     await hour.is_over()
     here = hour.here
