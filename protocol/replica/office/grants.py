@@ -38,7 +38,7 @@ from protocol.replica.office.called_first import goes_by_no_order, least_first, 
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.held_in_space import grants_not_held_back
 from protocol.replica.office.known_here import note_named
-from protocol.replica.office.people import list_draft, listings
+from protocol.replica.office.people import list_draft, listings, listings_of
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
 from protocol.roles import DEVICES, HAS_READING_KEYS, RANK, SHARED, Role
@@ -236,10 +236,7 @@ async def is_listed_but_revoked(office: Office, device: bytes) -> bool:
     person = _latest(known).person
     if person is None:
         return False
-    try:
-        listed = await listings(office.replica, person)
-    except BadInput:  # who has been erased is on no list
-        return False
+    listed = (await listings_of(office.replica, [person]))[person]  # who has been erased is on no list
     if all(each.left for each in listed.values()):
         return False
     cuts = await cuts_that_matter(office, [device], person, ())

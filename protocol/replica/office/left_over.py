@@ -15,7 +15,7 @@ from protocol.model.structure import PersonRecord, SpaceRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.erasures import closed_by_kit
-from protocol.replica.office.people import lists_of
+from protocol.replica.office.people import listings_of
 from protocol.roles import PersonRole
 from protocol.school_years import past_from_ms
 
@@ -80,11 +80,12 @@ async def left_pupils(replica: Replica) -> list[Left]:
         for entry in await replica.store.scan_kinds([Kind.PERSON])
         if (record := parsed(entry, PersonRecord.parse)) is not None and record.left and record.role in _PUPILS
     }
-    found, lists = list[Left](), await lists_of(replica, [person for person in said if person is not None])
-    entries = await replica.store.get([each.entry for listed in lists.values() for each in listed.values()])
-    for person, listed in lists.items():
-        aliases = [(await replica.view(space)).roster.aliases for space in listed]
-        if listed and all(each.left for each in listed.values()) and not any(person in same for same in aliases):
+    lists = await listings_of(replica, [person for person in said if person is not None])
+    left = {one: listed for one, listed in lists.items() if listed and all(each.left for each in listed.values())}
+    entries = await replica.store.get([each.entry for listed in left.values() for each in listed.values()])
+    found = list[Left]()
+    for person, listed in left.items():
+        if not any([person in (await replica.view(space)).roster.aliases for space in listed]):
             dates = [entries[each.entry].header.at for each in listed.values()]
             found.append(Left(person, milliseconds_of(max(dates))))
     return sorted(found, key=lambda left: (left.since_ms, left.person))

@@ -14,11 +14,10 @@ from collections import Counter
 from collections.abc import Collection
 from typing import Final
 
-from protocol.errors import BadInput
 from protocol.model.entry import Kind
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.people import listings
+from protocol.replica.office.people import listings_of
 
 MISTAKEN_MARKS: Final = "taken-off-unused/"
 """+ person in hex → how many words of lists there were of them."""
@@ -28,11 +27,8 @@ _NUMBER_BYTES: Final = 4
 async def note_if_mistaken(office: Office, person: bytes) -> None:
     """Somebody has taken a person off every list here."""
     replica = office.replica
-    try:
-        is_off = all(each.left for each in (await listings(replica, person)).values())
-    except BadInput:
-        return
-    if is_off and not await _with_something(replica, [person]):
+    lists = (await listings_of(replica, [person]))[person]
+    if lists and all(each.left for each in lists.values()) and not await _with_something(replica, [person]):
         count = (await _words_of(replica, [person]))[person]
         await replica.store.set_marks({MISTAKEN_MARKS + person.hex(): count.to_bytes(_NUMBER_BYTES, "big")})
 

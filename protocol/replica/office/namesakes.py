@@ -22,7 +22,7 @@ from protocol.replica.console.by_name import compared
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.called_here import namesakes_before
 from protocol.replica.office.mentioned import mentioned
-from protocol.replica.office.people import described, duplicates_in, is_on_a_list
+from protocol.replica.office.people import described, duplicates_in, listings_of
 from protocol.replica.office.spaces import space_records
 from protocol.replica.office.whose_words import signatures
 from protocol.rights.roster import Person, Roster
@@ -160,7 +160,8 @@ async def _told_of_signature(office: Office, space: bytes, person: bytes, if_one
         return None
     before = (await namesakes_before(office.replica, roster, {person: name}))[person]
     known = "; ".join([await described(office, one) for one in before[:_MOST_NAMED]])
-    back = [one.hex() for one in before if await is_on_a_list(office.replica, one)]
+    # whom no list has, nor had until they left, is let in nowhere
+    back = [one.hex() for one, lists in (await listings_of(office.replica, before)).items() if lists]
     which = back[0] if len(back) == 1 else "ID"
     is_same = (
         f"{if_one}, and `grant --person {which} --space {space.hex()}` lets the one whom lists have had into this class"

@@ -139,13 +139,13 @@ async def listings(replica: Replica, person: bytes) -> dict[bytes, Listing]:
 
     Raises `BadInput(UNKNOWN_PERSON)` if no list names them.
     """
-    found = (await lists_of(replica, [person]))[person]
+    found = (await listings_of(replica, [person]))[person]
     if not found:
         raise BadInput(Code.UNKNOWN_PERSON, f"there is no person {person.hex()}; `person list` shows those of a space")
     return found
 
 
-async def lists_of(replica: Replica, persons: Collection[bytes]) -> dict[bytes, dict[bytes, Listing]]:
+async def listings_of(replica: Replica, persons: Collection[bytes]) -> dict[bytes, dict[bytes, Listing]]:
     """The same for each of these, nothing of whom no list names: all lists are looked through once."""
     found: dict[bytes, dict[bytes, Listing]] = {person: {} for person in persons}
     for person, lists in (await _mentions(replica, persons)).items():
@@ -154,14 +154,6 @@ async def lists_of(replica: Replica, persons: Collection[bytes]) -> dict[bytes, 
             if listing is not None:
                 found[person][space] = listing
     return found
-
-
-async def is_on_a_list(replica: Replica, person: bytes) -> bool:
-    """Whether a list has somebody, or had them until they left: others are let in nowhere."""
-    try:
-        return bool(await listings(replica, person))
-    except BadInput:
-        return False
 
 
 async def doubles_of(replica: Replica, person: bytes) -> Doubles:
@@ -239,9 +231,8 @@ async def described(office: Office, person: bytes) -> str:
 
     With every name that lists ever had for them, and since when: whoever writes one exchanges two (docs/adr/0289).
     """
-    try:
-        found = await listings(office.replica, person)
-    except BadInput:
+    found = (await listings_of(office.replica, [person]))[person]
+    if not found:
         return f"{person.hex()}, whose name is on no list here"
     records = await space_records(office)
     listed = next((each for each in found.values() if not each.left), next(iter(found.values())))

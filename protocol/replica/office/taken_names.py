@@ -31,7 +31,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import Outgoing
 from protocol.replica.office.look_alikes import READINGS, Reading
 from protocol.replica.office.mentioned import Mentioned, mentioned
-from protocol.replica.office.people import doubles_of, listings, spoken
+from protocol.replica.office.people import doubles_of, listings_of, spoken
 
 _Words: TypeAlias = frozenset[str]
 """The parts of a name, as people say them."""
@@ -113,13 +113,8 @@ async def taken_names(
 
 async def names_now(replica: Replica, persons: Collection[bytes]) -> dict[bytes, frozenset[str]]:
     """What lists call each of these people by now; of whom none has a name, nothing."""
-    found = {}
-    for person in persons:
-        try:
-            found[person] = frozenset(each.name for each in (await listings(replica, person)).values())
-        except BadInput:
-            found[person] = frozenset()
-    return found
+    found = await listings_of(replica, persons)
+    return {person: frozenset(each.name for each in lists.values()) for person, lists in found.items()}
 
 
 async def ask_about_names(

@@ -35,7 +35,7 @@ from protocol.replica.office.grants import devices_of, grants_of, with_below, wr
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, lists_of
 from protocol.replica.office.known_here import cuts_of_others
 from protocol.replica.office.mistaken import note_if_mistaken
-from protocol.replica.office.people import Listing, ids_of, list_draft, listings
+from protocol.replica.office.people import Listing, ids_of, list_draft, listings, listings_of
 from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Authority
 from protocol.rights.successions import predecessors_of, successors_of
@@ -302,14 +302,9 @@ async def _lists_of(office: Office, person: bytes) -> dict[bytes, dict[bytes, Li
 
     Raises `BadInput(UNKNOWN_PERSON)`.
     """
-    lists = {person: await listings(office.replica, person)}
-    for other in await ids_of(office.replica, person):
-        if other not in lists:
-            try:
-                lists[other] = await listings(office.replica, other)
-            except BadInput:  # who has been erased is on no list
-                lists[other] = {}
-    return lists
+    own = {person: await listings(office.replica, person)}
+    others = [one for one in await ids_of(office.replica, person) if one != person]
+    return own | await listings_of(office.replica, others)
 
 
 def _teaches_by(office: Office, grant: Authority, space: bytes) -> bool:
