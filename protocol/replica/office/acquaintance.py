@@ -13,13 +13,12 @@ from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.device_cuts import DeviceCut, orders_by_key
+from protocol.replica.office.device_cuts import DeviceCut, cuts_said_here, orders_by_key
 from protocol.replica.office.held_in_space import fallen, grants_not_held_back
 from protocol.replica.office.known_here import (
     MOST_AT_ONCE,
     How,
     KnownHere,
-    cuts_said_here,
     noted_of,
     teachers_devices,
 )

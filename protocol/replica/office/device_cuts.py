@@ -241,16 +241,18 @@ async def cut_off_here(office: Office) -> Callable[[Authority], bool]:
 
     It looks at no space: what is remembered of people's devices asks this, of which views are made.
     """
-    return _where_out(office, await _standing_here(office, await office.replica.store.scan_kinds([Kind.REVOKE])))
+    return _where_out(office, await _standing_here(office))
 
 
 async def back_by_others(office: Office) -> Callable[[Authority], bool]:
     """Whether a grant lets a device in since such words had cut it off wherever one had by then, and they do not there.
 
-    By the order in which both came here: dates are chosen by who writes.
+    By the order in which both came here: dates are chosen by who writes. Where no such word stands, no grant is read.
     """
+    standing = await _standing_here(office)
+    if not standing:
+        return lambda _: False
     said = await office.replica.store.scan_kinds([Kind.REVOKE, Kind.GRANT, Kind.SUCCESSOR])
-    standing = await _standing_here(office, said)
     came, is_out = {entry.id: place for place, entry in enumerate(said)}, _where_out(office, standing)
     last = {key: max(came[order.id] for order in orders) for key, orders in standing.items()}
     gone = {
@@ -261,11 +263,21 @@ async def back_by_others(office: Office) -> Callable[[Authority], bool]:
     return lambda given: given.key in gone and not is_out(given)
 
 
-async def _standing_here(office: Office, said: Iterable[Entry]) -> dict[bytes, list[Entry]]:
-    """The revocations, of those that this server or the root has said, that no such word has taken back; by device."""
-    store = office.replica.store
-    noted = await noted_cuts(store)
-    ours = [one for one in said if one.header.kind == Kind.REVOKE and is_said_here(one, noted)]
+def is_surely_ours(office: Office, entry: Entry, noted: Container[bytes]) -> bool:
+    """Whether an entry is an office's own word, or the root's: of a server's those alone that it has `noted`."""
+    return is_said_here(entry, noted) if office.rank >= _SERVER else is_ours(office, entry)
+
+
+async def cuts_said_here(office: Office) -> list[Entry]:
+    """The revocations that this server has noted as its own, or that a root has said: no copy of its key says these."""
+    noted = await noted_cuts(office.replica.store)
+    said = await office.replica.store.scan_kinds([Kind.REVOKE])
+    return [one for one in said if is_said_here(one, noted)]
+
+
+async def _standing_here(office: Office) -> dict[bytes, list[Entry]]:
+    """Those of them that no such word has taken back; by device."""
+    store, ours = office.replica.store, await cuts_said_here(office)
     backs = await store.get(sorted(await noted_backs(store))) if ours else {}
     taken_back = {name for back in backs.values() for name in back.header.parents}
     return orders_by_key(one for one in ours if one.header.grant is None or one.id not in taken_back)
@@ -341,8 +353,7 @@ class _Liftable:
 
     def _said_by(self, entry: Entry) -> tuple[bytes, int, bool]:
         """By whom, of what rank, and whether that is this machine's own word, or the root's."""
-        is_at_server = self._office.rank >= _SERVER
-        own = is_said_here(entry, self._noted) if is_at_server else is_ours(self._office, entry)
+        own = is_surely_ours(self._office, entry, self._noted)
         return entry.header.author, self._office.replica.door.rank_of(entry.header), own
 
 

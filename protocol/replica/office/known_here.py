@@ -28,7 +28,7 @@ from typing import Final, Self
 from protocol.model.entry import Entry, Kind
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.device_cuts import orders_by_key
+from protocol.replica.office.device_cuts import cuts_said_here, orders_by_key
 from protocol.replica.office.held_in_space import fallen, grants_not_held_back, not_held_back
 from protocol.replica.office.made_anew import came_at_once
 from protocol.replica.office.said_here import BACK_MARKS, CUT_MARKS, is_said_here, noted_cuts
@@ -103,13 +103,6 @@ async def cuts_of_others(office: Office) -> list[Entry]:
     later = await store.scan_kinds([Kind.REVOKE], 0 if since is None else since[0])
     noted = await noted_cuts(store)
     return [one for one in later if not is_said_here(one, noted)]
-
-
-async def cuts_said_here(office: Office) -> list[Entry]:
-    """The revocations that this server has noted as its own, or that a root has said: no copy of its key says these."""
-    noted = await noted_cuts(office.replica.store)
-    said = await office.replica.store.scan_kinds([Kind.REVOKE])
-    return [one for one in said if is_said_here(one, noted)]
 
 
 async def made_here(store: EntryStore, codes: Iterable[Entry]) -> list[Entry]:

@@ -23,17 +23,23 @@ from protocol.model.entry import Entry, Kind
 from protocol.replica.console.text import local_time
 from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.device_cuts import DeviceCut, key_cut_off, orders_by_key, standing_cuts
+from protocol.replica.office.device_cuts import (
+    DeviceCut,
+    is_surely_ours,
+    key_cut_off,
+    orders_by_key,
+    standing_cuts,
+)
 from protocol.replica.office.grants import Looked, Why, cuts_that_matter, devices_of
 from protocol.replica.office.heard import Word, said_by
-from protocol.replica.office.known_here import KnownHere, cuts_said_here, teachers_devices
+from protocol.replica.office.known_here import KnownHere, teachers_devices
 from protocol.replica.office.mentioned import mentioned
+from protocol.replica.office.said_here import noted_cuts
 from protocol.rights.vouching import Device, device_words
 from protocol.roles import HAS_READING_KEYS, RANK, Role
 
 _MOST_TOLD: Final = 20
 """Of so many devices the words are told: each set takes a hundredth of a second."""
-_ASKS_NOTHING: Final = frozenset({Why.NEW, Why.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +63,18 @@ async def cut_off_by(office: Office, devices: Collection[bytes]) -> dict[bytes, 
     """By which word that stands each of these devices is cut off, this office's own before others', then the latest."""
     if not devices:
         return {}
-    noted, door = await _noted(office), office.replica.door
-    persons = {each.person for key in devices for each in door.authorities_of(key) if each.person is not None}
+    replica, noted = office.replica, await noted_cuts(office.replica.store)
+    persons = {each.person for key in devices for each in replica.door.authorities_of(key) if each.person is not None}
     standing = {cut.entry for cut in await standing_cuts(office, devices, persons)}
     found: dict[bytes, CutOff] = {}
-    for order in await office.replica.store.scan_kinds([Kind.REVOKE]):
+    for order in await replica.store.scan_kinds([Kind.REVOKE]):
         key = key_cut_off(order)
         if key is None or key not in devices:
             continue
-        if order.id in standing or order.id in (await office.replica.view(order.header.space)).roster.revocations:
-            said = CutOff(_word(order), order.id in noted)
+        if order.id in standing or order.id in (await replica.view(order.header.space)).roster.revocations:
+            said = CutOff(_word(order), is_surely_ours(office, order, noted))
             found[key] = max(found.get(key, said), said, key=lambda each: (each.is_noted, each.word.at_ms))
     return found
-
-
-async def _noted(office: Office) -> set[bytes]:
-    """The revocations that nobody has said who has but a copy of this office's key, or who has another."""
-    if office.rank >= RANK[Role.SERVER]:
-        return {order.id for order in await cuts_said_here(office)}
-    said, own = await office.replica.store.scan_kinds([Kind.REVOKE]), office.own_device[0]
-    return {order.id for order in said if order.header.grant is None or order.header.author == own}
 
 
 def _word(order: Entry) -> Word:
@@ -112,7 +110,7 @@ def why_it_stays_out(office: Office, each: Looked, cut: CutOff | None) -> str:
 
 def asks_to_look(each: Looked) -> bool:
     """Whether its own screen says whose a device is."""
-    return each.why in _ASKS_NOTHING
+    return each.why in (Why.NEW, Why.UNKNOWN)
 
 
 # --- what others have reported ----------------------------------------------------------------------------------------
