@@ -62,6 +62,10 @@ class Order:
         """Whether the kit's word has waited for long enough."""
         return has_waited(self.kit_seen_ms, now_ms)
 
+    def is_counted(self, now_ms: int) -> bool:
+        """Whether it takes a place of the day's number, once it is obeyed."""
+        return not (self.is_done or self.is_signed(now_ms))
+
     def is_ready(self, now_ms: int) -> bool:
         """Whether it may be obeyed."""
         return self.is_signed(now_ms) or (self.of_person and has_waited(self.seen_ms, now_ms))
@@ -75,13 +79,13 @@ def has_waited(seen_ms: int | None, now_ms: int) -> bool:
 def due(orders: Iterable[Order], now_ms: int, today: Collection[bytes]) -> list[Order]:
     """What may be destroyed now, in order: all that was before, and what has waited, within the day's number.
 
-    `today` are the names destroyed today, those that the kit signed left out: they take no second place. A clock that
+    `today` are the names that have taken a place of today's number: they take no second one. A clock that
     jumps back destroys nothing earlier; `now_ms` is this replica's own time.
     """
     found = []
     counted = set(today)
     for order in sorted(orders, key=lambda order: (-order.stood_days, order.seen_ms or 0, order.covers, order.space)):
-        if order.is_done or order.is_signed(now_ms):
+        if not order.is_counted(now_ms):
             found.append(order)
         elif not (order.is_ready(now_ms) and order.is_here):
             continue

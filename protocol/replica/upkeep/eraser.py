@@ -174,7 +174,7 @@ class Eraser:
     async def _take_places(self, places: Mapping[bytes, int], today: int) -> None:
         """Note who takes a place of this day's number, before anything of theirs goes. Raises `_Countermanded`."""
         obeyed = self._obeyed
-        fresh = {one.covers for one in obeyed.orders if not (one.is_done or one.is_signed(obeyed.now_ms))}
+        fresh = {one.covers for one in obeyed.orders if one.is_counted(obeyed.now_ms)}
         marks = dict[str, bytes | None]()
         for name in fresh | places.keys():
             if places.get(name, -1) < today:
@@ -244,8 +244,7 @@ class Eraser:
 
     async def _with_presence(self, orders: list[Order], now_ms: int) -> list[Order]:
         """Which of those that may be obeyed for the first time, within the day's number, concern anybody here."""
-        asked = [order for order in orders if order.is_ready(now_ms)]
-        asked = [order for order in asked if not (order.is_done or order.is_signed(now_ms))]
+        asked = [order for order in orders if order.is_ready(now_ms) and order.is_counted(now_ms)]
         if not asked:
             return orders
         door = self._replica.door

@@ -180,7 +180,7 @@ def noting(
     counted = set()
     for order in obeyed:
         by[order.covers] |= order.by
-        if not (order.is_done or order.is_signed(now_ms)):
+        if order.is_counted(now_ms):
             counted.add(order.covers)
     found: dict[bytes, Done | None] = {}
     for name in {*done, *by}:
