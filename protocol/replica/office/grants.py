@@ -199,8 +199,7 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
     drafts = await _listing_drafts(office, person, spaces)
     devices = devices_of(office, [person])
     cuts = await cuts_that_matter(office, devices, person, spaces)
-    cut = {each.key for each in cuts}
-    is_revoked = await _revoked(office, person, spaces, cuts)
+    why_revoked = await _revoked(office, person, spaces, cuts)
     acquaintance_with = await acquaintances_of(office, person, cuts)
     for device in devices:
         known = await standing_grants(office, device)
@@ -211,8 +210,8 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
         named = [grant for grant in below if _stands_for(grant, person) and _has_a_say(office, grant, spaces)]
         first = named[0] if named else _latest(below)
         pair = first.pair
-        if await is_revoked(known):
-            looked.append(Looked(pair, Why.CUT_OFF if device in cut else Why.LEFT))
+        if (why := await why_revoked(known)) is not None:
+            looked.append(Looked(pair, why))
             continue
         if not named:
             is_theirs = any(_stands_for(grant, person) for grant in below)
@@ -240,7 +239,7 @@ async def is_listed_but_revoked(office: Office, device: bytes) -> bool:
     if all(each.left for each in listed.values()):
         return False
     cuts = await cuts_that_matter(office, [device], person, ())
-    return await (await _revoked(office, person, (), cuts))(known)
+    return await (await _revoked(office, person, (), cuts))(known) is not None
 
 
 async def confirm_clone(office: Office, device: bytes, *, restore: bool = False) -> LetIn:
@@ -400,22 +399,22 @@ async def cuts_that_matter(
 
 async def _revoked(
     office: Office, person: bytes, spaces: Sequence[bytes], cuts: Iterable[DeviceCut]
-) -> Callable[[Sequence[Authority]], Awaitable[bool]]:
-    """Whether a device with such grants was cut off for its own sake.
+) -> Callable[[Sequence[Authority]], Awaitable[Why | None]]:
+    """Why a device with such grants stays out, if it was cut off.
 
-    By one of `cuts`, everywhere, or where its person has not left.
+    By one of `cuts`, for its own sake; else wherever it was granted, or where its person has not left.
     """
     cut_keys = {cut.key for cut in cuts}
     left = {space for space, listed in (await listings(office.replica, person)).items() if listed.left}
 
-    async def is_revoked(known: Sequence[Authority]) -> bool:
+    async def why(known: Sequence[Authority]) -> Why | None:
         key, granted = known[0].key, {grant.space for grant in known}
         if key in cut_keys:
-            return True
+            return Why.CUT_OFF
         cut = {space for space in {*granted, *spaces} if key in (await office.replica.view(space)).roster.cut}
-        return granted <= cut or not cut <= left
+        return Why.LEFT if granted <= cut or not cut <= left else None
 
-    return is_revoked
+    return why
 
 
 async def _end_of(office: Office, known: Sequence[Authority]) -> int | None:
