@@ -36,6 +36,7 @@ from typing import Final, TypeAlias
 from protocol.errors import BadInput, Code, LocalFailure, RelaisError
 from protocol.replica.console.operation import Table, error_of, failure_of
 from protocol.replica.console.ownership import acquire
+from protocol.replica.console.typed_by import name_of_user
 
 _ROOT: Final = 0
 _MOST_SAID_BYTES: Final = 4_096  # a pipe takes so much at once, whole
@@ -106,8 +107,8 @@ def refuse_for_others(data_dir: Path) -> None:
     if account is not None:
         raise BadInput(
             Code.USAGE,
-            f"{data_dir} belongs to the account {_name_of(account)}, or lies in what does, and root makes nothing "
-            f"there: call this as that account (sudo -u {_name_of(account)} …)",
+            f"{data_dir} belongs to the account {name_of_user(account.user)}, or lies in what does, and root makes "
+            f"nothing there: call this as that account (sudo -u {name_of_user(account.user)} …)",
         )
 
 
@@ -123,8 +124,8 @@ def step_down(data_dir: Path) -> None:
     if not (os.access(data_dir, os.R_OK | os.W_OK | os.X_OK) and all(os.access(file, os.R_OK) for file in _PROGRAM)):
         raise LocalFailure(
             Code.STORAGE_FAILED,
-            f"{data_dir} belongs to the account {_name_of(account)}, which does not reach it, or this program, by "
-            "itself: start its service",
+            f"{data_dir} belongs to the account {name_of_user(account.user)}, which does not reach it, or this "
+            "program, by itself: start its service",
         )
 
 
@@ -132,15 +133,6 @@ def _become(account: Account) -> None:
     os.setgroups([])
     os.setgid(account.group)
     os.setuid(account.user)
-
-
-def _name_of(account: Account) -> str:
-    import pwd  # noqa: PLC0415 — where there is none, nobody asks
-
-    try:
-        return pwd.getpwuid(account.user).pw_name
-    except KeyError:
-        return f"#{account.user}"
 
 
 class StandIn:

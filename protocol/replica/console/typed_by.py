@@ -57,7 +57,7 @@ def _own_name() -> str:
             return getpass.getuser()
         except OSError:  # a process that was given no environment
             return ""
-    return _name_of(os.geteuid())
+    return name_of_user(os.geteuid())
 
 
 def _signed_in() -> str:
@@ -66,10 +66,11 @@ def _signed_in() -> str:
         number = int(_LOGIN.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return ""
-    return "" if number == _NOBODY else _name_of(number)
+    return "" if number == _NOBODY else name_of_user(number)
 
 
-def _name_of(user: int) -> str:
+def name_of_user(user: int) -> str:
+    """What an account of the operating system is called, by its number."""
     if sys.platform == "win32":
         return f"#{user}"
     import pwd  # noqa: PLC0415 — where there is none, nobody asks
