@@ -26,7 +26,7 @@ from typing import Final, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 from protocol.model.entry import Entry
-from protocol.replica.office.erasures import in_force
+from protocol.replica.office.erasures import closed_by_kit
 from protocol.replica.office.known_here import KnownHere, cuts_of_others
 from protocol.replica.office.made_anew import MADE_ANEW_MARK
 from protocol.replica.office.withdrawals import ungrant_device
@@ -58,7 +58,7 @@ async def still_waited_for(server: Server) -> list[Device]:
     devices = await list_devices(server)
     if all(device.state is not DeviceState.RETIRED for device in devices):
         return devices
-    doubted, over = await _doubted(server), await _closed_by_the_kit(server)
+    doubted, over = await _doubted(server), await closed_by_kit(server.replica)
     return [
         device
         for device in devices
@@ -75,7 +75,7 @@ async def let_go_in(server: Server, devices: Iterable[Device], space: bytes) -> 
 
 async def let_go_of_all(server: Server, device: bytes) -> None:
     """A device that is cut off wherever it was let in is cut off as well where it says itself that it was."""
-    if spaces := _untold_here(server, device, await _closed_by_the_kit(server)):
+    if spaces := _untold_here(server, device, await closed_by_kit(server.replica)):
         await ungrant_device(server, device, spaces)
 
 
@@ -96,7 +96,7 @@ async def kept_from_telling(server: Server, devices: Iterable[Device], space: by
     }
     if not any(untold.values()):
         return frozenset()
-    doubted, over = await _doubted(server), await _closed_by_the_kit(server)
+    doubted, over = await _doubted(server), await closed_by_kit(server.replica)
     open_still = {key: [one for one in spaces if one not in over] for key, spaces in untold.items()}
     return frozenset([key for key, left in open_still.items() if not await _is_let_go(server, key, left, doubted)])
 
@@ -121,11 +121,6 @@ def _is_let_in(door: Door, device: bytes, space: bytes, held: Container[bytes]) 
         before = dict.fromkeys(each.predecessor for each in given if each.predecessor is not None)
         keys += [each for each in before if each not in keys]
     return False
-
-
-async def _closed_by_the_kit(server: Server) -> set[bytes]:
-    said = await in_force(server.replica)
-    return {covers for erasure, covers in said if erasure.header.grant is None}
 
 
 async def _doubted(server: Server) -> list[Entry]:
