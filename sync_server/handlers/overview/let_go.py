@@ -21,7 +21,7 @@ docs/adr/0332, docs/adr/0349, docs/adr/0359, docs/adr/0369, docs/adr/0379, docs/
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -137,7 +137,7 @@ async def _doubted(server: Server) -> list[Entry]:
     return found
 
 
-async def _is_let_go(server: Server, device: bytes, spaces: Iterable[bytes], doubted: Sequence[Entry]) -> bool:
+async def _is_let_go(server: Server, device: bytes, spaces: Collection[bytes], doubted: Sequence[Entry]) -> bool:
     """Whether each of these spaces would be closed to a device, by whatever is known of it, but for `doubted` words.
 
     Of whom it is not known how they came in somewhere nobody knows either who has closed it to them, unless they are
@@ -145,7 +145,7 @@ async def _is_let_go(server: Server, device: bytes, spaces: Iterable[bytes], dou
     """
     door, untold_of = server.replica.door, server.contacts.of(device).untold_of
     given = [each for each in door.authorities_of(device) if each.role in DEVICES]
-    is_let_in = await _is_let_in_anywhere(server, given, doubted)
+    is_let_in = not any(map(untold_of, spaces)) or await _is_let_in_anywhere(server, given, doubted)
     for space in spaces:
         known = given if is_let_in or not untold_of(space) else []
         here = {each.grant for each in known if door.covers(each, space)} or {device}
