@@ -146,6 +146,9 @@ async def _reported(office: Office, person: bytes, cuts: Sequence[DeviceCut]) ->
     if not keys or not others:
         return None
     by = {key: cut for key, cut in (await cut_off_by(office, keys)).items() if not cut.is_noted}
+    lost = tuple((device, by[device[0]]) for device in called if device[0] in by)
+    if not lost:
+        return None
     now = await acquaintances_of(office, person, cuts)
     then = await acquaintances_of(office, person, cuts, said_here=True)
     waiting = [
@@ -153,8 +156,7 @@ async def _reported(office: Office, person: bytes, cuts: Sequence[DeviceCut]) ->
         for each in others
         if now(each) is Acquaintance.UNKNOWN is not then(each) and await office.replica.readable(each[0])
     ]
-    lost = tuple((device, by[device[0]]) for device in called if device[0] in by)
-    return Reported(person, lost, tuple(waiting)) if lost and waiting else None
+    return Reported(person, lost, tuple(waiting)) if waiting else None
 
 
 async def lines_of(office: Office, reported: Reported, program: str) -> list[str]:
