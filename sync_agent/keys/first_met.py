@@ -15,6 +15,7 @@ Rules (docs/protocol.md, "Confirmed devices"):
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from protocol.limits import ACQUAINTANCE_MS, MAX_MET_OF_ONE
 from protocol.rights.door import Authority
@@ -29,42 +30,71 @@ from sync_agent.keys.seen_readers import space_mark
 from sync_agent.machine.marks import BESIDE_MARKS, FIRST_MARKS, GONE_AS_MARKS, KNOWN_READER_MARKS, WAS_THERE
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a class shows in one look: from whom each voice starts, and who has gone on for a week unknown (`lasting`).
+
+    `own` is as whose this device itself is in the class, by the grant under which it speaks there.
+    """
+
+    roster: Roster
+    own: bytes | None
+    starts: Mapping[bytes, Sequence[Device]]
+    lasting: Mapping[bytes, Mapping[Device, int]]
+
+
 async def remember_firsts(agent: Agent) -> None:
     """Note whom this device believes of each person: those that it saw first, and itself; and whom it met next.
 
-    By the ids under which they are granted: a list that calls two people one makes no memory of it. Itself as whose it
-    met the class, or as somebody's of whom it knows nobody there: whoever has the server grants a pupils' PC, or a
-    colleague's laptop, as hers (docs/adr/0270).
+    By the ids under which they are granted: a list that calls two people one makes no memory of it. All classes are
+    looked at before anything is noted but who is gone in each: what comes in one look comes in no order of classes.
     """
     grants = await own_grants(agent)
-    marks: dict[str, bytes | None] = {}
     now_ms, before_now = meeting_ms(agent), agent.acquainted.persons()
-    for space in await agent.spaces():
-        roster = (await agent.replica.view(space)).roster
-        mine = await own_grant(agent, grants, space)
-        own = None if mine is None else mine.person
-        known = agent.acquainted.first.setdefault(space, {})
-        is_new = not known
-        before = frozenset(device for devices in known.values() for device in devices)
-        lasting = _for_a_week(agent, roster)
-        starts = {**_starts(agent, roster, now_ms), **{person: list(heard) for person, heard in lasting.items()}}
-        if own is not None and _is_first_itself(known.get(own, ()), {agent.device, *agent.former}):
-            starts.setdefault(own, []).append(own_device(agent))
-        for person, devices in starts.items():
-            for device in devices:
-                believed = known.get(person, ())
-                if device not in believed:
-                    known[person] = (*believed, device)
-                    marks[space_mark(FIRST_MARKS, space, person)] = _pairs(known[person])
-        if is_new and own is not None:
-            marks |= _there_already(roster, starts)
-        heard_ms = {device: at_ms for heard in lasting.values() for device, at_ms in heard.items()}
-        marks |= meet(agent, space, (each for devices in known.values() for each in devices), before, heard_ms, now_ms)
-        marks |= hear(agent, roster, now_ms) | _who_is_gone(agent, roster)
+    rosters = [(await agent.replica.view(space)).roster for space in await agent.spaces()]
+    marks: dict[str, bytes | None] = {}
+    for roster in rosters:
+        marks |= _who_is_gone(agent, roster)
+    for look in [await _look(agent, roster, grants, now_ms) for roster in rosters]:
+        noted = _note(agent, look, now_ms)
+        marks |= noted | (_who_is_gone(agent, look.roster) if noted else {})
     marks |= _called_theirs(agent, agent.acquainted.persons() - before_now)
     if marks:
         await agent.replica.store.set_marks(marks)
         agent.bear_in_mind()
+
+
+async def _look(agent: Agent, roster: Roster, grants: Sequence[Authority], now_ms: int) -> _Look:
+    mine = await own_grant(agent, grants, roster.space)
+    starts, lasting = _starts(agent, roster, now_ms), _for_a_week(agent, roster)
+    return _Look(roster, None if mine is None else mine.person, starts, lasting)
+
+
+def _note(agent: Agent, look: _Look, now_ms: int) -> dict[str, bytes | None]:
+    """Note whom a class shows; the marks that say so.
+
+    Itself as whose it met the class, or as somebody's of whom it knows nobody there: whoever has the server grants a
+    pupils' PC, or a colleague's laptop, as hers (docs/adr/0270).
+    """
+    space, own = look.roster.space, look.own
+    known = agent.acquainted.first.setdefault(space, {})
+    is_new = not known
+    before = frozenset(device for devices in known.values() for device in devices)
+    starts = {person: list(devices) for person, devices in {**look.starts, **look.lasting}.items()}
+    if own is not None and _is_first_itself(known.get(own, ()), {agent.device, *agent.former}):
+        starts.setdefault(own, []).append(own_device(agent))
+    marks: dict[str, bytes | None] = {}
+    for person, devices in starts.items():
+        for device in devices:
+            believed = known.get(person, ())
+            if device not in believed:
+                known[person] = (*believed, device)
+                marks[space_mark(FIRST_MARKS, space, person)] = _pairs(known[person])
+    if is_new and own is not None:
+        marks |= _there_already(look.roster, starts)
+    heard_ms = {device: at_ms for heard in look.lasting.values() for device, at_ms in heard.items()}
+    marks |= meet(agent, space, (each for devices in known.values() for each in devices), before, heard_ms, now_ms)
+    return marks | hear(agent, look.roster, now_ms)
 
 
 def _starts(agent: Agent, roster: Roster, now_ms: int) -> dict[bytes, list[Device]]:

@@ -196,9 +196,11 @@ class InMind:
 
     acquainted: Acquainted
     now_ms: Callable[[], int]
+    again: Callable[[], None]
+    """Bears in mind what is so by now, and lets all know that folds say something else."""
 
     async def of(self, space: bytes) -> Remembered:
         """What this device remembers in a space."""
         if self.acquainted.is_due(self.now_ms):
-            self.acquainted.remember(self.now_ms())
+            self.again()
         return self.acquainted.in_mind.of(space)

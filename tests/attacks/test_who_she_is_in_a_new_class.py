@@ -186,6 +186,25 @@ async def test_nor_is_a_laptop_that_was_reported_the_year_before_and_that_a_copi
     assert await year.who_speaks(year.machine.agent.replica, space) == {own_device(second.agent)}
 
 
+@attack(ROW, off={"sync_agent.keys.first_met._who_is_gone": lambda *_: {}})
+async def test_nor_where_the_pc_hears_of_the_report_and_of_the_class_in_one_look_whichever_comes_first_in_it(
+    year: NextYear,
+) -> None:
+    stolen, second = year.teacher, await year.second_laptop(confirmed=False)
+    await year.here.office.do("lost", device=stolen.agent.device.hex())
+    year.spy = stolen.agent.keys
+    # whoever has the server chooses ids, by which classes are gone through: some of these lie before the old one's
+    spaces = [await year.new_class() for _ in range(6)]
+    for space in spaces:
+        await year.spy_comes(space, dated_days_ago=50)
+    await year.sync(year.machine)
+    for space in spaces:
+        await year.lets_her_in(space)
+    await year.sync(second, year.machine)
+    for space in spaces:
+        assert await year.who_speaks(year.machine.agent.replica, space) == {own_device(second.agent)}
+
+
 async def _there_since_july(year: NextYear) -> bytes:
     """Her laptop meets the new class while the PC is in the old one alone."""
     space = await year.class_without_the_pc()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from protocol.limits import ACQUAINTANCE_MS
 from protocol.rights.vouching import device_id
-from sync_agent.machine.acquainted import Acquainted
+from sync_agent.machine.acquainted import Acquainted, InMind
 
 CM1, CM2, ANOTHER, PETIT = b"1" * 32, b"2" * 32, b"3" * 32, b"p" * 16
 HERS, STRANGERS = (b"h" * 32, b"H" * 32), (b"s" * 32, b"S" * 32)
@@ -17,3 +18,23 @@ def test_by_whom_somebody_was_known_first_is_no_other_for_having_been_cut_off_th
         gone={CM1: {PETIT: (HERS,)}},
     )
     assert known.knows_another(PETIT, STRANGERS, ANOTHER, 90), "hers was met in the spring, and again in this look"
+
+
+async def test_when_the_week_of_whom_it_heard_before_is_over_it_is_said_that_folds_say_something_else() -> None:
+    known = Acquainted(
+        first={CM1: {PETIT: (HERS,)}},
+        met={CM1: {device_id(HERS): 5}},
+        heard={CM1: {PETIT: {STRANGERS: 1, HERS: 5}}},
+    )
+    now_ms, said = 6, list[int]()
+
+    def again() -> None:
+        known.remember(now_ms)
+        said.append(now_ms)
+
+    again()
+    in_mind = InMind(known, lambda: now_ms, again)
+    assert (await in_mind.of(CM1)).heard_on == {PETIT: frozenset({STRANGERS})}
+    now_ms += ACQUAINTANCE_MS
+    assert (await in_mind.of(CM1)).heard_on == {}
+    assert said == [6, now_ms], "once, as it ends"
