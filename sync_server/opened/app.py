@@ -46,6 +46,7 @@ from sync_server.opened.data_folder import COPY_FILE, INTRODUCTION_FILE, NEXT_KE
 from sync_server.opened.keys import ServerKeys, Territory
 from sync_server.opened.losses import store_name, take_losses
 from sync_server.opened.reports import Reports
+from sync_server.opened.sealed_marks import seal_bare
 from sync_server.opened.strong import BUDGET_BYTES
 
 _log = logging.getLogger(__name__)
@@ -163,6 +164,7 @@ class Server:
         try:
             territory, keys = await _with_next_keys(folder, territory, keys, store)
             territory = await _with_certificate(folder, territory, keys, opened.replica)
+            await seal_bare(store, keys, entropy)
             server = await cls.over(folder, territory, keys, store, opened.replica, now_ms=now_ms, entropy=entropy)
             with contextlib.suppress(LocalFailure):  # a full disk: the next opening does it
                 await asyncio.to_thread(introduction.replace, server.responder.station.chain)

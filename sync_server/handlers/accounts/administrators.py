@@ -28,12 +28,10 @@ from protocol.limits import MAX_NAME_CHARS
 from protocol.replica.office.names import name_of
 from sync_server.opened.app import Server
 from sync_server.opened.own_keys import own_keys
+from sync_server.opened.sealed_marks import SECOND_FACTOR_MARKS
 
 MIN_PASSPHRASE_CHARS: Final = 12
 MAX_PASSPHRASE_CHARS: Final = 1_000
-
-SECOND_FACTOR_MARKS: Final = "second-factor/"
-"""+ folded name → what else an account asks for (`second_factor`); gone with the account."""
 
 PASSKEY_MARKS: Final = "passkeys/"
 """+ folded name → the passkeys of an account (`passkeys`); gone with it too."""

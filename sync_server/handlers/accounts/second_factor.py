@@ -5,6 +5,7 @@ Rules:
   phones' clocks differ;
 - a code opens once: the step of the last one is kept, durably, before anybody is let in;
 - recovery codes have 50 bits, are kept as hashes, and each opens once;
+- all of it lies sealed in the store: a copy of the database alone makes no code (`opened.sealed_marks`);
 - whoever may run commands on the server's machine sets it up and takes it away (docs/adr/0040).
 """
 
@@ -24,8 +25,9 @@ from protocol.errors import BadInput, Code, PeerFault
 from protocol.fields import Fields
 from protocol.replica.at_work.replica import Entropy
 from protocol.trust.invitation import as_typed, to_base32
-from sync_server.handlers.accounts.administrators import SECOND_FACTOR_MARKS, administrator, folded
+from sync_server.handlers.accounts.administrators import administrator, folded
 from sync_server.opened.app import Server
+from sync_server.opened.sealed_marks import SECOND_FACTOR_MARKS, sealed, unsealed
 
 STEP_S: Final = 30
 DRIFT_STEPS: Final = 1
@@ -117,7 +119,7 @@ async def set_second_factor(server: Server, name: str) -> Made:
     factor, made = new_factor(account.name, server.territory.name, server.entropy)
     async with server.using_codes:
         before = await server.store.mark(_mark(name))
-        await server.store.set_marks({_mark(name): factor.encode()})
+        await _keep(server, name, factor)
     return replace(made, replaced=before is not None)
 
 
@@ -131,11 +133,11 @@ async def drop_second_factor(server: Server, name: str) -> None:
 
 async def second_factor(server: Server, name: str) -> SecondFactor | None:
     """The second factor of an account; one that cannot be read is opened by nothing."""
-    data = await server.store.mark(_mark(name))
-    if data is None:
+    held = await server.store.mark(_mark(name))
+    if held is None:
         return None
     try:
-        return SecondFactor.parse(data)
+        return SecondFactor.parse(unsealed(server.keys, _mark(name), held) or b"")
     except PeerFault:
         return SecondFactor(bytes(SECRET_BYTES), _MAX_STEP, ())
 
@@ -147,8 +149,13 @@ async def use_second_factor(server: Server, name: str, typed: str) -> bool:
         opened = None if factor is None else opened_by(factor, typed, server.now_ms())
         if opened is None:
             return False
-        await server.store.set_marks({_mark(name): opened.encode()})
+        await _keep(server, name, opened)
         return True
+
+
+async def _keep(server: Server, name: str, factor: SecondFactor) -> None:
+    mark = _mark(name)
+    await server.store.set_marks({mark: sealed(server.keys, mark, factor.encode(), server.entropy)})
 
 
 def _mark(name: str) -> str:
