@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from protocol.errors import BadInput, Code
 from sync_agent.app import RoomLimits
 from sync_agent.machine.addresses import Address, address_of, loopback_address_of
+from sync_agent.machine.answerable import Answerable
 from sync_agent.pacing.budget import Limits, Metered, rate_of, size_of, windows_of
 
 POLL_FIRST_S = 4.0
@@ -29,10 +30,16 @@ class RunConfig:
     courier: str | None = None
     disk_budget: str | None = None
     disk_reserve: str | None = None
+    controller: str | None = None
+    dpo: str | None = None
 
     def portal_address(self) -> Address | None:
         """Where the portal is to be. Raises `BadInput` (USAGE, NOT_LOOPBACK)."""
         return None if self.portal is None else loopback_address_of(self.portal, "--portal")
+
+    def answerable(self) -> Answerable:
+        """Who answers for what is kept here, as the pages name them. Raises `BadInput(BAD_NAME)`."""
+        return Answerable.typed(self.controller, self.dpo)
 
     def limits(self) -> Limits:
         """When content may travel, and how fast. Raises `BadInput(USAGE)`."""
@@ -49,6 +56,7 @@ class RunConfig:
     def check(self) -> None:
         """Raise `BadInput` for what `run` could not do, before anything is opened."""
         self.portal_address()
+        self.answerable()
         self.limits()
         self.room()
         self.lan_address()

@@ -502,7 +502,10 @@ async def _portal(agent: Agent, table: Table, config: RunConfig, scheduler: Sche
         return
     from sync_agent.portal.site import serve_portal  # noqa: PLC0415 — loaded only when needed
 
-    async with serve_portal(agent, table, address, lambda: scheduler.outcome, grace_s=GRACE_S) as url:
+    answerable = config.answerable()
+    async with serve_portal(
+        agent, table, address, lambda: scheduler.outcome, grace_s=GRACE_S, answerable=answerable
+    ) as url:
         say(f"the portal is open at {url}")
         yield
 

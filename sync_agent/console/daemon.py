@@ -129,6 +129,14 @@ async def run(
     disk_reserve: Annotated[
         str | None, Option(metavar="SIZE", help="What content leaves free of the disk (128M).")
     ] = None,
+    controller: Annotated[
+        str | None,
+        Option(metavar="TEXT", help="Whom the pages name as controller of what is kept (GDPR): name, address."),
+    ] = None,
+    dpo: Annotated[
+        str | None,
+        Option(metavar="TEXT", help="Whom the pages name as data-protection officer: name or service, address."),
+    ] = None,
     log_file: LogFile = None,
     proxy: ProxyOption = None,
     ca: CaOption = None,
@@ -157,6 +165,8 @@ async def run(
         courier=courier,
         disk_budget=disk_budget,
         disk_reserve=disk_reserve,
+        controller=controller,
+        dpo=dpo,
     )
     connect = Connecting(network_of(call.data_dir, proxy, ca))
     notifier = Notifier.taken_from(os.environ, os.getpid())

@@ -22,12 +22,15 @@ from protocol.replica.console.operation import Table
 from protocol.replica.http.connections import nameless, speaking
 from sync_agent.app import Agent
 from sync_agent.machine.addresses import Address
+from sync_agent.machine.answerable import Answerable
 from sync_agent.portal.door import HEADERS, Door
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.sessions import Sessions
 from sync_agent.portal.everybody.item_pages import ItemPages
 from sync_agent.portal.everybody.nearby import ADDRESS as NEARBY
 from sync_agent.portal.everybody.nearby import Nearby
+from sync_agent.portal.everybody.notices import ADDRESS as NOTICE
+from sync_agent.portal.everybody.notices import Notices
 from sync_agent.portal.everybody.signing_in import SigningIn
 from sync_agent.portal.everybody.work_pages import WorkPages
 from sync_agent.portal.files.lessons import ORIGIN_DIGITS, Lessons
@@ -57,11 +60,12 @@ async def serve_portal(
     *,
     grace_s: float,
     clock_s: Callable[[], float] | None = None,
+    answerable: Answerable | None = None,
 ) -> AsyncIterator[str]:
     """Serve the pages of `agent` at `address` while the context lasts; yields their URL.
 
-    `table` are the commands behind the forms, `outcome` tells how the last sync ended. Raises
-    `LocalFailure(ADDRESS_IN_USE)`.
+    `table` are the commands behind the forms, `outcome` tells how the last sync ended,
+    `answerable` is who answers for what is kept here. Raises `LocalFailure(ADDRESS_IN_USE)`.
     """
     await asyncio.to_thread(tidy_uploads, agent.folder)
     door = Door(address, await _key(agent))
@@ -69,7 +73,7 @@ async def serve_portal(
     lessons = Lessons(shelf, render)
     desk = Desk(shelf, door, lessons, render, table, outcome, Sessions(clock_s or time.monotonic))
     async with (
-        _listening(_pages_app(desk, table), grace_s) as pages,
+        _listening(_pages_app(desk, table, answerable or Answerable()), grace_s) as pages,
         _listening(_lessons_app(lessons), grace_s) as files,
     ):
         door.port = await _open(pages, address)
@@ -81,7 +85,7 @@ async def serve_portal(
         yield f"{door.origin}/"
 
 
-def _pages_app(desk: Desk, table: Table) -> web.Application:
+def _pages_app(desk: Desk, table: Table, answerable: Answerable) -> web.Application:
     pages, items, signing_in = Pages(desk), ItemPages(desk), SigningIn(desk)
     works = WorkPages(desk, items)
     app = web.Application(middlewares=[desk.door.check, desk.errors])
@@ -107,6 +111,7 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
     nearby = Nearby(desk)
     get(NEARBY, nearby.show)
     post(NEARBY, nearby.add)
+    get(NOTICE, Notices(desk, answerable).show)
     get("/static/{name}", _Statics(desk.rendering).answer)
     TeachersPages(desk, items, table).add_to(app)
     app.on_response_prepare.append(_common_headers)

@@ -44,7 +44,16 @@ class Pages:
     @property
     def all(self) -> list[str]:
         """Every page that people see in a week."""
-        seen = ["/", f"/item/{self.item}", f"/item/{self.task}", "/work", f"/work/{self.work}", "/state", "/nearby"]
+        seen = [
+            "/",
+            f"/item/{self.item}",
+            f"/item/{self.task}",
+            "/work",
+            f"/work/{self.work}",
+            "/state",
+            "/nearby",
+            "/notice",
+        ]
         pupils = [*seen, f"/work/{self.work}/receipt", "/who"]
         teachers = [*seen, "/publish", "/folders", f"/item/{self.item}/publish"]
         return [*(self.pupil + path for path in pupils), *(self.teacher + path for path in teachers)]

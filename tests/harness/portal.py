@@ -14,6 +14,7 @@ from yarl import URL
 
 from sync_agent.app import Agent
 from sync_agent.machine.addresses import Address
+from sync_agent.machine.answerable import Answerable
 from sync_agent.operations import table
 from sync_agent.portal.site import serve_portal
 from sync_agent.scheduler import Outcome
@@ -128,11 +129,13 @@ class Surfer:
 
 
 @asynccontextmanager
-async def portal(agent: Agent, outcome: Outcome | None = Outcome.DONE) -> AsyncIterator[Surfer]:
+async def portal(
+    agent: Agent, outcome: Outcome | None = Outcome.DONE, answerable: Answerable | None = None
+) -> AsyncIterator[Surfer]:
     """The portal of an agent while the context lasts."""
     address = Address("127.0.0.1", 0)
     async with (
-        serve_portal(agent, table(agent), address, lambda: outcome, grace_s=1.0) as url,
+        serve_portal(agent, table(agent), address, lambda: outcome, grace_s=1.0, answerable=answerable) as url,
         ClientSession(connector=TCPConnector(force_close=True), cookie_jar=DummyCookieJar()) as session,
     ):
         yield Surfer(session, URL(url))
