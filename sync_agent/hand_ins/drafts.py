@@ -97,6 +97,10 @@ class Drafts:
                 return each, kept
         return None
 
+    def opens(self, kept: Kept) -> bool:
+        """Whether a draft can be read as far as its key goes: else that is lost, or cannot be read for now."""
+        return self._agent.key_slots.open(kept.sealed_key) is not None
+
     async def begun(self, person: bytes) -> set[bytes]:
         """The assignments that a pupil has begun."""
         prefix = f"{DRAFT_MARKS}{person.hex()}/"

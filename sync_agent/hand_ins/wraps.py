@@ -261,6 +261,7 @@ async def _tend_own(agent: Agent) -> int:
     """What this device owes to the readers of the work that it made."""
     if not await agent.key_slots.seal_bare():
         return 0
+    await agent.key_slots.draw_free()
     kept = await kept_here(agent)
     for hand_in in [each for each in kept if kept[each].has_names]:
         kept[hand_in] = await _without_names(agent, hand_in, kept[hand_in])
@@ -305,7 +306,7 @@ async def _tend_own(agent: Agent) -> int:
 
 
 async def give_up_keys(agent: Agent, works: Iterable[bytes]) -> None:
-    """Let nothing here open these works any more; their marks are for the caller to change. Raises `LocalFailure`."""
+    """Let nothing here open these works any more; their marks are for the caller to change."""
     marks = [await agent.replica.store.mark(mark_of(work)) for work in works]
     keys = [Kept.parse(mark).sealed_key for mark in marks if mark is not None]
     await agent.key_slots.give_up([key for key in keys if key is not None])

@@ -34,6 +34,8 @@ INTRODUCTION_FILE: Final = "keys/introduction"
 """A second copy of this device's grants, up to the root."""
 KEY_SLOTS_FILE: Final = "work-slots"
 """Under what the keys of works and drafts are sealed (`key_slots`); not among `keys`, which people may copy."""
+KEY_SLOTS_FILES: Final = (KEY_SLOTS_FILE, *(f"{KEY_SLOTS_FILE}-{number}" for number in range(2, 10)))
+"""That file, and those that take over where it cannot be read or written."""
 OUTBOX_FILE: Final = "outbox"
 """A second copy of what this device has written and the server may not hold yet."""
 

@@ -6,11 +6,13 @@ none is ever put there in clear (docs/adr/0412).
 
 Rules:
 - the file holds secrets of 32 random bytes. It is made once, grows at its end, and is never written anew elsewhere;
+- where it cannot be read or written, it stays as it is, for who can put that right, and the next of `KEY_SLOTS_FILES`
+  takes over: work goes on. A key opens under whichever of them sealed it (docs/adr/0424);
 - a mark holds a key as it was sealed under the secret of one slot; no secret seals two;
-- to give a key up, its slot's secret is drawn anew, in place and durably; only then the mark may go;
+- to give a key up, its slot's secret is drawn anew, in place and durably, before the mark goes;
 - a slot is left alone for what it does not open: an old copy of a mark came back, and it is another's by now;
-- before a process takes the first one, and once it knows of no more, it draws those anew that no mark names: for what
-  was given up when the power went, and because copies of a disk begin with the same ones;
+- what no mark needs is drawn anew by each process before it takes a slot, and again as long as the disk refuses: for
+  what was given up when the power went, or could not be, and because copies of a disk begin with the same ones;
 - an earlier version put keys into marks as they are: they are sealed at the first opening, or once the disk lets that
   be, and the database's log, and what lies beside it, are seen to as after an erasure.
 
@@ -22,10 +24,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache, partial
-from typing import Final
+from typing import Final, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -38,7 +40,7 @@ from protocol.replica.at_work.replica import Entropy
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.upkeep.eraser import LEFTOVERS_MARK
 from protocol.trust.sealing import CONTENT_KEY_BYTES
-from sync_agent.machine.enrolled import KEY_SLOTS_FILE
+from sync_agent.machine.enrolled import KEY_SLOTS_FILES
 from sync_agent.machine.marks import DRAFT_MARKS, HAND_IN_MARKS
 from sync_agent.machine.secrets import Secrets
 
@@ -57,6 +59,10 @@ _NONCE: Final = bytes(12)
 _log = logging.getLogger(__name__)
 
 
+_Named: TypeAlias = Sequence[tuple[str | None, int]]
+"""Slots whose secrets are needed: each with its file, or with none where no file that can be read opens the key."""
+
+
 class KeySlots:
     """Those of one machine. `secrets` are the files in which they lie, `store` holds the marks that name them."""
 
@@ -65,55 +71,64 @@ class KeySlots:
         self._store = store
         self._entropy = entropy
         self._lock = asyncio.Lock()
-        self._free: list[int] = []
-        """Slots whose secrets have sealed nothing."""
-        self._lent: set[int] = set()
+        self._free: dict[str, list[int]] = {}
+        """Slots whose secrets have sealed nothing, of each file of which this process has drawn those anew."""
+        self._lent: set[tuple[str, int]] = set()
         """Slots of keys that no mark holds yet."""
-        self._is_drawn = False
-        """Whether this process has drawn those anew that no mark named."""
+        self._hindered: set[str] = set()
+        """Files that could not be used when that was last tried."""
         self._is_sealed = False
         """Whether no mark is known to hold a key as it is."""
 
     def open(self, sealed: bytes | None) -> bytes | None:
-        """The key in what a mark holds; None where there is none, or its slot was given up, or lost.
-
-        Raises `LocalFailure(STORAGE_FAILED)` where the file cannot be read.
-        """
+        """The key in what a mark holds; None where there is none, or its slot was given up, lost, or cannot be read."""
         return None if sealed is None else self.opening()(sealed)
 
     def opening(self) -> Callable[[bytes | None], bytes | None]:
-        """The same for many: the file is read once, with the first of them."""
-        read = cache(self._read)
-        return lambda sealed: None if sealed is None else _opened(sealed, read())
+        """The same for many: the files are read once, with the first of them."""
+        read = cache(self._readable)
+        return lambda sealed: None if sealed is None else _opened_by_one(sealed, read())
 
     @asynccontextmanager
     async def sealing(self, key: bytes) -> AsyncIterator[bytes]:
         """A key, sealed for the mark that is to hold it by the end of the context.
 
-        Raises `LocalFailure`.
+        Raises `LocalFailure`: `STORAGE_FAILED` where none of the files can be used.
         """
-        number, secret = await self._take()
+        file, number, secret = await self._take()
         try:
             kept = ChaCha20Poly1305(secret).encrypt(_NONCE, key, _bound(number))
             yield number.to_bytes(_NUMBER_BYTES, "big") + kept
         finally:
-            self._lent.discard(number)
+            self._lent.discard((file, number))
 
     async def give_up(self, sealed: Collection[bytes]) -> None:
-        """Let nothing open these any more, durably; then the marks may go that hold them. Raises `LocalFailure`."""
+        """Let nothing open these any more, durably, or as soon as the disk lets that be; then their marks may go."""
         if not sealed:
             return
         async with self._lock:
-            data = self._read()
-            numbers = [_number(each) for each in sealed if _opened(each, data) is not None]
-            await self._draw(numbers)
-            self._free += numbers
+            for file, data in self._readable().items():
+                numbers = [_number(each) for each in sealed if _opened(each, data) is not None]
+                try:
+                    await self._draw(file, numbers)
+                    self._free.get(file, []).extend(numbers)
+                except LocalFailure as failure:
+                    self._let_be(file, failure)
 
     async def draw_free(self) -> None:
-        """Draw anew what no mark names, once in the life of a process. Raises `LocalFailure`."""
+        """Draw anew what no mark needs, where this process has not done so yet."""
         async with self._lock:
-            if not self._is_drawn:
-                await self._draw_free()
+            if undrawn := [file for file in self._there() if file not in self._free]:
+                named = await self._named()
+                for file in undrawn:
+                    await self._tidy(file, named)
+
+    async def hindrances(self) -> dict[str, LocalFailure]:
+        """The files that cannot be used now, and why, as a try shows."""
+        async with self._lock:
+            named = await self._named()
+            found = {file: await self._tidy(file, named) for file in self._there()}
+        return {file: failure for file, failure in found.items() if failure is not None}
 
     async def seal_bare(self) -> bool:
         """Seal the keys that an earlier version put into marks; False, with a line in the log, where that waits."""
@@ -139,58 +154,103 @@ class KeySlots:
             # what was given up before may lie there as well
             await self._store.set_marks({**now, LEFTOVERS_MARK: b"\1"} if now else {})
 
-    async def _take(self) -> tuple[int, bytes]:
-        """A slot that nothing was sealed under, and its secret; it is lent until a mark names it."""
+    async def _take(self) -> tuple[str, int, bytes]:
+        """A slot that nothing was sealed under, its file and its secret; it is lent until a mark names it."""
         async with self._lock:
-            while True:
-                if not self._free:
-                    await self._draw_free()
-                if not self._free:
-                    await self._grow()
-                number = self._free.pop()
-                secret = _secret(number, self._read())
-                # people may delete the file, or cut it short
-                if len(secret) == SLOT_BYTES:
-                    self._lent.add(number)
-                    return number, secret
+            named = await self._named()
+            for file in KEY_SLOTS_FILES:
+                try:
+                    number, secret = await self._take_of(file, named)
+                except LocalFailure as failure:
+                    self._let_be(file, failure)
+                    # a disk that takes nothing takes no other file either
+                    if failure.code is not Code.STORAGE_FAILED:
+                        raise
+                else:
+                    self._lent.add((file, number))
+                    return file, number, secret
+        raise LocalFailure(Code.STORAGE_FAILED, f"{KEY_SLOTS_FILES[0]} cannot be used, nor any file in its place")
 
-    async def _draw_free(self) -> None:
+    async def _take_of(self, file: str, named: _Named) -> tuple[int, bytes]:
+        while True:
+            if not self._free.get(file):
+                await self._draw_free(file, named)
+            if not self._free[file]:
+                await self._grow(file)
+            number = self._free[file].pop()
+            secret = _secret(number, self._read(file))
+            # people may delete the file, or cut it short
+            if len(secret) == SLOT_BYTES:
+                return number, secret
+
+    def _there(self) -> list[str]:
+        return [file for file in KEY_SLOTS_FILES if self._secrets().is_there(file)]
+
+    async def _tidy(self, file: str, named: _Named) -> LocalFailure | None:
+        """Draw anew what is free in a file; why that cannot be."""
+        try:
+            await self._draw_free(file, named)
+        except LocalFailure as failure:
+            self._let_be(file, failure)
+            return failure
+        return None
+
+    def _let_be(self, file: str, failure: LocalFailure) -> None:
+        """A file cannot be used for now: what this process knew of it is found out anew once it can."""
+        self._free.pop(file, None)
+        if file not in self._hindered:
+            _log.warning("keys of works that lie under %s have to wait: %s", file, failure)
+        self._hindered.add(file)
+
+    async def _named(self) -> _Named:
         # in this order: what is given back while marks are read is named in one of them by then
-        taken = set(self._lent)
+        lent, sealed = [*self._lent], []
         for prefix in (HAND_IN_MARKS, DRAFT_MARKS):
-            for mark in (await self._store.marks(prefix)).values():
-                sealed = _row(mark).get("sealed")
-                taken |= {_number(sealed)} if isinstance(sealed, bytes) else set()
-        data = self._read()
+            rows = map(_row, (await self._store.marks(prefix)).values())
+            sealed += [key for row in rows if isinstance(key := row.get("sealed"), bytes)]
+        files = self._readable()
+        return [*lent, *((_place(key, files), _number(key)) for key in sealed)]
+
+    async def _draw_free(self, file: str, named: _Named) -> None:
+        data, taken = self._read(file), {number for place, number in named if place in (file, None)}
         # the lowest is taken first
         free = [number for number in reversed(range(len(data) // SLOT_BYTES)) if number not in taken]
-        await self._draw(free)
-        self._free, self._is_drawn = free, True
+        await self._draw(file, free)
+        self._free[file] = free
+        self._hindered.discard(file)
 
-    async def _draw(self, numbers: Sequence[int]) -> None:
+    async def _draw(self, file: str, numbers: Sequence[int]) -> None:
         """Other secrets for these slots; no other is touched."""
         if numbers:
             fresh = self._entropy(SLOT_BYTES * len(numbers))
             drawn = {number * SLOT_BYTES: _secret(at, fresh) for at, number in enumerate(sorted(numbers))}
-            await _to_its_end(partial(self._secrets().overwrite, KEY_SLOTS_FILE, drawn))
+            await _to_its_end(partial(self._secrets().overwrite, file, drawn))
 
-    async def _grow(self) -> None:
+    async def _grow(self, file: str) -> None:
         """More slots, behind those that there are: none is moved."""
-        slots = len(self._read()) // SLOT_BYTES
+        slots = len(self._read(file)) // SLOT_BYTES
         fresh, secrets = self._entropy(SLOT_BYTES * _SLOTS_AT_ONCE), self._secrets()
         if slots:
-            await _to_its_end(partial(secrets.overwrite, KEY_SLOTS_FILE, {slots * SLOT_BYTES: fresh}))
+            await _to_its_end(partial(secrets.overwrite, file, {slots * SLOT_BYTES: fresh}))
         else:
-            await _to_its_end(partial(secrets.keep, KEY_SLOTS_FILE, fresh))
-        self._free = list(reversed(range(slots, slots + _SLOTS_AT_ONCE)))
+            await _to_its_end(partial(secrets.keep, file, fresh))
+        self._free[file] = list(reversed(range(slots, slots + _SLOTS_AT_ONCE)))
 
-    def _read(self) -> bytes:
+    def _readable(self) -> dict[str, bytes]:
+        """What lies in each file that can be read."""
+        found = {}
+        for file in KEY_SLOTS_FILES:
+            try:
+                found[file] = self._read(file)
+            except LocalFailure as failure:
+                self._let_be(file, failure)
+        return found
+
+    def _read(self, file: str) -> bytes:
         try:
-            return self._secrets().read(KEY_SLOTS_FILE)
+            return self._secrets().read(file)
         except OSError as reason:
-            raise LocalFailure(
-                Code.STORAGE_FAILED, f"{KEY_SLOTS_FILE} cannot be read: {reason.strerror}", file=KEY_SLOTS_FILE
-            ) from reason
+            raise LocalFailure(Code.STORAGE_FAILED, f"{file} cannot be read: {reason.strerror}", file=file) from reason
 
 
 async def _to_its_end(write: Callable[[], None]) -> None:
@@ -215,6 +275,16 @@ def _opened(sealed: bytes, data: bytes) -> bytes | None:
         return ChaCha20Poly1305(secret).decrypt(_NONCE, sealed[_NUMBER_BYTES:], _bound(number))
     except InvalidTag:
         return None
+
+
+def _opened_by_one(sealed: bytes, files: Mapping[str, bytes]) -> bytes | None:
+    place = _place(sealed, files)
+    return None if place is None else _opened(sealed, files[place])
+
+
+def _place(sealed: bytes, files: Mapping[str, bytes]) -> str | None:
+    """The file whose slot opens it."""
+    return next((file for file, data in files.items() if _opened(sealed, data) is not None), None)
 
 
 def _number(sealed: bytes) -> int:

@@ -152,6 +152,8 @@ class Pages:
         agent = self._shelf.agent
         missing = {need.space for need in await agent.missing()}
         _, _, content_bytes = await agent.replica.content.totals()
+        from sync_agent.hand_ins.lost_keys import lost_keys  # noqa: PLC0415 — loaded with this page
+
         last = await LastSync.read(agent.replica.store)
         return self._desk.page(
             visit,
@@ -163,6 +165,7 @@ class Pages:
             free=await agent.replica.content.free_bytes(),
             content=content_bytes,
             budget=agent.budget.shown(),
+            lost_keys=await lost_keys(agent),
         )
 
     async def live(self, request: web.Request) -> web.Response:

@@ -27,7 +27,7 @@ from protocol.replica.upkeep.rebuild import REBUILT_MARK, put_right
 from protocol.roles import Role
 from sync_agent.app import Agent
 from sync_agent.hand_ins.going import going_unopened
-from sync_agent.hand_ins.lost_keys import lost_keys
+from sync_agent.hand_ins.lost_keys import lost_drafts, lost_keys
 from sync_agent.health import LastSync
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, KEY_SLOTS_FILE
 from sync_agent.machine.marks import HAND_IN_MARKS, REFUSED_MARKS, TREE_TROUBLE_MARK, stays
@@ -185,14 +185,8 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
             "sync; where other computers of the school do not say this, the server keeps it from here: show this to "
             "whoever looks after the server",
         )
-    if lost := await lost_keys(agent):
-        yield _problem(
-            Code.DAMAGED,
-            f"of {lost} of the works that were handed in here, and that nobody is known to have opened, the key is "
-            f"lost with {KEY_SLOTS_FILE}: whoever could open that work by then still can, and nobody who came later",
-            f"if somebody moved {KEY_SLOTS_FILE} away, put it back; else let a teacher of the class open that work: "
-            "her computer passes it on",
-        )
+    async for problem in _slots(agent):
+        yield problem
     for going in await going_unopened(agent):
         until = "" if going.until_ms is None else f", and are destroyed here from {_local(going.until_ms)} on"
         yield _problem(
@@ -207,6 +201,34 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
             Code.NO_RIGHT,
             f"the server refused {name.removeprefix(REFUSED_MARKS)}: {code.decode(errors='replace')}",
             "it is kept here, and offered again once a day; ask the person who looks after the devices",
+        )
+
+
+async def _slots(agent: Agent) -> AsyncIterator[Problem]:
+    """What keeps the keys of works and drafts from being kept or read (docs/adr/0424)."""
+    hindered = await agent.key_slots.hindrances()
+    for name, failure in hindered.items():
+        yield _problem(
+            failure.code,
+            f"{name}, under which keys of works and drafts lie, cannot be used: {failure}; what is begun and handed in "
+            "from now on lies under another such file",
+            "look whose file it is (ls -l) and give it back to the account of the agent: what lies under it opens "
+            "again by itself; if the rights are right, have the disk checked. Do not delete it before that",
+        )
+    back = "put that file right" if hindered else f"if somebody moved {KEY_SLOTS_FILE} away, put it back"
+    if lost := await lost_keys(agent):
+        yield _problem(
+            Code.DAMAGED,
+            f"of {lost} of the works that were handed in here, and that nobody is known to have opened, the key is "
+            f"lost with {KEY_SLOTS_FILE}: whoever could open that work by then still can, and nobody who came later",
+            f"{back}; else let a teacher of the class open that work: her computer passes it on",
+        )
+    if lost := await lost_drafts(agent):
+        yield _problem(
+            Code.DAMAGED,
+            f"{lost} of the works that pupils had begun here, and kept for later, open no more: their keys are lost "
+            f"with {KEY_SLOTS_FILE}",
+            f"{back}; else let them begin anew: their pages say so, and show what it was",
         )
 
 

@@ -6,14 +6,13 @@ import os
 import re
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from protocol.canonical import encode
-from protocol.errors import LocalFailure
 from protocol.replica.content.kept.pack_files import DAMAGED
 from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import DATABASE
@@ -153,8 +152,7 @@ async def test_nor_where_the_disk_refused_that_at_first(tmp_path: Path) -> None:
         disk, slots = all_bytes(pc.agent.folder), pc.agent.folder / KEY_SLOTS_FILE
         aside = slots.rename(slots.with_name("aside"))
         slots.mkdir()
-        with suppress(LocalFailure):
-            await tend_hand_ins(pc.agent)
+        await tend_hand_ins(pc.agent)
         slots.rmdir()
         aside.rename(slots)
         await tend_hand_ins(pc.agent)
@@ -176,12 +174,11 @@ async def test_nor_does_what_was_begun_once_it_is_handed_in_or_something_else_is
         assert second not in opened_of(pc, disk)
 
 
-async def _none_is_free(slots: KeySlots) -> None:
+async def _none_is_free(_slots: KeySlots) -> None:
     """As if no program looked when it starts."""
-    slots._is_drawn = True
 
 
-@attack(ROW, off={"sync_agent.machine.key_slots.KeySlots._draw_free": _none_is_free})
+@attack(ROW, off={"sync_agent.machine.key_slots.KeySlots.draw_free": _none_is_free})
 async def test_nor_does_what_was_given_up_when_the_power_went(tmp_path: Path) -> None:
     async with handed_in(tmp_path) as (_, pc, done, _key):
         begun = await begun_by(pc, bytes(16), done, b"un")

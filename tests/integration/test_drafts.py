@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.roles import PersonRole
 from sync_agent.hand_ins import drafts as module
 from sync_agent.hand_ins.drafts import Drafts, Kept
+from sync_agent.machine.enrolled import KEY_SLOTS_FILE
 from sync_agent.machine.marks import DRAFT_MARKS
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import Given, classroom
@@ -243,6 +245,34 @@ async def test_a_draft_that_was_damaged_is_not_handed_in_and_too_much_is_not_kep
     with pytest.raises(BadInput):
         await drafts.keep(school.lea, item, [], Given({}))
     assert len(on_disk(school)) == 1
+
+
+async def test_a_draft_whose_key_is_lost_is_told_as_such_and_keeps_nobody_from_handing_in(
+    school: SignedClass,
+) -> None:
+    item = await assignment(school)
+    page, action, lea = f"/item/{item.hex()}", f"/item/{item.hex()}/hand-in", {"person": school.lea.hex()}
+    agent = school.pc.agent
+    async with portal(agent) as surfer:
+        await sign_in(surfer, school.lea, PICTURES)
+        await surfer.send(page, action, {**lea, "later": "yes"}, list(BEGUN.items()))
+        file = agent.folder / KEY_SLOTS_FILE
+        aside = file.rename(file.with_name("aside"))
+        file.mkdir()
+        shown = html.unescape(await surfer.page(page))
+        assert "ne s'ouvre plus sur cet ordinateur. Préviens" in shown
+        assert "recit.odt" in shown
+        codes = [problem["code"] for problem in (await Desk(agent).ask("doctor"))["problems"]]
+        assert codes == ["storage-failed", "damaged"]
+        assert (await surfer.send(page, action, lea, [])).status == 400
+        assert (await surfer.send(page, action, lea, [("encore.txt", b"encore")])).status == 303
+        file.rmdir()
+        aside.rename(file)
+        assert "ne s'ouvre plus" not in html.unescape(await surfer.page(page)), "what may be read again was not let go"
+        file.unlink()
+        assert (await surfer.send(page, action, {**lea, "drop": "yes"}, [])).status == 303
+        assert "ne s'ouvre plus" not in html.unescape(await surfer.page(page))
+    assert on_disk(school) == []
 
 
 async def test_an_erased_pupils_draft_and_bytes_that_nobody_knows_go(school: SignedClass) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
@@ -12,7 +13,7 @@ from protocol.canonical import Value, encode
 from protocol.errors import Code, LocalFailure
 from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.upkeep.eraser import LEFTOVERS_MARK
-from sync_agent.machine.enrolled import KEY_SLOTS_FILE
+from sync_agent.machine.enrolled import KEY_SLOTS_FILE, KEY_SLOTS_FILES
 from sync_agent.machine.key_slots import SEALED_KEY_BYTES, KeySlots
 from sync_agent.machine.marks import DRAFT_MARKS, HAND_IN_MARKS
 from sync_agent.machine.secrets import SecretsOfFolder
@@ -144,20 +145,53 @@ async def test_where_the_file_is_lost_or_cut_short_what_lay_there_is_lost_and_it
         assert process.open(sealed) == key
 
 
-async def test_what_may_not_be_read_is_not_taken_for_lost(machine: Machine) -> None:
+class _NotWritten(SecretsOfFolder):
+    """A folder of which one file may not be written."""
+
+    def overwrite(self, name: str, pieces: Mapping[int, bytes]) -> None:
+        if name == KEY_SLOTS_FILE:
+            raise LocalFailure(Code.STORAGE_FAILED, "this account may not use it")
+        super().overwrite(name, pieces)
+
+
+@pytest.mark.parametrize("may_be_read", [True, False])
+async def test_where_the_file_cannot_be_used_another_takes_over_and_it_stays_as_it_is(
+    machine: Machine, tmp_path: Path, *, may_be_read: bool
+) -> None:
     slots = machine.process()
-    _, sealed = await machine.keep(slots, "a")
-    aside = machine.file.rename(machine.file.with_name("aside"))
-    machine.file.mkdir()
-    for asked in (lambda: slots.give_up([sealed]), slots.sealing(bytes(32)).__aenter__):
-        with pytest.raises(LocalFailure) as caught:
-            await asked()
-        assert caught.value.code is Code.STORAGE_FAILED
-    await slots.give_up([])
-    machine.file.rmdir()
-    aside.rename(machine.file)
-    await slots.give_up([sealed])
-    assert slots.open(sealed) is None
+    (key, sealed), (_, given_up) = await machine.keep(slots, "a"), await machine.keep(slots, "b")
+    before, usual = machine.file.read_bytes(), machine.secrets
+    if may_be_read:
+        machine.secrets = _NotWritten(tmp_path)
+    else:
+        aside = machine.file.rename(machine.file.with_name("aside"))
+        machine.file.mkdir()
+    await machine.forget(slots, "b", given_up)
+    later = list[tuple[bytes, bytes]]()
+    for process in (slots, machine.process()):
+        later.append(await machine.keep(process, f"later {len(later)}"))
+        assert process.open(sealed) == (key if may_be_read else None)
+        assert [process.open(each) for _, each in later] == [each for each, _ in later]
+        assert list(await process.hindrances()) == [KEY_SLOTS_FILE]
+    machine.secrets = usual
+    if not may_be_read:
+        machine.file.rmdir()
+        aside.rename(machine.file)
+    assert machine.file.read_bytes() == before
+    await slots.draw_free()
+    assert await slots.hindrances() == {}
+    assert slots.open(given_up) is None
+    assert [slots.open(each) for _, each in [(key, sealed), *later]] == [key, *(each for each, _ in later)]
+    await slots.give_up([each for _, each in later])
+    assert [slots.open(each) for _, each in later] == [None, None]
+
+
+async def test_nothing_is_kept_where_no_file_can_be_used_and_it_is_said(machine: Machine) -> None:
+    for file in KEY_SLOTS_FILES:
+        machine.file.with_name(file).mkdir()
+    with pytest.raises(LocalFailure) as caught:
+        await machine.keep(machine.process(), "a")
+    assert caught.value.code is Code.STORAGE_FAILED
 
 
 async def test_whoever_is_cut_off_meanwhile_leaves_no_write_behind_that_meets_the_next(machine: Machine) -> None:

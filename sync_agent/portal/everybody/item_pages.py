@@ -102,7 +102,8 @@ class ItemPages:
             left_out=self._desk.left_out(piece.item.id.hex()) if done == "published" and visit.teaches else (),
             twin=_twin(piece) if done == "published" and visit.teaches else None,
             dated=_dated(piece, visit.now_ms) if done == "published" and visit.teaches else None,
-            draft=await self._draft_of(visit, piece),
+            draft=(draft := await self._draft_of(visit, piece)),
+            is_draft_lost=draft is not None and not self._shelf.drafts.opens(draft),
             sign_in_at=visit.signs_in_at(piece.room, f"/item/{piece.item.id.hex()}"),
             edits=await kept_edits(self._shelf.agent, piece.item.id),
         )

@@ -40,8 +40,15 @@ class _Begun:
     owner: bytes
     kept: Kept
 
-    def joined_with(self, added: KeptFiles) -> JoinedFiles:
-        """Its files, and those that a form brings."""
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing opens it: it stays until somebody throws it away, or keeps something else."""
+        return not self.drafts.opens(self.kept)
+
+    def joined_with(self, added: KeptFiles) -> KeptFiles | JoinedFiles:
+        """Its files, and those that a form brings; where it is lost, these."""
+        if self.is_lost:
+            return added
         return JoinedFiles(self.kept.files, lambda: self.drafts.incoming(self.kept), added)
 
 
@@ -70,7 +77,7 @@ class WorkPages:
                 return f"/item/{item}?done=begun"
             sizes: list[JSON] = [[path, size] for path, size in files.sizes]
             done = await self._desk.do("hand-in", {"item": item, "person": person, "files": sizes}, files)
-            if begun is not None:
+            if begun is not None and not begun.is_lost:
                 await self._shelf.drafts.drop(begun.owner, piece.item.id, only=begun.kept)
             return f"/work/{done['id']}?done=kept"
 

@@ -1,0 +1,85 @@
+"""Where the file that opens keys of works cannot be used, work goes on, and people are told what does not open."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final
+
+from sync_agent.hand_ins.wraps import Kept, mark_of
+from sync_agent.machine.enrolled import KEY_SLOTS_FILE
+from sync_agent.upkeep.erasing import destroy_erased
+from tests.harness.classroom import Classroom, Device, assignment, classroom
+from tests.harness.commands import Desk
+from tests.harness.portal import portal
+
+WORK: Final = {"recit.odt": b"Il faisait beau."}
+ON_THE_PAGE: Final = "La clé d'un travail rendu ici, que personne n'a encore ouvert, est perdue ou illisible"
+
+
+@asynccontextmanager
+async def in_class(folder: Path) -> AsyncIterator[tuple[Classroom, Device, Device, bytes]]:
+    """A teacher's laptop, a PC, and what is to be handed in there."""
+    async with classroom(folder) as room:
+        teacher, pc = await room.teacher(), await room.machine()
+        task = await assignment(room, teacher, pc)
+        for device in (teacher, pc):
+            await device.session.sync()
+        yield room, teacher, pc, task
+
+
+@contextmanager
+def unreadable(file: Path) -> Iterator[None]:
+    """Something else lies in its place meanwhile."""
+    aside = file.rename(file.with_name("aside"))
+    file.mkdir()
+    yield
+    file.rmdir()
+    aside.rename(file)
+
+
+async def sealed_key(pc: Device, work: bytes) -> bytes | None:
+    return Kept.parse(await pc.agent.replica.store.mark(mark_of(work)) or b"").sealed_key
+
+
+async def test_where_it_cannot_be_read_work_goes_on_and_doctor_and_page_say_what_is_lost(tmp_path: Path) -> None:
+    async with in_class(tmp_path) as (room, teacher, pc, task):
+        work = await room.hand_in(pc, task, WORK)
+        with unreadable(pc.agent.folder / KEY_SLOTS_FILE):
+            cannot, lost = (await Desk(pc.agent).ask("doctor"))["problems"]
+            assert (cannot["code"], lost["code"]) == ("storage-failed", "damaged")
+            assert "work-slots, under which keys of works and drafts lie, cannot be used" in cannot["message"]
+            assert "of 1 of the works that were handed in here" in lost["message"]
+            async with portal(pc.agent) as surfer:
+                assert ON_THE_PAGE in html.unescape(await surfer.page("/state"))
+            another = await room.hand_in(pc, task, WORK)
+            for device in (pc, teacher):
+                await device.session.sync()
+            assert await Desk(teacher.agent).files("open-hand-in", id=another.hex()) == WORK
+        assert (await Desk(pc.agent).ask("doctor"))["problems"] == []
+        keys = [pc.agent.key_slots.open(await sealed_key(pc, each)) for each in (work, another)]
+        assert None not in keys, "what was sealed under either file opens"
+        async with portal(pc.agent) as surfer:
+            assert ON_THE_PAGE not in html.unescape(await surfer.page("/state"))
+
+
+async def test_nor_does_it_keep_a_machine_from_its_server_or_from_destroying_what_is_erased(tmp_path: Path) -> None:
+    async with in_class(tmp_path) as (room, teacher, pc, task):
+        work = await room.hand_in(pc, task, WORK)
+        for device in (pc, teacher):
+            await device.session.sync()
+        await Desk(teacher.agent).files("open-hand-in", id=work.hex())
+        await Desk(teacher.agent).ask("confirm-opened", id=work.hex())
+        await teacher.session.sync()
+        sealed = await sealed_key(pc, work)
+        with unreadable(pc.agent.folder / KEY_SLOTS_FILE):
+            await pc.session.sync()
+            await destroy_erased(pc.agent)
+            assert await sealed_key(pc, work) is None
+        assert pc.agent.key_slots.open(sealed) is not None
+        await destroy_erased(pc.agent)
+        assert pc.agent.key_slots.open(sealed) is None, (
+            "what was given up meanwhile opens nothing once it can be written"
+        )
