@@ -90,7 +90,7 @@ def test_a_server_at_rest_has_loaded_no_command_and_no_format_of_keys() -> None:
 def test_a_command_line_is_read_before_anything_is_loaded_that_carries_it_out(program: str) -> None:
     listing = f"import sys, {program}.cli, protocol.replica.console.parser; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert {"asyncio", "ssl", "subprocess", "ctypes"} & set(done.stdout.split()) == set()
+    assert {"asyncio", "ssl", "subprocess", "ctypes", "getpass", "termios"} & set(done.stdout.split()) == set()
 
 
 def test_a_stick_on_which_nobody_asks_to_be_let_in_loads_nothing_that_calls_the_server() -> None:

@@ -6,7 +6,6 @@ proves it: whoever may give commands on DIR could write there what they like.
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 from pathlib import Path
@@ -54,8 +53,8 @@ def by_here() -> str:
 def _own_name() -> str:
     if sys.platform == "win32":
         try:
-            return getpass.getuser()
-        except OSError:  # a process that was given no environment
+            return os.getlogin()  # asks the system itself there, and no variable
+        except OSError:
             return ""
     return name_of_user(os.geteuid())
 
