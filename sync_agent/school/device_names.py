@@ -15,7 +15,9 @@ from protocol.beside_words import beside_words
 from protocol.errors import PeerFault
 from protocol.folds.coursework import Work
 from protocol.identity import three_words, words_of
+from protocol.model.entry import Kind, parsed
 from protocol.model.register import Health, RegisterKind, stored_register
+from protocol.model.work import HandIn
 from protocol.rights.door import Door
 from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import Agent
@@ -52,9 +54,16 @@ _ALIKE: Final[WeakKeyDictionary[Door, _Alike]] = WeakKeyDictionary()
 
 async def machine_of(agent: Agent, work: Work) -> str:
     """What people called the machine on which something was handed in, by its own word, and the words of its key."""
-    words = key_words(work.author, agent.replica.door)
-    name = beside_words(work.record.machine or (await device_names(agent)).get(work.author) or "")
-    return f"{name} ({words})" if name else words
+    name = work.record.machine or (await device_names(agent)).get(work.author)
+    return called_as(name, None, key_words(work.author, agent.replica.door))
+
+
+def called_as(name: str | None, person: str | None, words: str) -> str:
+    """What people know a device by: the name that it gives itself, whose it is, and words that it cannot choose."""
+    name = beside_words(name or "")
+    beside = [beside_words(person)] if person else []
+    beside += [words] if name else []
+    return f"{name or words} ({' · '.join(beside)})" if beside else words
 
 
 async def device_names(agent: Agent) -> dict[bytes, str | None]:
@@ -65,6 +74,22 @@ async def device_names(agent: Agent) -> dict[bytes, str | None]:
     names = await signed_names(agent)
     for mark, called in (await agent.replica.store.marks(CALLED_MARKS)).items():
         names.setdefault(bytes.fromhex(mark.removeprefix(CALLED_MARKS)), called.decode())
+    return names
+
+
+async def names_seen(agent: Agent, devices: Iterable[bytes]) -> dict[bytes, str | None]:
+    """`device_names`, and of these devices, who has none there, what each called itself when it handed in last.
+
+    A report goes no further than to who was near; what was handed in comes to each computer of the class. What counts
+    no more since the device was lost is as good for that.
+    """
+    names = await device_names(agent)
+    for device in set(devices) - names.keys():
+        for space in await agent.spaces():
+            for entry in await agent.replica.store.authored(space, device):
+                record = parsed(entry, HandIn.parse) if entry.header.kind == Kind.HAND_IN else None
+                if record is not None and record.machine:
+                    names[device] = record.machine
     return names
 
 

@@ -23,7 +23,7 @@ from protocol.roles import Role
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.school.sign_in import SignInBook, Try
 from tests.harness.attack import attack
-from tests.harness.classroom import Device, classroom
+from tests.harness.classroom import Device, assignment, classroom
 from tests.harness.commands import Desk
 from tests.harness.portal import Surfer, portal
 from tests.harness.sign_in import PICTURES, SignedClass, sign_in, signed_class
@@ -145,6 +145,19 @@ async def test_the_classs_page_says_whose_secret_a_lost_computer_could_open_unti
     assert (await book.attempt(school.space, signed.tom, "4711")).how is Try.WRONG, (
         "what the thief found is good no more"
     )
+
+
+async def test_the_page_calls_the_lost_computers_what_people_know_them_by(school: School) -> None:
+    laptop, pc, room = school.signed.teacher, school.signed.pc, school.signed.room
+    await room.hand_in(pc, await assignment(room, laptop, pc), {"recit.odt": b"Il faisait beau."})
+    await school.agree()
+    for lost in (laptop, pc):
+        await Desk(school.head.agent).ask("lost", device=lost.agent.device.hex())
+    await school.agree(laptop, pc)
+    async with portal(school.second.agent) as surfer:
+        said = await school.notice(surfer)
+    assert f"{pc.agent.enrolment.device_name} ({three_words(pc.agent.device)})" in said, "as it handed in"
+    assert f"{three_words(laptop.agent.device)} (Mme Petit)" in said, "whose it is"
 
 
 @attack(ROW, off={"sync_agent.school.sign_in.opened_by": _none})

@@ -45,7 +45,7 @@ from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.shown.proof import picture_of
 from sync_agent.portal.shown.shelf import Room
-from sync_agent.school.device_names import device_names, key_words
+from sync_agent.school.device_names import called_as, device_names, key_words
 from sync_agent.school.devices import LET_IN, SchoolDevice, counted_again, reported_ms, school_devices
 from sync_agent.school.forgetting import forgettings
 from sync_agent.school.held_back import held_back_in_school
@@ -486,10 +486,8 @@ class SchoolPages:
 
     def _called(self, visit: Visit, device: SchoolDevice) -> str:
         """What people know a device by: the name that it gives itself, whose it is, and words that it cannot choose."""
-        words, name = key_words(device.key, self._desk.shelf.agent.replica.door), beside_words(device.name or "")
-        beside = [] if device.person is None else [beside_words(self._name(visit, device.person))]
-        beside += [words] if name else []
-        return f"{name or words} ({' · '.join(beside)})" if beside else words
+        person = None if device.person is None else self._name(visit, device.person)
+        return called_as(device.name, person, key_words(device.key, self._desk.shelf.agent.replica.door))
 
     def _name(self, visit: Visit, person: bytes | None) -> str:
         # of whom a list calls somebody else, the name under which the computer was let in (docs/adr/0164, 0180)

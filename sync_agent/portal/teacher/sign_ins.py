@@ -10,23 +10,21 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from aiohttp import web
 
-from protocol.beside_words import beside_words
 from protocol.errors import BadInput, Code, Refused
-from protocol.folds.sign_in import Method, SignIn
+from protocol.folds.sign_in import Method
 from protocol.model.entry import Kind
 from protocol.replica.console import parameters as given
-from protocol.rights.door import Door
 from protocol.rights.roster import Person
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.shown.shelf import Room
-from sync_agent.school.device_names import device_names, key_words
+from sync_agent.school.device_names import called_as, key_words, names_seen
 from sync_agent.school.sign_in import drawn_pictures
 
 MAX_LOST_NAMED: Final = 5
@@ -142,16 +140,18 @@ class ClassSignIns:
         self, visit: Visit, room: Room, *, cards: Sequence[tuple[Person, list[int]]] = (), done: str | None = None
     ) -> web.Response:
         sign_ins = await self._book.of(room.space)
-        names, door = await device_names(self._desk.shelf.agent), self._desk.shelf.agent.replica.door
         opened = await self._book.opened_by_gone(room.space)
         lost = list(dict.fromkeys(device for pupil in room.pupils for device in opened.get(pupil.id, ())))
+        locked_by = [device for each in sign_ins.persons.values() for device in each.locked_by]
+        called = await self._called(room, [*lost, *locked_by])
         rows = []
         for pupil in room.pupils:
             mine = sign_ins.persons.get(pupil.id)
             method = await self._book.method(room.space, pupil.id) if mine is not None and mine.is_set else None
             known = "unset" if mine is None or not mine.is_set else "unknown" if method is None else method.name.lower()
             known = "undone" if pupil.id in sign_ins.in_doubt else known
-            rows.append({"pupil": pupil, "method": known, "locked": _where(mine, names, door)})
+            locked = [] if mine is None else [called(each) for each in mine.locked_by]
+            rows.append({"pupil": pupil, "method": known, "locked": locked})
         return self._desk.page(
             visit,
             "sign_ins.html",
@@ -163,18 +163,20 @@ class ClassSignIns:
             own_undone=await self._book.own_undone(room.space),
             rows=rows,
             opened=[pupil for pupil in room.pupils if pupil.id in opened],
-            lost=[_named(device, names, door) for device in lost[:MAX_LOST_NAMED]],
+            lost=[called(device) for device in lost[:MAX_LOST_NAMED]],
             more_lost=len(lost) > MAX_LOST_NAMED,
             cards=cards,
             done=done if rows else None,
         )
 
+    async def _called(self, room: Room, devices: Iterable[bytes]) -> Callable[[bytes], str]:
+        """What these computers are called: by their own word, by whose they are, by words that they did not choose."""
+        agent = self._desk.shelf.agent
+        names, door = await names_seen(agent, devices), agent.replica.door
 
-def _where(sign_in: SignIn | None, names: Mapping[bytes, str | None], door: Door) -> list[str]:
-    """The machines that say that somebody missed too often, by their names and by words that they did not choose."""
-    locked_by = () if sign_in is None else sign_in.locked_by
-    return [_named(device, names, door) for device in locked_by]
+        def called(device: bytes) -> str:
+            persons = (grant.person for grant in door.authorities_of(device) if grant.person is not None)
+            voices = (voice for each in persons if (voice := room.voice_of(each)) is not None)
+            return called_as(names.get(device), next(voices, None), key_words(device, door))
 
-
-def _named(device: bytes, names: Mapping[bytes, str | None], door: Door) -> str:
-    return f"{beside_words(names.get(device) or '')} ({key_words(device, door)})".strip()
+        return called
