@@ -79,7 +79,7 @@ async def test_long_lists_that_a_relay_brings_for_a_pc_take_none_of_its_room_for
 
 @attack(
     "a list is false about the length of others' chunks",
-    off={"protocol.replica.content.kept.packs._of_length": lambda _length, places: list(places)},
+    off={"protocol.replica.content.kept.frames._of_length": lambda _length, places: list(places)},
 )
 async def test_a_list_that_is_false_about_a_chunk_spoils_no_pack_of_others(room: Classroom) -> None:
     content, lesson = room.territory.replica.content, Random(1).randbytes(MIN_CHUNK_BYTES)

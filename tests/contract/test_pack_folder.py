@@ -12,8 +12,8 @@ import pytest
 from protocol.errors import Code, LocalFailure
 from protocol.limits import PACK_TARGET_BYTES, MiB
 from protocol.replica import disk
+from protocol.replica.content.kept.frames import Frames
 from protocol.replica.content.kept.pack_files import part_name
-from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.content.kept.sqlite_content import Place
 from protocol.replica.interfaces import PackBuild, PackInfo
 from protocol.transfer.chunking import chunk_list, cut
@@ -65,13 +65,13 @@ async def test_each_frame_is_decoded_once_when_streams_are_read_in_order(
     async with opened(tmp_path) as content:
         (pack,) = await publish(content, files)
         opened_frames: list[int] = []
-        read_frame = PackFolder._read_frame
+        read_frame = Frames._read
 
-        def noting(self: PackFolder, place: Place) -> bytes:
+        def noting(self: Frames, place: Place) -> bytes:
             opened_frames.append(place.frame.offset)
             return read_frame(self, place)
 
-        monkeypatch.setattr(PackFolder, "_read_frame", noting)
+        monkeypatch.setattr(Frames, "_read", noting)
         for data in files:
             assert await read(content, name_of(data)) == data
         assert opened_frames == [frame.offset for frame in pack.index.frames]

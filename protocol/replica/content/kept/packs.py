@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, nullcontext
 from functools import partial
@@ -29,6 +28,7 @@ from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES, MiB
 from protocol.replica.byte_range import Span
 from protocol.replica.content.deltas.expansion import expand_delta, worth_keeping
+from protocol.replica.content.kept.frames import Frames
 from protocol.replica.content.kept.left_parts import BeingWritten
 from protocol.replica.content.kept.lost_packs import note_lost, tell_lost
 from protocol.replica.content.kept.pack_files import (
@@ -43,7 +43,7 @@ from protocol.replica.content.kept.pack_files import (
     part_name,
 )
 from protocol.replica.content.kept.pack_rebuild import PackRebuild
-from protocol.replica.content.kept.sqlite_content import CHUNKS_AT_ONCE, ContentIndex, Place
+from protocol.replica.content.kept.sqlite_content import CHUNKS_AT_ONCE, ContentIndex
 from protocol.replica.content.kept.sqlite_deltas import DeltaRows
 from protocol.replica.content.kept.sqlite_rebuild import RebuiltRows
 from protocol.replica.content.packing.mending import bad_spans
@@ -56,12 +56,11 @@ from protocol.replica.interfaces import Damage, Deciding, DeltaInfo, Making, Pac
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.transfer.chunking import ChunkList, ChunkRef, chunks_before
 from protocol.transfer.delta import is_delta
-from protocol.transfer.pack import FinishedPack, open_frame
+from protocol.transfer.pack import FinishedPack
 
 T = TypeVar("T")
 
 DELTA_BUDGET_BYTES: Final = 256 * MiB
-_CACHED_FRAME_BYTES: Final = 4 * MiB
 
 
 class PackFolder:
@@ -78,7 +77,7 @@ class PackFolder:
         self._ballast = store.database.ballast
         self.delta_budget_bytes = delta_budget_bytes
         """How much room deltas may take; those that were used longest ago make way."""
-        self._frames: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+        self._frames = Frames(self._disk, self._set_aside)
         self._builds: WeakSet[FolderBuild] = WeakSet()
         self._being_written = BeingWritten(monotonic)
         self._passing = itertools.count(1)
@@ -273,7 +272,7 @@ class PackFolder:
             if first:
                 places = await self._index.places(part)
             for chunk in part:
-                yield (await self._read_chunk(chunk, places.get(chunk.hash, [])))[offset:]
+                yield (await self._frames.chunk(chunk, places.get(chunk.hash, [])))[offset:]
                 offset = 0
 
     async def unsent_packs(self) -> list[PackInfo]:
@@ -353,7 +352,7 @@ class PackFolder:
 
     async def close(self) -> None:
         await asyncio.gather(*self._working, return_exceptions=True)
-        self._frames.clear()
+        self._frames.close_all()
 
     # --- files and rows -----------------------------------------------------------------------------------------------
 
@@ -502,8 +501,7 @@ class PackFolder:
                     await asyncio.to_thread(self._remove_traces, gone)
                     await self._index.remove(gone)
                     break
-        for cached in [key for key in self._frames if key[0] in gone]:
-            del self._frames[cached]
+        self._frames.close(gone)
         return gone
 
     async def _move_out(self, remains: Remains) -> None:
@@ -522,7 +520,7 @@ class PackFolder:
                 places = await self._index.places(part)
                 for chunk in part:
                     try:
-                        await build.chunk(await self._read_chunk(chunk, places.get(chunk.hash, [])))
+                        await build.chunk(await self._frames.chunk(chunk, places.get(chunk.hash, [])))
                     except LocalFailure as failure:
                         if failure.code not in (Code.DAMAGED, Code.INCOMPLETE):
                             raise
@@ -540,9 +538,7 @@ class PackFolder:
             await self._index.remove(packs)
             for pack in packs:
                 await asyncio.to_thread(self._disk.remove, pack_name(pack))
-        gone = set(packs)
-        for cached in [key for key in self._frames if key[0] in gone]:
-            del self._frames[cached]
+        self._frames.close(packs)
 
     async def _set_aside(self, pack: bytes) -> None:
         """Take a bad pack out of sight."""
@@ -550,8 +546,7 @@ class PackFolder:
             if self._disk.size(pack_name(pack)) is not None:
                 await asyncio.to_thread(self._disk.rename_all, [(pack_name(pack), damaged_name(pack))])
             await self._index.remove([pack])
-        for cached in [key for key in self._frames if key[0] == pack]:
-            del self._frames[cached]
+        self._frames.close([pack])
 
     async def _tidy(self) -> None:
         known = await self._index.sizes()
@@ -567,44 +562,3 @@ class PackFolder:
 
     def _passing_name(self) -> str:
         return f"{PARTS}/{next(self._passing)}{PASSING}"
-
-    # --- chunks -------------------------------------------------------------------------------------------------------
-
-    async def _read_chunk(self, chunk: ChunkRef, places: Sequence[Place]) -> bytes:
-        """The bytes of a chunk from the first place that has them, an opened frame before others."""
-        damaged = False
-        fitting = _of_length(chunk.length, places)
-        for place in sorted(fitting, key=lambda place: (place.pack, place.frame.offset) not in self._frames):
-            try:
-                frame = await self._open_frame(place)
-            except (PeerFault, LocalFailure) as fault:
-                raise_unless_damage(fault)
-                frame = b""
-            data = frame[place.start : place.start + place.length]
-            if len(data) == chunk.length and blake3(data).digest() == chunk.hash:
-                return data
-            damaged = True
-            await self._set_aside(place.pack)
-        if damaged:
-            raise LocalFailure(Code.DAMAGED, "stored content is damaged", chunk=chunk.hash.hex())
-        raise LocalFailure(Code.INCOMPLETE, "this content is not here as a whole", chunk=chunk.hash.hex())
-
-    async def _open_frame(self, place: Place) -> bytes:
-        key = (place.pack, place.frame.offset)
-        frame = self._frames.get(key)
-        if frame is None:
-            frame = await asyncio.to_thread(self._read_frame, place)
-            self._frames[key] = frame
-            while len(self._frames) > 1 and sum(map(len, self._frames.values())) > _CACHED_FRAME_BYTES:
-                self._frames.popitem(last=False)
-        self._frames.move_to_end(key)
-        return frame
-
-    def _read_frame(self, place: Place) -> bytes:
-        data = self._disk.read(pack_name(place.pack), place.frame.offset, place.frame.stored_bytes)
-        return open_frame(place.frame, data)[0]
-
-
-def _of_length(length: int, places: Sequence[Place]) -> list[Place]:
-    """Those where a chunk has the length that a list says: whose list is false has spoilt no pack."""
-    return [place for place in places if place.length == length]
