@@ -446,6 +446,7 @@ class _Commands:
         return {"spaces": done.new, **({"remains": left} if left else {})}
 
     async def export_person(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from protocol.folds.coursework import HandInState
         from protocol.replica.access.export import export_person
         from protocol.replica.catalogues import DEFAULT_LANGUAGE
         from protocol.replica.office.mentioned import mentioned
@@ -475,6 +476,7 @@ class _Commands:
                 now_ms=agent.now_ms(),
                 gone_in=(await DestroyedHere.of(agent.replica)).at,
                 ends=await ends_of(agent.replica, agent.now_ms()),
+                lies_as=lambda work: work.state if agent.made(work) else HandInState.SAFE,
                 known=known,
                 renamed_too=params.get("renamed_too") is True,
             )

@@ -11,7 +11,7 @@ from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, Refused
-from protocol.folds.coursework import Work
+from protocol.folds.coursework import HandInState, Work
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
 from protocol.model.entry import ID_BYTES, PERSON_BYTES, Kind, kind_name
 from protocol.replica.access.export import export_person
@@ -387,6 +387,7 @@ async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit
         now_ms=server.now_ms(),
         gone_in=(await DestroyedHere.of(server.replica)).at,
         ends=await ends_of(server.replica, server.now_ms()),
+        lies_as=lambda _: HandInState.SERVER,
         known=known,
         renamed_too=params.get("renamed_too") is True,
     )

@@ -15,7 +15,7 @@ import pytest
 from protocol.canonical import encode
 from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, Refused
-from protocol.folds.coursework import Work
+from protocol.folds.coursework import HandInState, Work
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
 from protocol.limits import ERASURE_DELAY_MS
@@ -32,6 +32,7 @@ from sync_server.web.wording import Words
 from tests.harness.backups import make_backup, restore_backup
 from tests.harness.classroom import Classroom, Device, Given
 from tests.harness.commands import Desk, Received
+from tests.harness.lan import exchange
 from tests.harness.office_devices import town
 from tests.harness.server_in_process import Office
 
@@ -77,6 +78,7 @@ async def exported(
         now_ms=territory.clock(),
         gone_in=(await DestroyedHere.of(territory.replica)).at,
         ends=await ends_of(territory.replica, territory.clock()),
+        lies_as=lambda _: HandInState.SERVER,
     )
     return got.files, counted  # type: ignore[return-value]
 
@@ -247,6 +249,45 @@ async def test_in_the_week_after_an_erasure_an_archive_says_until_when_it_can_be
     assert words.format(day=f"{say.moment(final_ms):%d/%m/%Y}", clock=clock) in page
     assert hidden in page
     assert say("family.no_work") not in page
+
+
+async def _states(room: Classroom, teacher: Device) -> tuple[list[str], list[str]]:
+    """How far the child's works have come, as the archive of a teacher's laptop says, and the server's."""
+    by_laptop = await Desk(teacher.agent).files("export-person", person=room.pupil_person.hex())
+    return _states_in(by_laptop), _states_in((await exported(room))[0])
+
+
+def _states_in(files: dict[str, bytes]) -> list[str]:
+    return [work["state"] for work in json.loads(files["donnees.json"])["works"]]
+
+
+async def test_what_is_hidden_has_come_as_far_as_it_had_before(room: Classroom) -> None:
+    teacher, pc = await a_year(room)
+    task = bytes.fromhex(next(row["item"] for row in await Desk(teacher.agent).ask("items")))
+    opened, _ = [await room.hand_in(pc, task, {"b.txt": b"b"}) for _ in range(2)]
+    for device in (pc, teacher, pc):
+        await device.session.sync()
+    await Desk(teacher.agent).ask("confirm-opened", id=opened.hex())
+    await teacher.session.sync()
+    before = await _states(room, teacher)
+    assert before == (["marked", "teacher", "server"],) * 2
+    await room.territory.say(room.space, Kind.ERASE, Erasure(room.pupil_person).encode())
+    await teacher.session.sync()
+    assert await _states(room, teacher) == before
+
+
+async def test_what_came_when_it_was_held_back_already_is_where_it_lies(room: Classroom) -> None:
+    """No receipt says that the teacher's laptop has it; the server takes no content of it."""
+    teacher, pc = await a_year(room)
+    task = bytes.fromhex(next(row["item"] for row in await Desk(teacher.agent).ask("items")))
+    heads = await room.territory.replica.tips(room.space, pc.agent.device)
+    await room.territory.say(room.space, Kind.REVOKE, Revocation(pc.agent.device, tuple(heads)).encode())
+    work = await room.hand_in(pc, task, {"b.txt": b"b"})
+    await exchange(pc.agent, teacher.agent)
+    for _ in range(2):
+        await teacher.session.sync()
+    assert await room.territory.replica.store.get([work])
+    assert await _states(room, teacher) == (["marked", "safe"], ["marked", "local"])
 
 
 async def test_that_she_is_to_be_forgotten_is_told_by_a_teachers_device_too_and_no_more_once_it_is_taken_back(

@@ -11,7 +11,7 @@ from protocol.replica.access.gathering import Gathering
 from protocol.replica.access.known import Known
 from protocol.replica.access.markup import Say, day_of
 from protocol.replica.access.page import page_of
-from protocol.replica.access.works import OpenKey, Works
+from protocol.replica.access.works import LiesAs, OpenKey, Works
 from protocol.replica.access.written import GoneIn
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON, Outgoing
@@ -34,18 +34,19 @@ async def export_person(
     now_ms: int,
     ends: Mapping[bytes, int | None],
     gone_in: GoneIn,
+    lies_as: LiesAs,
     known: Iterable[Known] = (),
     renamed_too: bool = False,
 ) -> JSON:
     """Send the files of the archive, the page last, in the words of `say`; what it counted.
 
     `ends` says of each erasure until when it can be taken back here (`upkeep.orders.ends_of`), `gone_in` what was
-    destroyed here, `known` how much is known here of their classes.
+    destroyed here, `lies_as` how far work has come that lies here, `known` how much is known here of their classes.
     Raises as `Gathering.gather`, and `BadInput(NOT_YET)` for somebody who has by now a name that was another's, unless
     `renamed_too`.
     """
     await ask_about_names(replica, [person], [person], outgoing, "nothing has been written yet", is_meant=renamed_too)
-    works = Works(replica, holdings, open_key, outgoing)
+    works = Works(replica, holdings, open_key, outgoing, lies_as)
     found = await Gathering(replica, works, gone_in, outgoing).gather(person, ends, known)
     made = rfc3339(now_ms) or ""
     data = json.dumps(

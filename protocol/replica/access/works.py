@@ -7,7 +7,9 @@ Rules:
 - files that belong to what was said lie in a folder that is called after who said it alone (docs/adr/0371), and are
   written for whomever what is handed in is written for (docs/adr/0386);
 - what is not shown in the class, or of what was said there, is in an archive, and said not to be shown
-  (docs/adr/0361).
+  (docs/adr/0361). How far it has come is as if nothing were hidden;
+- what lies here is not only on the machine on which it was handed in, though nothing says so: of what is held back when
+  it comes, no receipt is given.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Final, TypeAlias
 
 from protocol.clock import rfc3339
 from protocol.errors import Code, LocalFailure, RelaisError
-from protocol.folds.coursework import Work
+from protocol.folds.coursework import HandInState, Work
 from protocol.folds.remarks import FeedbackNote
 from protocol.model.entry import Entry
 from protocol.model.work import Feedback
@@ -48,11 +50,17 @@ _BARE: Final[dict[str, JSON]] = {
 }
 """Of work of which only that there is some has come."""
 
+LiesAs: TypeAlias = Callable[[Work], HandInState]
+"""How far a hand-in has come at least whose content lies where this is written."""
 OpenKey: TypeAlias = Callable[[Work], Awaitable[bytes | None]]
 """The content key of a hand-in, if whoever asks can open it."""
 Row: TypeAlias = dict[str, JSON]
 _NEVER: Final = 1 << 64, b""
 _TITLE_CHARS: Final = 60
+
+
+def _as_it_says(work: Work) -> HandInState:
+    return work.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,7 @@ class Works:
     holdings: Holdings
     open_key: OpenKey
     outgoing: Outgoing
+    lies_as: LiesAs = _as_it_says
 
     async def of(
         self, view: SpaceView, lying: NotShown, is_theirs: Callable[[bytes | None], bool], before: int
@@ -85,7 +94,8 @@ class Works:
         for number, work in enumerate(works, before + 1):
             row = self._heading(view, lying, work.id, work.item, work.at_ms)
             folder = f"{folder_of(number, str(row['title']))}{_HIDDEN if row['hidden'] else ''}"
-            row |= {"state": work.state.value, "sealed_bytes": work.record.content.size, "by": said_by(work)}
+            row |= {"state": await self._state_of(work)}
+            row |= {"sealed_bytes": work.record.content.size, "by": said_by(work)}
             row |= await self.handed([work, whole[work.id]], f"{WORK_FOLDER}/{folder}")
             besides = lying.remarks.get(work.id, ())
             notes = [(note, True) for note in work.remarks if work.id in shown and not note.record.says_nothing]
@@ -97,6 +107,11 @@ class Works:
             heading = self._heading(view, lying, entry.id, entry.header.target, entry.timestamp_ms)
             rows.append(heading | _BARE)
         return rows, [*hidden, *(await self.replica.store.get(unseen)).values()]
+
+    async def _state_of(self, work: Work) -> str:
+        is_nowhere_else = work.state in {HandInState.LOCAL, HandInState.SAFE}
+        is_here = is_nowhere_else and await self.holdings.is_complete(work_need(work))
+        return (self.lies_as(work) if is_here else work.state).value
 
     def _heading(self, view: SpaceView, lying: NotShown, work: bytes, item: bytes | None, at_ms: int) -> Row:
         asked = view.coursework.items.get(item or b"") or lying.whole.items.get(item or b"")

@@ -45,6 +45,9 @@ _OF_COURSEWORK = (
     Kind.HAND_IN,
     Kind.WRAP,
     Kind.FEEDBACK,
+    Kind.RECEIPT_SAFE,
+    Kind.RECEIPT_SERVER,
+    Kind.RECEIPT_TEACHER,
 )
 
 
