@@ -201,6 +201,16 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
         """Somebody leaves: off every list, and the devices that stand for them are cut off. `erase` forgets them."""
         return await run(call, "person retire", {"person": person})
 
+    @program.command("person freeze", said="frozen: kept, and shown nowhere; `person unfreeze` lifts that")
+    async def person_freeze(call: Call, person: PersonId) -> JSON:
+        """Keep what there is about a pupil, and show it to nobody, while something is decided (GDPR, article 18)."""
+        return await run(call, "person freeze", {"person": person})
+
+    @program.command("person unfreeze", said="no more frozen: shown as before")
+    async def person_unfreeze(call: Call, person: PersonId) -> JSON:
+        """Have all that there is about somebody who is frozen be as it was before."""
+        return await run(call, "person unfreeze", {"person": person})
+
     @program.command("space rename", said="renamed; devices learn it with their next sync")
     async def space_rename(call: Call, space: SpaceId, name: Annotated[str, Argument(help="The new name.")]) -> JSON:
         """Call a class or a school something else; its id, and folders that have its name, stay."""

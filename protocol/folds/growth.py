@@ -12,7 +12,8 @@ Rules:
 - so does in whose place a word is said on who confirmed whom: if that changes, and somebody has spoken by several
   devices, there is none either;
 - no growth where rights are taken or come back, something is erased or shown again, a copy follows its original,
-  somebody is listed twice, a school is told what to do, or a key that was cut off has said something.
+  somebody is listed twice, is frozen or no more, a school is told what to do, or a key that was cut off has said
+  something.
 
 Pure: entries, the door and what a replica remembers come in.
 """
@@ -141,7 +142,7 @@ def growth_of(fold: SpaceFold, fresh: Sequence[Entry], above: Sequence[Heard], d
     items = dict.fromkeys(item for entry in fresh if (item := item_named(entry)) is not None)
     works = dict.fromkeys(work for entry in fresh if (work := work_named(entry)) is not None)
     of_keys = let_in or any(map(roster.tells_of_keys, fresh))
-    if persons and roster.aliases:
+    if persons and (roster.aliases or roster.frozen):
         return None
     older = [
         *_ids(index.persons, persons),
@@ -209,13 +210,13 @@ def _grown_roster(
     roster = _heard_anew(fold, said, door, remembered) if growth.of_keys else fold.roster
     if roster is None or not growth.persons:
         return roster
-    shown, aliases = persons_of(entries, roster.hides)
-    if aliases:
+    listed = persons_of(entries, roster.hides)
+    if listed.aliases or listed.frozen:
         return None
     persons = dict(roster.persons)
-    for subject in growth.persons - shown.keys():
+    for subject in growth.persons - listed.persons.keys():
         persons.pop(subject, None)
-    return replace(roster, persons={**persons, **shown})
+    return replace(roster, persons={**persons, **listed.persons})
 
 
 def _heard_anew(fold: SpaceFold, said: Sequence[Entry], door: Door, remembered: Remembered) -> Roster | None:

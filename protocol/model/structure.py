@@ -412,6 +412,8 @@ class PersonRecord:
     left: bool = False
     same_as: bytes | None = None
     """Who this is too: the same person, added twice; what is about either is that one's."""
+    frozen: bool = False
+    """Whether what there is about a pupil, or a guardian, is kept and not used (GDPR, article 18)."""
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
@@ -422,11 +424,13 @@ class PersonRecord:
             role = PersonRole(text)
         except ValueError:
             raise PeerFault(Code.MALFORMED, "a person has a role that this version does not know", role=text) from None
-        return cls(fields.name("name"), role, fields.flag("left"), fields.octets_or_none("same", PERSON_BYTES))
+        same_as = fields.octets_or_none("same", PERSON_BYTES)
+        return cls(fields.name("name"), role, fields.flag("left"), same_as, fields.flag("frozen"))
 
     def encode(self) -> bytes:
         """To an entry's payload."""
-        return encode(compact(name=self.name, role=self.role.value, left=self.left, same=self.same_as))
+        said = compact(name=self.name, role=self.role.value, left=self.left, same=self.same_as, frozen=self.frozen)
+        return encode(said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ A pure function of the sets of a space and of the spaces above it, the same for 
 Rules:
 - a person is the shown head of the `person` entries with that subject in the space itself; names come from nowhere
   else;
+- of whom the list says that they are frozen, it lists nobody, and all that is about them and their work is passed over
+  like what is erased; nothing of it is destroyed (docs/adr/0429);
 - a revocation counts when its author's rank is strictly above every rank that the key it cuts has in these spaces, and
   it is not held back itself;
 - a revocation of one grant (its target) ends that alone, and counts for nothing once the grant is held back;
@@ -29,7 +31,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from protocol.model.ancestry import heads
 from protocol.model.entry import Entry, Kind, parsed
@@ -109,6 +111,8 @@ class Roster:
     phrases: Mapping[bytes, tuple[tuple[Device, PhraseKey], ...]] = field(default_factory=dict)
     aliases: Mapping[bytes, bytes] = field(default_factory=dict)
     """Who was added twice → who they are."""
+    frozen: frozenset[bytes] = frozenset()
+    """Of whom what there is is kept, and not used, under each of their ids."""
     revocations: Mapping[bytes, bytes] = field(default_factory=dict)
     """The entries that cut a key off here and are in force, those that were overcome included → the key."""
     ends: frozenset[bytes] = frozenset()
@@ -200,8 +204,12 @@ class Roster:
         return max(mine, key=lambda authority: (authority.rank, authority.grant), default=None)
 
     def hides(self, entry: Entry) -> bool:
-        """Whether the fold passes an entry over: held back, or erased."""
-        return entry.id in self.held_back or self.is_erased(entry)
+        """Whether the fold passes an entry over: held back, erased, or about somebody who is frozen."""
+        return entry.id in self.held_back or self.is_erased(entry) or self.is_frozen(entry)
+
+    def is_frozen(self, entry: Entry) -> bool:
+        """Whether an entry is about somebody of whom what there is is kept, and not used."""
+        return entry.header.subject in self.frozen and entry.header.kind in _FROZEN
 
     def is_erased(self, entry: Entry) -> bool:
         """Whether an erasure that counts covers an entry."""
@@ -219,6 +227,21 @@ class Roster:
 
 
 _ALSO_HELD_BACK: Final = frozenset({Kind.PERSON_KEY, Kind.KEY_WRAP})
+_FROZEN: Final = frozenset(
+    {
+        Kind.HAND_IN,
+        Kind.WRAP,
+        Kind.FEEDBACK,
+        Kind.RECEIPT_TEACHER,
+        Kind.RECEIPT_SAFE,
+        Kind.RECEIPT_SERVER,
+        Kind.SIGN_IN,
+        Kind.SIGN_IN_WRAP,
+        Kind.SIGN_IN_LOCK,
+    }
+)
+MAY_BE_FROZEN: Final = frozenset({PersonRole.PUPIL, PersonRole.GUARDIAN})
+"""A teacher's words are about others as well, and what is said of their keys opens what others handed in."""
 _NOTHING: Final = Remembered()
 
 
@@ -265,9 +288,10 @@ def fold_roster(
         again=_let_in_again(entries, held, door, revocations, ends),
         doubtful=frozenset(doubtful(entries, held)),
     )
-    persons, aliases = persons_of(own, roster.hides)
+    listed = persons_of(own, roster.hides)
     said = [entry for entry in own if roster.tells_of_keys(entry)]
-    return with_voices(replace(roster, persons=persons, aliases=aliases), said, door, remembered)
+    named = replace(roster, persons=listed.persons, aliases=listed.aliases, frozen=listed.frozen)
+    return with_voices(named, said, door, remembered)
 
 
 def _let_in_again(
@@ -395,10 +419,16 @@ def _stands(entry: Entry, door: Door, voices: Voices, aliases: Mapping[bytes, by
     return author is not None and (author.pair, aliases.get(person, person)) in voices.standings
 
 
-def persons_of(
-    entries: Iterable[Entry], hides: Callable[[Entry], bool]
-) -> tuple[dict[bytes, Person], dict[bytes, bytes]]:
-    """Who is listed, and who was added twice and is somebody else of the list."""
+class Listed(NamedTuple):
+    """Who is listed, who was added twice and is somebody else of the list, and which ids are frozen."""
+
+    persons: dict[bytes, Person]
+    aliases: dict[bytes, bytes]
+    frozen: frozenset[bytes]
+
+
+def persons_of(entries: Iterable[Entry], hides: Callable[[Entry], bool]) -> Listed:
+    """What the entries of a list come to."""
     by_subject: defaultdict[bytes, list[Entry]] = defaultdict(list)
     passed: defaultdict[bytes, list[Entry]] = defaultdict(list)
     records: dict[bytes, PersonRecord] = {}
@@ -413,12 +443,14 @@ def persons_of(
     shown = {subject: heads(versions, passed.get(subject, ()))[0] for subject, versions in by_subject.items()}
     same = {subject: other for subject, entry in shown.items() if (other := records[entry.id].same_as) is not None}
     aliases = {subject: one for subject, one in _ends_of(same).items() if one != subject}
+    said = {subject: records[entry.id] for subject, entry in shown.items()}
+    frozen = {subject for subject, record in said.items() if record.frozen and record.role in MAY_BE_FROZEN}
+    frozen |= {subject for subject, one in aliases.items() if one in frozen}
     found = {}
-    for subject, entry in shown.items():
-        record = records[entry.id]
-        if subject not in aliases and (not record.left or subject in same):
-            found[subject] = Person(subject, record.name, record.role, entry.id)
-    return found, aliases
+    for subject, record in said.items():
+        if subject not in aliases and subject not in frozen and (not record.left or subject in same):
+            found[subject] = Person(subject, record.name, record.role, shown[subject].id)
+    return Listed(found, aliases, frozenset(frozen))
 
 
 def _ends_of(same: Mapping[bytes, bytes]) -> dict[bytes, bytes]:

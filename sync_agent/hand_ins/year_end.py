@@ -33,6 +33,7 @@ from protocol.replica.access.works import FEEDBACK_FOLDER, WORK_FOLDER, Works
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import Outgoing
 from protocol.replica.content.holdings import Need
+from protocol.replica.office.frozen import frozen_fault
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.not_shown import NotShown, not_shown, why_hidden
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
@@ -99,13 +100,19 @@ async def portfolio(
     lying = await not_shown(agent.replica, view, (await DestroyedHere.of(agent.replica)).at(space))
     doubles = await _called_the_same(agent, view.roster, listed)
     unseen = await _once_listed(agent, space, {_whose(one) for one in lying.hand_ins} - {*listed, *gone, *doubles})
-    pupils = listed | gone | doubles | unseen
+    frozen = view.roster.frozen
+    pupils = {one: name for one, name in (listed | gone | doubles | unseen).items() if one not in frozen}
+    if person in frozen:
+        raise frozen_fault([person.hex()])
+    if frozen:
+        await outgoing.progress(f"not in it: {', '.join(sorted(one.hex() for one in frozen))}, who are frozen")
     if person is not None and person not in pupils:
         raise BadInput(Code.UNKNOWN_PERSON, f"no pupil of this class is “{person.hex()}”", person=person.hex())
     await check_known(agent, space, outgoing, "nothing has been written yet", as_it_is=as_it_is_here)
     hidden = await _hidden(agent, view, lying, pupils if person is None else [person])
     await _tell_of_hidden(hidden, pupils, outgoing)
-    _check_hidden(len(hidden), spoken_of=hidden_too or shown_only)
+    kept_back = 0 if person is not None else sum(_whose(one) in frozen for one in lying.hand_ins)
+    _check_hidden(len(hidden) + kept_back, spoken_of=hidden_too or shown_only)
     waiting = await _waiting(agent, listed | gone | unseen, person, outgoing, renamed_too=renamed_too)
     await _tell_of_gone(off, person, waiting, outgoing)
     folders = await _folders(agent, pupils, gone.keys() | unseen)

@@ -25,6 +25,7 @@ from protocol.replica.office import commands, withdrawals
 from protocol.replica.office.acts import Line
 from protocol.replica.office.as_root import check_kit
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, with_doubles
+from protocol.replica.office.frozen import freeze_person
 from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.namesakes import told_of_numbers
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
@@ -66,6 +67,10 @@ _NOT_IN_IT: Final = (
     "what of theirs lies on these machines alone is not in the archive, which says so: let them call (a cable, a "
     "stick: `courier`), and write it again, before anybody is forgotten"
 )
+_STILL_SHOWN: Final = (
+    "what they have of theirs is shown there until they call, and what lies on them alone has not come here: have them "
+    "call (a cable, a stick: `courier`) before"
+)
 _GOES_UNSEEN: Final = (
     "what of theirs lies on these machines alone is in no archive that was written before, and is hidden there when "
     "they call, and destroyed a week later. If a family is to have it, let them call (a cable, a stick: `courier`), "
@@ -105,6 +110,7 @@ async def _waiting(server: Server, params: Params, outgoing: Outgoing) -> JSON:
             "until": rfc3339(each.facts.until_ms),
             "role": None if each.facts.role is None else each.facts.role.value,
             "leaves": each.facts.leaves,
+            "freezes": each.facts.freezes,
             "same": None if each.facts.same_as is None else each.facts.same_as.hex(),
             "with_all": each.facts.with_all,
             "name": each.name,
@@ -166,6 +172,24 @@ async def _named(server: Server, params: Params) -> list[bytes]:
 async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     withdrawn = await withdrawals.retire_person(server, person_id(given.text(params, "person")))
     return await commands.told_of(withdrawn, outgoing)
+
+
+async def _person_freeze(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    person = person_id(given.text(params, "person"))
+    for line in await described_with_doubles(server, person):
+        await outgoing.progress(f"to be frozen: {line}")
+    lists = await freeze_person(server, person, frozen=True)
+    await outgoing.progress(
+        "on no list, and hidden with all their work, wherever this arrives. Until `person unfreeze` nobody erases them "
+        "here or closes their classes; tell their teachers: on a machine that has not called they see it still"
+    )
+    await tell_of_unheard(server, [person], outgoing, _STILL_SHOWN)
+    return {"person": person.hex(), "lists": lists}
+
+
+async def _person_unfreeze(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    person = person_id(given.text(params, "person"))
+    return {"person": person.hex(), "lists": await freeze_person(server, person, frozen=False)}
 
 
 async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
@@ -482,6 +506,8 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "waiting": _waiting,
     "person rename": commands.person_rename,
     "person retire": _person_retire,
+    "person freeze": _person_freeze,
+    "person unfreeze": _person_unfreeze,
     "space rename": commands.space_rename,
     "lost": _lost,
     "audit": _audit,

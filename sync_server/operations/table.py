@@ -19,6 +19,7 @@ from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params,
 from protocol.replica.console.typed_by import by_of
 from protocol.replica.office import commands
 from protocol.replica.office.acts import TOLD_BROKEN, ids_told
+from protocol.replica.office.frozen import frozen_persons
 from protocol.replica.office.left_over import left_pupils
 from protocol.replica.office.names import invited_role, person_role
 from protocol.replica.office.namesakes import told_of_namesakes
@@ -161,6 +162,7 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         "overused_codes": [each.row() for each in await overused_codes(server)],
         "classes_not_closed": [each.row() for each in await not_closed(server)],
         "left_pupils": [each.row() for each in await left_pupils(server.replica)],
+        "frozen_persons": [each.row() for each in await frozen_persons(server.replica)],
         "came_after_closing": [each.row() for each in await came_after_closing(server)],
         "unforeseen": [met.shown() for met in server.unforeseen.rows()],
         "version": installed_version(),
@@ -397,6 +399,8 @@ _BY_ID_ALONE: Final[Mapping[str, frozenset[str]]] = {
     "space close": frozenset({"space"}),
     "erase": frozenset({"person"}),
     "person retire": frozenset({"person"}),
+    "person freeze": frozenset({"person"}),
+    "person unfreeze": frozenset({"person"}),
     "export-person": frozenset({"person"}),
 }
 """What is named by no name (docs/adr/0141): a clone has that of the machine that it was made from, who is to

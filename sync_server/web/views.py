@@ -303,6 +303,8 @@ def _facts(facts: Facts, words: Words) -> Iterator[str]:
         yield words(f"waiting.as_{facts.role.value}")
     if facts.leaves:
         yield words("waiting.leaves")
+    if facts.freezes:
+        yield words("waiting.freezes")
     if facts.same_as is not None:
         yield words("waiting.same", person=facts.same_as.hex()[:_SHORT_ID_CHARS])
     if facts.until_ms is not None:

@@ -40,7 +40,7 @@ class _Year(AtWork):
         quiet = [self.publish, self.revise, self.switch, self.hand_in, self.hand_in, self.receive, self.mark]
         quiet += [self.rename, self.nonsense, self.newcomer, self.newcomer, self.say_key, self.confirm, self.give_key]
         quiet += [self.name_above]
-        rare = [self.copy, self.list_twice, self.order, self.let_in_again]
+        rare = [self.copy, self.list_twice, self.order, self.let_in_again, self.freeze]
         taken = [self.revoke, self.erase, self.erase, self.rule, self.come_back, self.copy]
         taken += [self.replace_root, self.root_wraps]
         self.roots = [world.root]
@@ -91,6 +91,12 @@ class _Year(AtWork):
             double, one = self.random.sample([*self.persons, *self.adults], 2)
             record = PersonRecord("Le même", PersonRole.PUPIL, same_as=one)
             self.world.say(self.world.server, self.room, Kind.PERSON, record.encode(), subject=double)
+
+    def freeze(self) -> None:
+        """Somebody is frozen, or is no more: a word that names no other before it, so that dates decide."""
+        person = self.random.choice([*self.persons, *self.adults])
+        record = PersonRecord("Quelqu’un", PersonRole.PUPIL, frozen=self.random.random() < 0.6)
+        self.world.say(self.world.server, self.room, Kind.PERSON, record.encode(), subject=person)
 
     def order(self) -> None:
         where = self.random.choice([self.room, self.world.school])

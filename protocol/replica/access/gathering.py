@@ -188,6 +188,7 @@ class Gathering:
             "name": record.name,
             "role": record.role.value,
             "left": record.left,
+            "frozen": record.frozen,
             "space": entry.header.space.hex(),
             "space_name": self._spaces.get(entry.header.space),
             "at": rfc3339(entry.timestamp_ms),

@@ -274,7 +274,7 @@ def speaking_as(roster: Roster, person: bytes) -> Iterator[bytes]:
 def _is_theirs_to_read(entry: Entry, roster: Roster) -> bool:
     """Whether what somebody wrote goes to them as they wrote it: it is about no other, or said to one of their work."""
     subject = entry.header.subject
-    return subject is None or (entry.header.kind in _OF_WORK and subject not in roster.erased)
+    return subject is None or (entry.header.kind in _OF_WORK and subject not in roster.erased | roster.frozen)
 
 
 def _names(entry: Entry, person: bytes, keys: Collection[bytes]) -> bool:

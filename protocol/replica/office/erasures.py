@@ -21,6 +21,7 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office, is_ours, reaches
+from protocol.replica.office.frozen import check_none_frozen
 from protocol.replica.office.people import doubles_of
 
 
@@ -48,11 +49,12 @@ async def known_beyond(office: Office, persons: Sequence[bytes]) -> list[bytes]:
 async def erase_persons(office: Office, persons: Sequence[bytes], kit: RootKit | None = None) -> int:
     """Have these people forgotten everywhere, and nobody else; how many erasures that made: said again, it makes none.
 
-    The kit's word, unlike an office's, counts for as many as it names. Raises `BadInput(UNKNOWN_PERSON)`, before
-    anything is said.
+    The kit's word, unlike an office's, counts for as many as it names. Raises `BadInput` (UNKNOWN_PERSON; NOT_YET for
+    who is frozen), before anything is said.
     """
     known = await _known_in(office.replica, persons)
     _check_known(office, known)
+    await check_none_frozen(office.replica, persons)
     turns = await turns_of(office.replica) if kit is not None else Counter()
     drafts = []
     for space, named in _where(office, known).items():

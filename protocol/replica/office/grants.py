@@ -451,7 +451,7 @@ async def _listing_drafts(office: Office, person: bytes, spaces: Iterable[bytes]
             line = set(office.replica.door.lineage(space)) - {office.replica.territory}
             near = (each for near, each in listed.items() if line.intersection(office.replica.door.lineage(near)))
             known = next(near, next(iter(listed.values())))
-            record = PersonRecord(known.name, known.role)
+            record = PersonRecord(known.name, known.role, frozen=any(each.frozen for each in listed.values()))
             drafts.append(list_draft(person, record, space, () if here is None else here.line))
     return drafts
 

@@ -81,7 +81,11 @@ async def left_pupils(replica: Replica) -> list[Left]:
         if (record := parsed(entry, PersonRecord.parse)) is not None and record.left and record.role in _PUPILS
     }
     lists = await listings_of(replica, [person for person in said if person is not None])
-    left = {one: listed for one, listed in lists.items() if listed and all(each.left for each in listed.values())}
+    left = {
+        one: listed
+        for one, listed in lists.items()
+        if listed and all(each.left for each in listed.values()) and not any(each.frozen for each in listed.values())
+    }
     entries = await replica.store.get([each.entry for listed in left.values() for each in listed.values()])
     found = list[Left]()
     for person, listed in left.items():

@@ -236,7 +236,7 @@ async def _hidden_works(replica: Replica, view: SpaceView) -> Iterable[Work]:
     said = [one.entry for one in await replica.store.of_kinds(view.roster.space, [Kind.HAND_IN, Kind.WRAP])]
     if not any(map(view.roster.hides, said)):
         return ()
-    revealed = replace(view.roster, held_back=frozenset(), erased=frozenset())
+    revealed = replace(view.roster, held_back=frozenset(), erased=frozenset(), frozen=frozenset())
     found = fold_coursework(view.roster.space, said, revealed).hand_ins
     return (work for name, work in found.items() if name not in view.coursework.hand_ins)
 

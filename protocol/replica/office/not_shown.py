@@ -80,7 +80,8 @@ async def not_shown(replica: Replica, view: SpaceView, gone: Collection[bytes]) 
         and entry.id not in shown
         and (entry.payload is None or view.roster.hides(entry))
     ]
-    revealed = replace(await replica.unhidden_roster(space), held_back=frozenset(), erased=frozenset())
+    nothing: frozenset[bytes] = frozenset()
+    revealed = replace(await replica.unhidden_roster(space), held_back=nothing, erased=nothing, frozen=nothing)
     topics, counting = topics_of(said, revealed), topics_of(said, view.roster).works
     by_all = Remarks(revealed)
     return NotShown(
@@ -124,7 +125,7 @@ async def why_hidden(replica: Replica, roster: Roster, entries: Iterable[Entry])
     line = replica.door.lineage(roster.space)
     erasing = [(one, covers) for one, covers in await in_force(replica) if one.header.space in line]
     cutting = await replica.store.get(sorted(roster.revocations))
-    found, bare = dict[bytes, list[tuple[str, Entry]]](), set[bytes]()
+    found, bare, frozen = dict[bytes, list[tuple[str, Entry]]](), set[bytes](), set[bytes]()
     for entry in entries:
         names, author = covering_names(entry), roster.granted.get(entry.header.grant or b"")
         found[entry.id] = [("erased", one) for one, covers in erasing if covers in names]
@@ -135,10 +136,11 @@ async def why_hidden(replica: Replica, roster: Roster, entries: Iterable[Entry])
             cuts = (one for one in cutting.values() if roster.revocations[one.id] == entry.header.author)
             found[entry.id] += [("held back since its computer was cut off", one) for one in cuts]
         bare |= {entry.id} if entry.payload is None else set()
+        frozen |= {entry.id} if roster.is_frozen(entry) else set()
     told = await _whose_words(replica, roster, [one for _, one in chain.from_iterable(found.values())])
     return {
         name: "; ".join(f"{what} {told[one.id]}" for what, one in words)
-        or _otherwise(is_bare=name in bare, is_held_back=name in roster.held_back)
+        or _otherwise(is_bare=name in bare, is_held_back=name in roster.held_back, is_frozen=name in frozen)
         for name, words in found.items()
     }
 
@@ -153,7 +155,9 @@ async def switched_by(replica: Replica, item: Item) -> Entry | None:
     return (await replica.store.get(item.switches[:1])).get(item.switches[0]) if item.switches else None
 
 
-def _otherwise(*, is_bare: bool, is_held_back: bool) -> str:
+def _otherwise(*, is_bare: bool, is_held_back: bool, is_frozen: bool) -> str:
+    if is_frozen:
+        return "about somebody of whom nothing is used until `person unfreeze`"
     if is_held_back:
         return "held back with who let its computer in"
     if is_bare:

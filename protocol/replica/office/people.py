@@ -34,6 +34,8 @@ class Listing:
     left: bool
     entry: bytes
     line: tuple[bytes, ...]
+    frozen: bool = False
+    same_as: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,15 @@ async def add_person(office: Office, name: str, role: PersonRole, spaces: Sequen
 async def merge_persons(office: Office, person: bytes, into: bytes) -> int:
     """Say that somebody who was added twice is one: `person` is `into`; in how many spaces that was said.
 
-    Nothing is lost: what is about either is shown as the one's. Raises `BadInput` (UNKNOWN_PERSON, USAGE).
+    Nothing is lost: what is about either is shown as the one's. Raises `BadInput` (UNKNOWN_PERSON, USAGE, NOT_YET).
     """
     if person == into:
         raise BadInput(Code.USAGE, "these are the same already")
     kept, other = await listings(office.replica, into), await listings(office.replica, person)
+    if any(each.frozen for each in (*kept.values(), *other.values())):
+        raise BadInput(
+            Code.NOT_YET, "what there is about one of them is frozen; `sync-server person unfreeze` lifts that"
+        )
     drafts = []
     for space, listed in other.items():
         if listed.role is not next(iter(kept.values())).role:
@@ -82,7 +88,7 @@ async def rename_person(office: Office, person: bytes, name: str) -> None:
     said = name_of(name, "a person")
     await office.say(
         [
-            list_draft(person, PersonRecord(said, listed.role), space, listed.line)
+            list_draft(person, PersonRecord(said, listed.role, frozen=listed.frozen), space, listed.line)
             for space, listed in (await listings(office.replica, person)).items()
             if not listed.left and listed.name != said
         ]
@@ -292,4 +298,4 @@ def _listing(entries: Iterable[Entry], hides: Callable[[Entry], bool]) -> Listin
         return None
     shown = heads(counting, passed)[0]
     said = PersonRecord.parse(shown.payload or b"")
-    return Listing(said.name, said.role, said.left, shown.id, to_replace(counting, passed))
+    return Listing(said.name, said.role, said.left, shown.id, to_replace(counting, passed), said.frozen, said.same_as)

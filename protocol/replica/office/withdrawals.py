@@ -98,7 +98,7 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
     """
     lists = await _lists_of(office, person)
     drafts = [
-        list_draft(one, PersonRecord(listed.name, listed.role, left=True), space, listed.line)
+        list_draft(one, PersonRecord(listed.name, listed.role, left=True, frozen=listed.frozen), space, listed.line)
         for one, shown in lists.items()
         for space, listed in shown.items()
         if space in spaces and not (listed.left and await _is_own_word(office, listed.entry))

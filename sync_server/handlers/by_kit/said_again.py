@@ -38,7 +38,7 @@ def _right(payload: bytes) -> _Record:
 
 def _person(payload: bytes) -> _Record:
     record = PersonRecord.parse(payload)
-    return PersonRecord(record.name, record.role, left=record.left)
+    return PersonRecord(record.name, record.role, left=record.left, frozen=record.frozen)
 
 
 _READ_AS: Final[Mapping[int, Callable[[bytes], _Record]]] = {
@@ -57,14 +57,16 @@ BY_ITSELF: Final = SAID_AGAIN | {Kind.REVOKE, Kind.ERASE, Kind.RULING}
 class Facts:
     """What a word says besides whom it is about.
 
-    Of a right when it is to end (`until_ms`); of a name on a list as what (`role`), whether it `leaves` it, and as whom
-    else it is to count (`same_as`); of a device that is cut off, that nothing of what it said stays (`with_all`).
+    Of a right when it is to end (`until_ms`); of a name on a list as what (`role`), whether it `leaves` it, as whom
+    else it is to count (`same_as`), and whether it `freezes` what there is about them; of a device that is cut off,
+    that nothing of what it said stays (`with_all`).
     """
 
     until_ms: int | None = None
     role: PersonRole | None = None
     leaves: bool = False
     same_as: bytes | None = None
+    freezes: bool = False
     with_all: bool = False
 
 
@@ -77,7 +79,7 @@ def facts_of(entry: Entry) -> Facts:
     if kind == Kind.GRANT and (grant := parsed(entry, Grant.parse)) is not None:
         return Facts(until_ms=grant.until_ms)
     if kind == Kind.PERSON and (record := parsed(entry, PersonRecord.parse)) is not None:
-        return Facts(role=record.role, leaves=record.left, same_as=record.same_as)
+        return Facts(role=record.role, leaves=record.left, same_as=record.same_as, freezes=record.frozen)
     if kind == Kind.REVOKE and (cut := parsed(entry, Revocation.parse)) is not None:
         return Facts(with_all=entry.header.target is None and not cut.heads)
     return _NONE
