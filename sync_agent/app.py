@@ -56,7 +56,6 @@ from sync_agent.machine.marks import (
     DISK_FULL_MARK,
     EVICTED_MARKS,
     HAND_IN_MARKS,
-    HAND_IN_NAMES_MARKS,
     OPENED_MARKS,
     STORE_SINCE_MARK,
     evicted_mark,
@@ -271,8 +270,7 @@ class Agent:
         await self.replica.content.forget_damaged()
         store = self.replica.store
         unsent = await store.unsent(MAX_FILE_BYTES)
-        works = [entry.id.hex() for entry in unsent if entry.header.kind == Kind.HAND_IN]
-        names = [f"{prefix}{work}" for work in works for prefix in (HAND_IN_MARKS, HAND_IN_NAMES_MARKS)]
+        names = [f"{HAND_IN_MARKS}{entry.id.hex()}" for entry in unsent if entry.header.kind == Kind.HAND_IN]
         marks = {name: mark for name in names if (mark := await store.mark(name)) is not None}
         self._outbox_used = bool(unsent)
         await asyncio.to_thread(self._outbox.replace, unsent, marks)

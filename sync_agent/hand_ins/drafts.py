@@ -3,8 +3,9 @@
 Rules:
 - a draft never leaves the machine, and is no entry; the last one kept takes the place of the one before; the portal
   puts the files of that into it (`files/joined.py`);
-- its bytes lie in DIR/drafts under a name drawn at random, sealed with a key that lies in a mark of the store, sealed
-  itself (`machine.key_slots`); without it they are noise, wherever on the disk they are, and go at the next look;
+- its bytes, and the names of its files, lie in DIR/drafts under a name drawn at random, sealed with a key that lies in
+  a mark of the store, sealed itself (`machine.key_slots`); without it they are noise, wherever on the disk they are,
+  and go at the next look;
 - who was added twice finds again what was begun under the other id, if both came to this machine under one name: a list
   that calls two pupils one may be a thief's, and gives nobody another's draft (docs/adr/0180);
 - bounded in bytes and in number, and leaves alone what the disk keeps for rights (docs/adr/0260);
@@ -20,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Self
 
-from protocol.canonical import Value, decode, encode
+from protocol.canonical import decode, encode
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError, disk_fault
 from protocol.fields import Fields
-from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MiB
+from protocol.limits import MiB
 from protocol.model.entry import Entry
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Incoming
 from protocol.replica.office.people import spoken, surely_called_first
@@ -31,6 +32,7 @@ from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.roster import Roster
 from protocol.trust.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter
 from sync_agent.app import Agent
+from sync_agent.hand_ins.file_names import Names, names_at_head
 from sync_agent.machine.key_slots import MAX_MARK_BYTES, SEALED_KEY_BYTES
 from sync_agent.machine.marks import DRAFT_MARKS
 
@@ -47,28 +49,25 @@ _UNREADABLE: Final = "what was kept for later cannot be read any more"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A draft: the sealed key, the file with its bytes, when it was kept, path and size of each file inside."""
+    """A draft: the sealed key, the file with its bytes, when it was kept."""
 
     sealed_key: bytes
     name: str
     at_ms: int
-    files: tuple[tuple[str, int], ...]
 
     @classmethod
     def parse(cls, mark: bytes) -> Self | None:
         """From a mark; None for what cannot be read."""
         try:
             fields = Fields(decode(mark, max_bytes=MAX_MARK_BYTES), "a draft")
-            files = tuple(_file(row) for row in fields.rows("files", MAX_FILES_PER_REVISION))
             name = fields.octets("name", _NAME_BYTES).hex()
-            return cls(fields.octets("sealed", SEALED_KEY_BYTES), name, fields.count("at"), files)
+            return cls(fields.octets("sealed", SEALED_KEY_BYTES), name, fields.count("at"))
         except PeerFault:
             return None
 
     def encode(self) -> bytes:
         """To a mark."""
-        files: list[Value] = [[path, size] for path, size in self.files]
-        return encode({"sealed": self.sealed_key, "name": bytes.fromhex(self.name), "at": self.at_ms, "files": files})
+        return encode({"sealed": self.sealed_key, "name": bytes.fromhex(self.name), "at": self.at_ms})
 
 
 class Drafts:
@@ -129,7 +128,7 @@ class Drafts:
         try:
             async with self._agent.noting_drafts, self._agent.key_slots.sealing(key) as sealed:
                 before = await self.find(person, item)
-                made = Kept(sealed, name, self._agent.now_ms(), tuple(files))
+                made = Kept(sealed, name, self._agent.now_ms())
                 # whoever is cut off here may have set the mark all the same: bytes without one go at the next look
                 await store.set_marks({_mark(person, item): made.encode()})
         finally:
@@ -150,12 +149,17 @@ class Drafts:
         if kept is not None:
             await asyncio.to_thread((self._folder / kept.name).unlink, missing_ok=True)
 
+    async def files_of(self, kept: Kept) -> Names:
+        """Path and size of each file of a draft. Raises `LocalFailure(DAMAGED)`."""
+        key = self._key(kept)
+        try:
+            return await names_at_head(self._chunks(self._folder / kept.name), key)
+        except (OSError, RelaisError) as reason:
+            raise LocalFailure(Code.DAMAGED, _UNREADABLE) from reason
+
     async def incoming(self, kept: Kept) -> AsyncGenerator[FileEvent, None]:
         """The files of a draft, as a command takes them. Raises `LocalFailure(DAMAGED)`."""
-        key = self._agent.key_slots.open(kept.sealed_key)
-        if key is None:
-            raise LocalFailure(Code.DAMAGED, _UNREADABLE)
-        reader, at = SealReader(key), -1
+        reader, at = SealReader(self._key(kept)), -1
         try:
             async for chunk, last in self._chunks(self._folder / kept.name):
                 for index, piece in reader.feed(chunk, last=last):
@@ -163,16 +167,16 @@ class Drafts:
                         if at >= 0:
                             yield FileEnd()
                         at += 1
-                        yield FileStart(*kept.files[at])
+                        yield _start(reader, at)
                     yield FileData(piece)
             reader.finish()
         except (OSError, RelaisError) as reason:
             raise LocalFailure(Code.DAMAGED, _UNREADABLE) from reason
-        while at < len(kept.files) - 1:
+        while at < len(reader.files or ()) - 1:
             if at >= 0:
                 yield FileEnd()
             at += 1
-            yield FileStart(*kept.files[at])
+            yield _start(reader, at)
         yield FileEnd()
         yield Complete()
 
@@ -197,6 +201,12 @@ class Drafts:
         await store.set_marks(dict.fromkeys(gone))
         known = {each.name for key, each in kept.items() if key not in gone}
         await asyncio.to_thread(self._remove, lying - known)
+
+    def _key(self, kept: Kept) -> bytes:
+        key = self._agent.key_slots.open(kept.sealed_key)
+        if key is None:
+            raise LocalFailure(Code.DAMAGED, _UNREADABLE)
+        return key
 
     def _lying(self) -> list[str]:
         try:
@@ -225,7 +235,7 @@ class Drafts:
         self._agent.ballast.leave(len(data))
         file.write(data)
 
-    async def _chunks(self, place: Path) -> AsyncIterator[tuple[bytes, bool]]:
+    async def _chunks(self, place: Path) -> AsyncGenerator[tuple[bytes, bool], None]:
         """The sealed chunks, each with whether it is the last."""
         file = await asyncio.to_thread(place.open, "rb")
         try:
@@ -268,8 +278,6 @@ def _named(key: str) -> tuple[bytes, bytes]:
     return bytes.fromhex(person), bytes.fromhex(item)
 
 
-def _file(row: Value) -> tuple[str, int]:
-    match row:
-        case [str(path), int(size)] if 0 <= size <= MAX_FILE_BYTES:
-            return path, size
-    raise PeerFault(Code.MALFORMED, "a file of a draft has the wrong form")
+def _start(reader: SealReader, at: int) -> FileStart:
+    files = reader.files or ()
+    return FileStart(files[at].path, files[at].size)

@@ -3,7 +3,7 @@
 Rules:
 - the work is sealed while it arrives, under a key of its own, in constant memory; only readers learn names and sizes;
 - the packs become durable first, then in one transaction the hand-in, the wraps of its key for all readers, and the
-  marks with the key and the names of its files: no moment exists in which the hand-in is there and its key is lost;
+  mark with the key: no moment exists in which the hand-in is there and its key is lost;
 - the key is kept in the mark, sealed, so that readers who come later can be given it (`sync_agent.hand_ins.wraps`);
 - a hand-in is opened whole or not at all: it is read to its end once before a file appears, and the receipt is written
   after the last file is where the teacher wanted it;
@@ -49,7 +49,7 @@ from sync_agent.app import Agent
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.coursework.reading import Manifests, files_json, find_item, find_work
 from sync_agent.hand_ins.copies import lasting_state
-from sync_agent.hand_ins.file_names import SealedLists, encoded, names_mark_of
+from sync_agent.hand_ins.file_names import SealedLists
 from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.hand_ins.looked_at import all_eyes, eyes_in
 from sync_agent.hand_ins.opening import opening_key
@@ -121,12 +121,8 @@ async def hand_in(
             of_previous=True,
         )
         async with agent.key_slots.sealing(content_key) as sealed:
-            kept, names = Kept(sealed, meeting_ms(agent)).encode(), encoded(files)
-            entries = await agent.write(
-                hand_in_draft,
-                wrap_draft,
-                marks=lambda written: {mark_of(written[0].id): kept, names_mark_of(written[0].id): names},
-            )
+            kept = Kept(sealed, meeting_ms(agent)).encode()
+            entries = await agent.write(hand_in_draft, wrap_draft, marks=lambda written: {mark_of(written[0].id): kept})
         await wrap_for_the_rest(agent, entries[0], content_key)
     return entries[0].id
 

@@ -10,8 +10,8 @@ Rules:
   a one ever led (`heard_opened`), whatever becomes of that word: whoever has the server makes keys wait for somebody,
   has words count for nothing, and names others months later (docs/adr/0270, 0303);
 - the receipt of a reader for whom it was meant, and whom this device knows (`acquaintances`), frees it of the key, once
-  those have a wrap whom it has known for longest (`first_readers`); the names of the files stay. Until then it is
-  wrapped for those, and for the kit;
+  those have a wrap whom it has known for longest (`first_readers`). Until then it is wrapped for those, and for the
+  kit;
 - the key lies here sealed (`key_slots`), and opens nothing once it is freed, wherever on the disk copies of that are
   (docs/adr/0412);
 - nothing frees a key of work that is not sealed to the kit in force: whoever has the server keeps that key's name from
@@ -51,7 +51,6 @@ from protocol.replica.at_work.replica import Draft
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device
 from sync_agent.app import Agent
-from sync_agent.hand_ins.file_names import encoded, names_in, names_mark_of
 from sync_agent.hand_ins.first_readers import FirstReaders
 from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.hand_ins.heard_opened import has_heard_opened, read_receipts
@@ -77,7 +76,6 @@ class Kept:
     versions did not note; `seen` when it first knew that the server has it; `heard` that it has heard that it was
     opened, so that nobody who comes is given it, and `opened` that this was for good, whoever says what of either
     since.
-    `has_names` is so of a mark from an earlier version, which held the names of the files too (`file_names`).
     """
 
     sealed_key: bytes | None
@@ -85,7 +83,6 @@ class Kept:
     seen: Seen | None = None
     heard: bool = False
     opened: bool = False
-    has_names: bool = False
 
     @classmethod
     def parse(cls, mark: bytes) -> Self:
@@ -97,14 +94,12 @@ class Kept:
             seen = None if own_ms is None or server_ms is None else Seen(own_ms, server_ms)
             opened = fields.count_or_none("opened") is not None
             heard = opened or fields.count_or_none("heard") is not None
-            return cls(
-                key, fields.count_or_none("made"), seen, heard=heard, opened=opened, has_names=fields.has("files")
-            )
+            return cls(key, fields.count_or_none("made"), seen, heard=heard, opened=opened)
         except PeerFault as fault:
             raise LocalFailure(Code.DAMAGED, "what this device noted of a hand-in cannot be read") from fault
 
     def encode(self) -> bytes:
-        """For the store, without the names."""
+        """For the store."""
         said: dict[str, Value] = {"sealed": self.sealed_key}
         if self.made_ms is not None:
             said["made"] = self.made_ms
@@ -263,8 +258,6 @@ async def _tend_own(agent: Agent) -> int:
         return 0
     await agent.key_slots.draw_free()
     kept = await kept_here(agent)
-    for hand_in in [each for each in kept if kept[each].has_names]:
-        kept[hand_in] = await _without_names(agent, hand_in, kept[hand_in])
     open_keys = {hand_in: each for hand_in, each in kept.items() if each.sealed_key is not None}
     if not open_keys:
         return 0
@@ -310,15 +303,6 @@ async def give_up_keys(agent: Agent, works: Iterable[bytes]) -> None:
     marks = [await agent.replica.store.mark(mark_of(work)) for work in works]
     keys = [Kept.parse(mark).sealed_key for mark in marks if mark is not None]
     await agent.key_slots.give_up([key for key in keys if key is not None])
-
-
-async def _without_names(agent: Agent, hand_in: bytes, kept: Kept) -> Kept:
-    """Put the names that an earlier version kept beside a key where they are read when somebody asks for them."""
-    store, alone = agent.replica.store, replace(kept, has_names=False)
-    mark = await store.mark(mark_of(hand_in))
-    names = encoded((None if mark is None else names_in(mark)) or ())
-    await store.set_marks({names_mark_of(hand_in): names, mark_of(hand_in): alone.encode()})
-    return alone
 
 
 @dataclass(frozen=True, slots=True)

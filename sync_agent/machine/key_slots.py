@@ -13,8 +13,9 @@ Rules:
 - a slot is left alone for what it does not open: an old copy of a mark came back, and it is another's by now;
 - what no mark needs is drawn anew by each process before it takes a slot, and again as long as the disk refuses: for
   what was given up when the power went, or could not be, and because copies of a disk begin with the same ones;
-- an earlier version put keys into marks as they are: they are sealed at the first opening, or once the disk lets that
-  be, and the database's log, and what lies beside it, are seen to as after an erasure.
+- an earlier version put keys into marks as they are, and names of files beside them: at the first opening, or once the
+  disk lets that be, keys are sealed, names go, and the database's log, and what lies beside it, are seen to as after an
+  erasure.
 
 A sealed key is number of the slot (4, big-endian) ‖ ciphertext ‖ tag (16), by ChaCha20-Poly1305 under the slot's
 secret, with a nonce of zeros, and `relais/0 kept key` 00 ‖ number as associated data.
@@ -41,15 +42,15 @@ from protocol.replica.interfaces import EntryStore
 from protocol.replica.upkeep.eraser import LEFTOVERS_MARK
 from protocol.trust.sealing import CONTENT_KEY_BYTES
 from sync_agent.machine.enrolled import KEY_SLOTS_FILES
-from sync_agent.machine.marks import DRAFT_MARKS, HAND_IN_MARKS
+from sync_agent.machine.marks import DRAFT_MARKS, HAND_IN_MARKS, HAND_IN_NAMES_MARKS
 from sync_agent.machine.secrets import Secrets
 
 MAX_MARK_BYTES: Final = 2 * MAX_SEALED_MANIFEST_BYTES
-"""Of marks with keys: some hold names of files too."""
+"""Of marks with keys: those of an earlier version may hold names of files too."""
 SLOT_BYTES: Final = 32
 _DOMAIN: Final = b"relais/0 kept key"
-_BARE: Final = b"\xa3key"
-"""What a mark of an earlier version has: others need not be read for that."""
+_BARE: Final = (b"\xa3key", b"\xa5files")
+"""What a mark of an earlier version has of these: others need not be read for that."""
 _SLOTS_AT_ONCE: Final = 1024
 _NUMBER_BYTES: Final = 4
 _TAG_BYTES: Final = 16
@@ -131,21 +132,29 @@ class KeySlots:
         return {file: failure for file, failure in found.items() if failure is not None}
 
     async def seal_bare(self) -> bool:
-        """Seal the keys that an earlier version put into marks; False, with a line in the log, where that waits."""
+        """Seal the keys that an earlier version put into marks, and let go of the names of files there.
+
+        False, with a line in the log, where that waits.
+        """
         try:
             if not self._is_sealed:
                 await self._seal_bare()
             self._is_sealed = True
         except LocalFailure as failure:
-            _log.warning("keys of works lie in the database as an earlier version left them, for now: %s", failure)
+            _log.warning(
+                "keys and names of works lie in the database as a version before left them, for now: %s", failure
+            )
         return self._is_sealed
 
     async def _seal_bare(self) -> None:
-        now = dict[str, bytes | None]()
+        now: dict[str, bytes | None] = dict.fromkeys(await self._store.marks(HAND_IN_NAMES_MARKS))
         async with AsyncExitStack() as stack:
             for prefix in (HAND_IN_MARKS, DRAFT_MARKS):
                 for name, mark in (await self._store.marks(prefix)).items():
-                    row = _row(mark) if _BARE in mark else {}
+                    row = _row(mark) if any(each in mark for each in _BARE) else {}
+                    if "files" in row:
+                        del row["files"]
+                        now[name] = encode(row)
                     if "key" in row:
                         key, sealed = row.pop("key"), None
                         if isinstance(key, bytes) and len(key) == CONTENT_KEY_BYTES:

@@ -34,10 +34,10 @@ HAND_IN_MARKS: Final = "hand-in/"
 """+ hand-in in hex → canonical {sealed, seen, proven, opened}: the content key, sealed (`key_slots`), until the
 teacher's receipt, and when the server's receipt was first known, as `watched` counts and by the server's time."""
 HAND_IN_NAMES_MARKS: Final = "hand-in-names/"
-"""+ hand-in in hex → canonical {files}: the names and sizes of its files, beside its key: keys are all looked at after
-each piece of news, names when a page asks for those of one work."""
+"""+ hand-in in hex → canonical {files}, from an earlier version: the names of its files, which go at the next start
+(`key_slots`)."""
 DRAFT_MARKS: Final = "draft/"
-"""+ person in hex / item in hex → canonical {sealed, name, at, files}; the key as in `HAND_IN_MARKS`."""
+"""+ person in hex / item in hex → canonical {sealed, name, at}; the key as in `HAND_IN_MARKS`."""
 FIRST_MARKS: Final = "first/"
 """+ space in hex / person in hex → pairs of keys: the devices that this one saw first for a person (`first_met`)."""
 MET_MARKS: Final = "met/"

@@ -18,7 +18,6 @@ from protocol.replica.upkeep.eraser import LEFTOVERS_MARK, SWEEP_INTERVAL_S, Des
 from protocol.replica.upkeep.orders import DestroyedHere
 from sync_agent.app import Agent
 from sync_agent.hand_ins.drafts import Drafts
-from sync_agent.hand_ins.file_names import names_mark_of
 from sync_agent.hand_ins.wraps import give_up_keys
 from sync_agent.machine.marks import HAND_IN_MARKS
 from sync_agent.school.device_names import names_to_drop
@@ -37,7 +36,7 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     works, here = await store.get(list(kept)), await DestroyedHere.of(agent.replica)
     erased = [name for name, work in works.items() if work.payload is None and here.covers(work)]
     await give_up_keys(agent, erased)
-    over = {mark: None for name in erased for mark in (kept[name], names_mark_of(name))}
+    over = {kept[name]: None for name in erased}
     await store.set_marks({**over, LEFTOVERS_MARK: b"\1"} if over else {})
     await Drafts(agent).sweep()
     agent.reading_keys.let_go_of_given(agent.replica.door.lineage, await destroyed_names(store))

@@ -59,8 +59,9 @@ class Hers:
 
     async def is_begun(self) -> bool:
         """Whether what she has begun is still there, as she left it."""
-        kept = await Drafts(self.school.pc.agent).find(self.school.lea, bytes.fromhex(self.begun))
-        return kept is not None and [path for path, _ in kept.files] == ["recit.odt"]
+        drafts = Drafts(self.school.pc.agent)
+        kept = await drafts.find(self.school.lea, bytes.fromhex(self.begun))
+        return kept is not None and [path for path, _ in await drafts.files_of(kept)] == ["recit.odt"]
 
 
 @pytest.fixture

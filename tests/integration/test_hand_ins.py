@@ -8,7 +8,6 @@ from random import Random
 
 import pytest
 
-from protocol.canonical import Value, encode
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
 from protocol.folds.hand_in_keys import wraps_for
@@ -22,10 +21,9 @@ from protocol.replica.console.operation import JSON, NO_FILES, Complete, FileDat
 from protocol.roles import PersonRole, Role
 from protocol.transfer.chunking import ChunkRef
 from protocol.trust.sealing import SealedFile, SealWriter, wrap_info
-from sync_agent.hand_ins.file_names import SealedLists, names_in, names_mark_of
+from sync_agent.hand_ins.file_names import SealedLists
 from sync_agent.hand_ins.wraps import Kept, mark_of, readers_of
 from sync_agent.machine.enrolled import KEY_SLOTS_FILE
-from sync_agent.machine.eviction import Seen
 from sync_agent.machine.marks import HAND_IN_MARKS, REFUSED_MARKS
 from tests.harness.classroom import Classroom, Device, Files, Given, classroom
 from tests.harness.commands import Desk, Events, Received, changed_once
@@ -368,9 +366,21 @@ async def test_the_content_key_is_kept_until_the_teacher_has_opened_the_work(her
     await here.sync()
     kept = await here.kept(work)
     assert kept.sealed_key is None
-    names = names_in(await store.mark(names_mark_of(bytes.fromhex(work))) or b"")
-    assert dict(names or ()) == {path: len(data) for path, data in WORK.items()}
     assert len(await store.marks(HAND_IN_MARKS)) == 1
+
+
+async def test_the_names_of_the_files_are_told_where_they_were_handed_in_until_the_teacher_has_opened_them(
+    here: Room,
+) -> None:
+    work = await here.pupils.hand_in(here.item, here.pupil, WORK)
+    listed = [{"path": path, "size": len(data)} for path, data in WORK.items()]
+    for _ in range(2):
+        assert (await here.pupils.work(work))["files"] == listed
+        await here.sync()
+    await here.teacher.ask("confirm-opened", id=work)
+    await here.sync()
+    assert (await here.pupils.work(work))["files"] == []
+    assert (await here.teacher.work(work))["files"] == listed
 
 
 async def test_a_class_project_of_more_files_than_a_form_takes_is_handed_in_by_the_command_and_opened(
@@ -381,21 +391,6 @@ async def test_a_class_project_of_more_files_than_a_form_takes_is_handed_in_by_t
     await here.sync()
     assert await here.teacher.files("open-hand-in", id=work) == project
     assert len((await here.pupils.work(work))["files"]) == len(project)
-
-
-async def test_names_that_an_earlier_version_kept_beside_the_key_are_told_as_before_and_put_away(here: Room) -> None:
-    work = await here.pupils.hand_in(here.item, here.pupil, WORK)
-    store, name = here.pupils.agent.replica.store, bytes.fromhex(work)
-    files: list[Value] = [[path, len(data)] for path, data in WORK.items()]
-    key = (await here.kept(work)).sealed_key
-    together = encode({"sealed": key, "files": files, "seen": 7, "proven": 8})
-    await store.set_marks({mark_of(name): together, names_mark_of(name): None})
-    listed = [{"path": path, "size": len(data)} for path, data in WORK.items()]
-    assert (await here.pupils.work(work))["files"] == listed
-    await here.sync()
-    kept = await here.kept(work)
-    assert (kept.sealed_key, kept.seen, kept.has_names) == (key, Seen(7, 8), False)
-    assert (await here.pupils.work(work))["files"] == listed
 
 
 async def test_doctor_says_that_keys_were_lost_with_their_file_and_who_had_a_wrap_opens_the_work(here: Room) -> None:

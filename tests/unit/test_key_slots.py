@@ -208,7 +208,7 @@ async def test_whoever_is_cut_off_meanwhile_leaves_no_write_behind_that_meets_th
 async def test_keys_of_an_earlier_version_are_sealed_and_the_rest_of_a_mark_stays(machine: Machine) -> None:
     rows: dict[str, dict[str, Value]] = {
         f"{HAND_IN_MARKS}a": {"seen": 7, "proven": 8},
-        f"{DRAFT_MARKS}b/c": {"name": bytes(16), "at": 5, "files": []},
+        f"{DRAFT_MARKS}b/c": {"name": bytes(16), "at": 5},
     }
     for number, (name, row) in enumerate(rows.items()):
         await machine.store.set_marks({name: encode({**row, "key": bytes([number]) * 32})})

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, LocalFailure
 from protocol.folds.coursework import Item, Version
 from protocol.model.work import ContentRef
 from protocol.portable_names import portable_form
@@ -19,6 +19,7 @@ from sync_agent.coursework.odd_dates import OddDate, odd_date
 from sync_agent.coursework.reading import others_called
 from sync_agent.coursework.texts import TEXT_FILE
 from sync_agent.hand_ins.drafts import Kept
+from sync_agent.hand_ins.file_names import Names
 from sync_agent.portal.door import SAVED_FILE_POLICY
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see
@@ -104,6 +105,7 @@ class ItemPages:
             dated=_dated(piece, visit.now_ms) if done == "published" and visit.teaches else None,
             draft=(draft := await self._draft_of(visit, piece)),
             is_draft_lost=draft is not None and not self._shelf.drafts.opens(draft),
+            begun=await self._names_in(draft),
             sign_in_at=visit.signs_in_at(piece.room, f"/item/{piece.item.id.hex()}"),
             edits=await kept_edits(self._shelf.agent, piece.item.id),
         )
@@ -128,6 +130,13 @@ class ItemPages:
             return None
         found = await self._shelf.drafts.begun_by(visit.me.id, piece.item.id, piece.room.roster)
         return None if found is None else found[1]
+
+    async def _names_in(self, draft: Kept | None) -> Names:
+        """Of the files of what was begun; none where that can only be dropped, since it cannot be read any more."""
+        try:
+            return () if draft is None else await self._shelf.drafts.files_of(draft)
+        except LocalFailure:
+            return ()
 
     async def visible(self, visit: Visit, request: web.Request) -> Piece:
         """The item of the address. Raises `BadInput(UNKNOWN_ITEM)`, for pupils also where it was withdrawn."""

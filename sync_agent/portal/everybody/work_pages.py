@@ -45,11 +45,11 @@ class _Begun:
         """Whether nothing opens it: it stays until somebody throws it away, or keeps something else."""
         return not self.drafts.opens(self.kept)
 
-    def joined_with(self, added: KeptFiles) -> KeptFiles | JoinedFiles:
-        """Its files, and those that a form brings; where it is lost, these."""
+    async def joined_with(self, added: KeptFiles) -> KeptFiles | JoinedFiles:
+        """Its files, and those that a form brings; where it is lost, these. Raises `LocalFailure(DAMAGED)`."""
         if self.is_lost:
             return added
-        return JoinedFiles(self.kept.files, lambda: self.drafts.incoming(self.kept), added)
+        return JoinedFiles(await self.drafts.files_of(self.kept), lambda: self.drafts.incoming(self.kept), added)
 
 
 class WorkPages:
@@ -68,7 +68,7 @@ class WorkPages:
             begun = await self._begun(visit, piece, chosen, form)
             if form.text("drop"):
                 return await self._put_away(piece, chosen, begun, form.files)
-            files = form.files if begun is None else begun.joined_with(form.files)
+            files = form.files if begun is None else await begun.joined_with(form.files)
             if not files.sizes:
                 raise BadInput(Code.NOTHING_TO_SEND, "there is no file to hand in")
             check_number(len(files.sizes))  # with what was begun, before more than that is kept for later
