@@ -249,7 +249,7 @@ class _Commands:
         return {}
 
     async def items(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        if why := await why_not_listed(self._agent):
+        for why in await why_not_listed(self._agent):
             await outgoing.progress(why)
         return await reading.list_items(self._agent, self._manifests)
 
@@ -324,7 +324,7 @@ class _Commands:
         from sync_agent.hand_ins import file_names, handing_in
 
         item = given.identifier_or_none(params, "item", Code.UNKNOWN_ITEM, "item")
-        if why := await why_not_listed(self._agent):
+        for why in await why_not_listed(self._agent):
             await outgoing.progress(why)
         self._sealed_lists = self._sealed_lists or file_names.SealedLists()
         return await handing_in.list_hand_ins(self._agent, item, self._manifests, self._sealed_lists)

@@ -13,6 +13,7 @@ from protocol.errors import PeerFault, RelaisError
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant
 from sync_agent.app import Agent
+from sync_agent.coursework.closed_classes import none_but_closed
 from sync_agent.space_names import space_names
 
 
@@ -46,10 +47,14 @@ async def ended_names(agent: Agent) -> list[str]:
     return sorted(names.get(space, space.hex()) for space in ended)
 
 
-async def why_not_listed(agent: Agent) -> str | None:
-    """What a list of coursework or work lacks, for who asks for it, where this device has lost classes."""
-    if not (ended := await ended_names(agent)):
-        return None
-    was = "this computer was revoked" if await agent.role() is None else "the access of this computer has ended"
-    kept = "what was made here and has not gone out is kept, and waits until it is let in again"
-    return f"not listed, since {was}: {', '.join(ended)}; {kept}"
+async def why_not_listed(agent: Agent) -> list[str]:
+    """What a list of coursework or work lacks, for who asks for it: classes that this device lost, or were closed."""
+    said = []
+    if ended := await ended_names(agent):
+        was = "this computer was revoked" if await agent.role() is None else "the access of this computer has ended"
+        kept = "what was made here and has not gone out is kept, and waits until it is let in again"
+        said.append(f"not listed, since {was}: {', '.join(ended)}; {kept}")
+    for closed in await none_but_closed(agent):
+        was = "it was closed" if closed.by_kit else "it is hidden, by another than the recovery kit"
+        said.append(f"not listed, since {was}: {closed.name}")
+    return said

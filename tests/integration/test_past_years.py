@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import html
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from protocol.limits import SALT_BYTES
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Erasure, Revocation, SpaceRecord
 from protocol.model.work import ItemKind
+from protocol.replica.at_work.replica import Draft
 from protocol.roles import Role
 from protocol.school_years import past_from_ms
 from sync_agent.coursework.past_years import (
@@ -127,6 +129,44 @@ async def test_who_asks_for_the_list_of_a_closed_class_is_told_that_it_is_closed
     assert await desk.ask("people", space=room.space.hex()) == []
     (why,) = desk.told
     assert "was closed" in why
+
+
+@pytest.mark.parametrize(
+    ("by_kit", "on_the_page", "to_who_asks"),
+    [
+        (True, "La classe « CM1 » est finie : il n'y a plus rien à voir ici.", "since it was closed: CM1"),
+        (False, "La classe « CM1 » n'est plus montrée pour le moment.", "since it is hidden, by another than"),
+    ],
+)
+async def test_a_computer_whose_one_class_was_closed_says_so_and_not_that_it_has_none_yet(
+    room: Classroom, by_kit: bool, on_the_page: str, to_who_asks: str
+) -> None:
+    territory, pc = room.territory, await room.machine()
+    await pc.session.sync()
+    async with portal(pc.agent) as surfer:
+        before = html.unescape(await surfer.page("/"))
+        assert on_the_page not in before
+        above, erasure = territory.replica.door.parent(room.space) or b"", Erasure(room.space).encode()
+        if by_kit:
+            await territory.replica.write(
+                [Draft(above, Kind.ERASE, None, erasure)],
+                author=territory.keys.root,
+                now_ms=territory.clock(),
+                entropy=territory.entropy,
+                unsent=False,
+            )
+        else:
+            await territory.say(above, Kind.ERASE, erasure)
+        await pc.session.sync()
+        page = html.unescape(await surfer.page("/"))
+    assert on_the_page in page
+    assert "pas encore de classe" not in page
+    assert "va publier bientôt" not in page
+    desk = Desk(pc.agent)
+    for command in ("items", "hand-ins"):
+        assert await desk.ask(command) == []
+        (why,) = desk.told
+        assert to_who_asks in why
 
 
 async def test_past_classes_of_the_school_that_a_pc_never_had_are_not_said_to_be_on_it(room: Classroom) -> None:

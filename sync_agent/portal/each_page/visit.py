@@ -26,6 +26,7 @@ from protocol.model.entry import PERSON_BYTES
 from protocol.rights.roster import Person
 from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
 from sync_agent.app import Agent
+from sync_agent.coursework.closed_classes import Closed, none_but_closed
 from sync_agent.coursework.past_years import past_spaces
 from sync_agent.hand_ins.looked_at import Eyes, all_eyes
 from sync_agent.keys.confirming import own_grants
@@ -84,6 +85,8 @@ class Visit:
     """The access of this device that ends first, if it has an end."""
     past_classes: int = 0
     """How many classes of past years are here and not shown."""
+    closed: tuple[Closed, ...] = ()
+    """The classes that were closed, where there is no other."""
     guards: Guards = NO_GUARDS
     """Whose own things this machine shows to themselves only, and where that holds of everybody."""
     proven: frozenset[bytes] = frozenset()
@@ -304,6 +307,8 @@ async def visit_of(
         me = me or _chosen(request, rooms, guards)
     own = _own(rooms, guards, me, proven)
     language, roles = _language(request), await shelf.agent.roles()
+    closed = tuple(await none_but_closed(shelf.agent))
+    past = (await past_spaces(shelf.agent)).intersection(await shelf.agent.spaces())
     visit_id = door.visit_of(request)
     say = Words(language, _register(request, rooms, me, teaches=teaches))
     return Visit(
@@ -326,7 +331,8 @@ async def visit_of(
         my_ids={room.space: await shelf.drafts.ids_of(me.id, room.roster) for room in own} if me is not None else {},
         eyes=await all_eyes(shelf.agent) if teaches else {},
         stay=await own_stay(shelf.agent, is_refused=outcome is Outcome.REFUSED),
-        past_classes=len((await past_spaces(shelf.agent)).intersection(await shelf.agent.spaces())),
+        past_classes=len(past.difference(each.space for each in closed)),
+        closed=closed,
         guards=guards,
         proven=proven,
         hindered=await hindered(shelf.agent.replica.store) if teaches else NOTHING_HINDERED,
