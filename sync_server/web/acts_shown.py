@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from protocol.replica.console.typed_by import BY_COMMAND
-from protocol.replica.office.acts import FAILED_SIGN_IN, Line, broken_in, lines_in
+from protocol.replica.office.acts import FAILED_SIGN_IN, TOLD_BROKEN, Line, broken_in, lines_in
+from protocol.roles import DEVICES, PersonRole
 from sync_server.web.wording import Words
 
 ROWS: Final = 200
@@ -25,6 +26,7 @@ _SAID: Final[Mapping[str, str]] = {
     "confirm": "audit.confirm",
     "accept": "audit.accept",
     "refuse": "audit.refuse",
+    TOLD_BROKEN: "audit.told_broken",
 }
 """What these pages note, by the catalogue's key; a command stands there as it was typed."""
 BY_PAGES: Final = "pages: "
@@ -32,6 +34,12 @@ BY_PAGES: Final = "pages: "
 NOBODY: Final = "?"
 _FACTORS: Final = ("passphrase", "passkey", "code")
 _ID: Final = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
+_MORE: Final = re.compile(r" and ([0-9]+) more$", re.ASCII)
+"""How `ids_told` ends where there was no room."""
+_OF_ACCOUNTS: Final = "sync-server administrator "
+_OF_PERSONS: Final[Mapping[str, str]] = {role.value: f"family.role_{role.value}" for role in PersonRole}
+_OF_DEVICES: Final[Mapping[str, str]] = {role.value: f"role.{role.value}" for role in DEVICES}
+"""What a command that was given a role is about, by the catalogue's key."""
 _NUMBER: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
@@ -63,7 +71,7 @@ class ActView:
         self.by = _account(act.by, words)
         self.is_command = act.what not in _SAID
         self.what = words(_SAID[act.what]) if act.what in _SAID else act.what
-        self.about = _shown_at_sign_in(act.about, words) if act.what in (SIGN_IN, FAILED_SIGN_IN) else act.about
+        self.about = _about(act.what, act.about, words)
         self.with_kit = act.with_kit
         self.failed = act.failed and act.what != FAILED_SIGN_IN
 
@@ -80,6 +88,18 @@ def _account(by: str, words: Words) -> str:
         name = by.removeprefix(BY_PAGES)
         return words("audit.nobody") if name == NOBODY else name
     return by
+
+
+def _about(what: str, about: str, words: Words) -> str:
+    if what in (SIGN_IN, FAILED_SIGN_IN):
+        return _shown_at_sign_in(about, words)
+    if what.startswith(_OF_ACCOUNTS):
+        return about  # an account may be called as a role is
+    more = _MORE.search(about)
+    said, *ids = (about[: more.start()] if more else about).split(" ")
+    roles = _OF_PERSONS if what.startswith("sync-server person ") else _OF_DEVICES
+    told = [words(roles[said]) if said in roles else said, *ids]
+    return " ".join([*told, words("audit.more", n=more[1])] if more else told)
 
 
 def _shown_at_sign_in(about: str, words: Words) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from base64 import b32decode
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from protocol.errors import LocalFailure
 from protocol.limits import MAX_FAILED_SIGN_INS_PER_DAY
-from protocol.replica.office.acts import ACT_MARKS
+from protocol.replica.office.acts import ACT_MARKS, TOLD_BROKEN
 from sync_server.handlers.accounts.second_factor import STEP_S, code_at
 from sync_server.web.acts_shown import ROWS
 from tests.harness.administration import NAME, ask, cookie_of, sign_in, ticket_in, with_account
@@ -102,6 +103,44 @@ async def test_the_page_shows_the_newest_first_in_both_languages_and_older_ones_
         for odd in ("x", "-1", "9" * 400, "1"):
             page = (await ask(url, f"/admin/audit?before={odd}", Cookie=cookie, Accept_Language="en")).body.decode()
             assert ("Nothing has been noted yet" in page) == (odd == "1")
+
+
+@pytest.mark.parametrize(
+    ("language", "shown"),
+    [
+        (
+            "fr",
+            (
+                "élève ab",
+                "enseignant ab",
+                "Portable d'enseignant 0180",
+                "Est prévenu de lignes qui ne se",
+                "et 7 autres<",
+            ),
+        ),
+        ("en", ("pupil ab", "teacher ab", "Teacher's laptop 0180", "Is told of lines that do not", "and 7 more<")),
+    ],
+)
+async def test_roles_and_the_ends_of_long_lines_are_in_the_words_of_who_reads(
+    made: Office, language: str, shown: tuple[str, ...]
+) -> None:
+    note = made.server.acts.note
+    for what, about in (
+        ("sync-server person add", "pupil ab"),
+        ("sync-server person add", "teacher ab"),
+        ("sync-server invite", "teacher 0180"),
+        ("sync-server administrator add", "teacher"),
+        ("sync-server erase", "ab cd and 7 more"),
+        (TOLD_BROKEN, "12"),
+    ):
+        await note(what, "command line: root", about)
+    async with pages_over(made) as (url, _):
+        answer = await ask(url, "/admin/audit", Cookie=cookie_of(await sign_in(url)), Accept_Language=language)
+    page = html.unescape(answer.body.decode()).replace("\N{NO-BREAK SPACE}", " ")
+    for words in shown:
+        assert words in page
+    assert ">teacher<" in page, "what an account is called"
+    assert TOLD_BROKEN not in page
 
 
 async def test_the_page_says_where_the_chain_does_not_hold(made: Office) -> None:
