@@ -170,15 +170,19 @@ class Roster:
 
         Of who was added twice the id under which the device was let in, until one of the other id has confirmed it.
         """
-        if given is None or given.role not in HAS_READING_KEYS or not self.is_heard(given.grant):
+        if given is None or given.role not in HAS_READING_KEYS or not self.speaks(given.grant):
             return None
-        if given.grant in self.heard_on:
-            return given.person
         return None if given.person is None else self.by_a_list_alone.get(given.grant, self.who(given.person))
 
+    def shown_as(self, given: Authority | None) -> bytes | None:
+        """The same, and who is only heard beside whoever speaks for that person: for what is shown, and says so."""
+        if given is not None and given.grant in self.heard_on:
+            return given.person
+        return self.spoken_as(given)
+
     def voice(self, grant: bytes | None) -> bytes | None:
-        """The same, for a grant of the space, one that is over included."""
-        return self.spoken_as(self.granted.get(grant or b""))
+        """As `shown_as`, for a grant of the space, one that is over included."""
+        return self.shown_as(self.granted.get(grant or b""))
 
     def is_away(self, device: Device, person: bytes) -> bool:
         """Whether a device is gone as a person's: cut off, or back and not confirmed again as that."""

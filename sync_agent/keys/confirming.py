@@ -145,10 +145,10 @@ def own_in_use(agent: Agent, roster: Roster, person: bytes) -> frozenset[Device]
 
 
 def is_unconfirmed(roster: Roster, given: Authority | None) -> bool:
-    """Whether a teacher's grant names a person, without that anybody of theirs has said so."""
+    """Whether a teacher's grant names a person as whose nothing of it is shown: nobody of theirs has said so."""
     if given is None or given.person is None or given.role not in HAS_READING_KEYS:
         return False
-    return roster.spoken_as(given) is None
+    return roster.shown_as(given) is None
 
 
 async def own_grants(agent: Agent) -> list[Authority]:

@@ -23,9 +23,11 @@ from protocol.replica.at_work.views import SpaceView
 from protocol.replica.office.not_shown import NotShown
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole, Role
+from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, assignment
 from tests.harness.commands import Desk
+from tests.harness.next_year import NextYear
 from tests.integration.test_access import said_in
 
 ROW = "a teacher's archive is written while somebody writes in her name, or hides what she wrote"
@@ -147,3 +149,43 @@ async def test_nor_does_a_pupil_who_is_to_be_forgotten_live_on_in_a_teachers_arc
     assert "Bien raconté" not in files["donnees.json"].decode()
     assert "Léa" not in said_in(files["index.html"])
     assert any("about pupils who are to be forgotten" in line for line in told)
+
+
+async def _heard_for_an_hour_before_her(year: NextYear) -> dict[str, dict[str, Any]]:
+    """A head's computer has known her laptop, and heard a device of the key's in the new class before it: her archive
+    and a family's, that computer writes in the week in which both are shown."""
+    head = await year.here.head_of_the_school()
+    await year.sync()
+    space = await year.new_class()
+    await year.spy_comes(space, dated_days_ago=0)
+    await year.sync(year.machine, head)
+    await year.lets_her_in(space)
+    await year.sync()
+    work = await year.hand_in(space)
+    await year.answers(work)
+    await year.spy_answers(space, work)
+    await year.sync()
+    assert await year.who_speaks(head.agent.replica, space) == {own_device(year.teacher.agent)}
+    desk = Desk(head.agent)
+    archives = {one: await desk.files("export-person", person=one) for one in (year.person, year.pupil)}
+    return {one: json.loads(files["donnees.json"]) for one, files in archives.items()}
+
+
+def _whoever_is_shown_as_her(roster: Roster, person: bytes) -> Iterator[bytes]:
+    return (given.grant for given in roster.granted.values() if roster.shown_as(given) == person)
+
+
+@attack(ROW, off={"protocol.replica.access.written.speaking_as": _whoever_is_shown_as_her})
+async def test_who_is_heard_beside_her_for_a_week_wrote_nothing_that_is_hers(year: NextYear) -> None:
+    written = (await _heard_for_an_hour_before_her(year))[year.person]["written"]
+    assert [one["mark"] for one in written["remarks"]] == ["18/20"]
+    confirmed = {one["device"]: one["confirmed"] for one in written["devices"]}
+    assert confirmed[year.teacher.agent.device.hex()]
+    assert not confirmed[year.spy.signing.public.hex()]
+
+
+@attack(ROW, off={"protocol.replica.office.whose_words._NOT_CONFIRMED": ""})
+async def test_a_familys_archive_says_of_such_words_that_nobody_has_confirmed_that_computer(year: NextYear) -> None:
+    (work,) = (await _heard_for_an_hour_before_her(year))[year.pupil]["works"]
+    said = {one["mark"]: one["by"] for one in (work["feedback"], *work["said_besides"])}
+    assert said == {"18/20": "Mme Petit", "0/20": "Mme Petit (sur un ordinateur pas encore confirmé)"}

@@ -143,11 +143,11 @@ async def _are_one(replica: Replica, roster: Roster, person: bytes, other: bytes
     """
     rosters = [(await replica.view(space)).roster for space in spaces]
     granted = [(each, _grants_of(other, each.granted.values())) for each in rosters]
-    voices = [{each.voice(grant) for grant in grants} - {None} for each, grants in granted if grants]
+    voices = [{each.spoken_as(given) for given in grants} - {None} for each, grants in granted if grants]
     if voices or _grants_of(other, replica.door.authorities()):
         return bool(voices) and all(each == {person} for each in voices)
     return any(each.who(other) == person for each in (roster, *rosters))
 
 
-def _grants_of(person: bytes, authorities: Iterable[Authority]) -> list[bytes]:
-    return [each.grant for each in authorities if each.person == person and each.role in HAS_READING_KEYS]
+def _grants_of(person: bytes, authorities: Iterable[Authority]) -> list[Authority]:
+    return [each for each in authorities if each.person == person and each.role in HAS_READING_KEYS]

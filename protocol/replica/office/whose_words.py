@@ -6,6 +6,8 @@ Rules (docs/adr/0360, 0391):
 - a name is that of whom this replica heard called so first, whatever they are called by now (`called_here`). Who came
   to it later bears it with a number: whoever has the server lists a second “Mme Petit”, in whichever class, or calls
   the first one something else;
+- of a computer that is heard beside whoever speaks for somebody, and that nobody of theirs has confirmed, that is said
+  wherever its words are signed: in an archive they stay when its week is over (docs/adr/0400);
 - a name is the same where people say the same words, or where it looks the same (docs/adr/0383);
 - in files, whose words are in one is said by its name, of which nothing else is a part, and by nothing that is in it:
   whoever writes a text writes another's name below it (docs/adr/0371). Who is called as a file of words is, is called
@@ -29,6 +31,8 @@ from protocol.rights.roster import Roster
 SAID_ENDING: Final = ".txt"
 _AS_A_FILE: Final = re.compile(rf"{re.escape(SAID_ENDING)}$", re.IGNORECASE)
 _NAMELESS: Final = "Quelqu'un sans nom ici"
+_NOT_CONFIRMED: Final = " (sur un ordinateur pas encore confirmé)"
+"""As the pages say it (docs/adr/0400): what is written into files stays there when the week is over."""
 _BEGINNING_CHARS: Final = 35
 _END_CHARS: Final = 15
 """Of a name that is too long for a file as much: the number is at its end."""
@@ -49,10 +53,17 @@ async def signatures(replica: Replica, roster: Roster, persons: Collection[bytes
 
 
 async def names_of_words(replica: Replica, roster: Roster, grants: Collection[bytes | None]) -> dict[bytes | None, str]:
-    """The name of whose word it is that is written under each of these grants, of those of whom a list has one."""
-    persons = {grant: roster.spoken_as(replica.door.authority(grant)) for grant in grants}
+    """The name of whose word it is that is written under each of these grants, of those of whom a list has one.
+
+    With a word where none of theirs has confirmed the device, and it is heard all the same for now.
+    """
+    persons = {grant: roster.shown_as(replica.door.authority(grant)) for grant in grants}
     names = await signatures(replica, roster, {person for person in persons.values() if person is not None})
-    return {grant: names[person] for grant, person in persons.items() if person is not None and person in names}
+    return {
+        grant: f"{names[person]}{_NOT_CONFIRMED}" if grant in roster.heard_on else names[person]
+        for grant, person in persons.items()
+        if person is not None and person in names
+    }
 
 
 async def whose_words(replica: Replica, roster: Roster, works: Iterable[Work]) -> Callable[[Work], str | None]:

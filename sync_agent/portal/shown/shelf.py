@@ -132,7 +132,7 @@ class Room:
         return self.whole_names.get(self.roster.who(person)) or self.name_of(person)
 
     def voice_of(self, person: bytes | None) -> str | None:
-        """The name of whose word something is (`Roster.spoken_as`): a list alone makes nobody somebody else."""
+        """The name of whose word something is (`Roster.shown_as`): a list alone makes nobody somebody else."""
         signed = self.signatures.get(person or b"")
         return self.name_of(person) if signed is None and person not in self.roster.aliases else signed
 
@@ -264,7 +264,7 @@ class Shelf:
 
         Other grants of the same device say nothing of it: whoever has the server writes as many as they like.
         """
-        return room.voice_of(room.roster.spoken_as(self.agent.replica.door.authority(grant)))
+        return room.voice_of(room.roster.shown_as(self.agent.replica.door.authority(grant)))
 
     def is_unconfirmed(self, grant: bytes | None, room: Room) -> bool:
         """Whether a teacher's grant names a person, without that anybody of theirs has said so."""
