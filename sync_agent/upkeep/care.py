@@ -29,7 +29,7 @@ from sync_agent.app import Agent
 from sync_agent.hand_ins.going import going_unopened
 from sync_agent.hand_ins.lost_keys import lost_drafts, lost_keys
 from sync_agent.health import LastSync
-from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, KEY_SLOTS_FILE
+from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, KEY_SLOTS_FILE, KEY_SLOTS_FILES
 from sync_agent.machine.marks import HAND_IN_MARKS, REFUSED_MARKS, TREE_TROUBLE_MARK, stays
 from sync_agent.network.trouble import Seen, Trouble, in_touch
 from sync_agent.pacing.budget import Hold
@@ -207,27 +207,28 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
 async def _slots(agent: Agent) -> AsyncIterator[Problem]:
     """What keeps the keys of works and drafts from being kept or read (docs/adr/0424)."""
     hindered = await agent.key_slots.hindrances()
+    is_at_an_end = len(hindered) == len(KEY_SLOTS_FILES)
+    then = "nothing is begun or handed in here" if is_at_an_end else "what is begun or handed in lies under another one"
     for name, failure in hindered.items():
         yield _problem(
             failure.code,
-            f"{name}, under which keys of works and drafts lie, cannot be used: {failure}; what is begun and handed in "
-            "from now on lies under another such file",
+            f"{name}, under which keys of works and drafts lie, cannot be used: {failure}; {then} meanwhile",
             "look whose file it is (ls -l) and give it back to the account of the agent: what lies under it opens "
             "again by itself; if the rights are right, have the disk checked. Do not delete it before that",
         )
     back = "put that file right" if hindered else f"if somebody moved {KEY_SLOTS_FILE} away, put it back"
+    is_lost = "lost, or cannot be read for now" if hindered else f"lost with {KEY_SLOTS_FILE}"
     if lost := await lost_keys(agent):
         yield _problem(
             Code.DAMAGED,
             f"of {lost} of the works that were handed in here, and that nobody is known to have opened, the key is "
-            f"lost with {KEY_SLOTS_FILE}: whoever could open that work by then still can, and nobody who came later",
+            f"{is_lost}: whoever could open that work by then still can, and nobody who came later",
             f"{back}; else let a teacher of the class open that work: her computer passes it on",
         )
     if lost := await lost_drafts(agent):
         yield _problem(
             Code.DAMAGED,
-            f"{lost} of the works that pupils had begun here, and kept for later, open no more: their keys are lost "
-            f"with {KEY_SLOTS_FILE}",
+            f"{lost} of the works that pupils had begun here, and kept for later, open no more: their key is {is_lost}",
             f"{back}; else let them begin anew: their pages say so, and show what it was",
         )
 

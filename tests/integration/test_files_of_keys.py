@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from sync_agent.hand_ins.wraps import Kept, mark_of
-from sync_agent.machine.enrolled import KEY_SLOTS_FILE
+from sync_agent.machine.enrolled import KEY_SLOTS_FILE, KEY_SLOTS_FILES
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import Classroom, Device, assignment, classroom
 from tests.harness.commands import Desk
@@ -51,7 +51,9 @@ async def test_where_it_cannot_be_read_work_goes_on_and_doctor_and_page_say_what
             cannot, lost = (await Desk(pc.agent).ask("doctor"))["problems"]
             assert (cannot["code"], lost["code"]) == ("storage-failed", "damaged")
             assert "work-slots, under which keys of works and drafts lie, cannot be used" in cannot["message"]
+            assert cannot["message"].endswith("what is begun or handed in lies under another one meanwhile")
             assert "of 1 of the works that were handed in here" in lost["message"]
+            assert "the key is lost, or cannot be read for now" in lost["message"]
             async with portal(pc.agent) as surfer:
                 assert ON_THE_PAGE in html.unescape(await surfer.page("/state"))
             another = await room.hand_in(pc, task, WORK)
@@ -63,6 +65,21 @@ async def test_where_it_cannot_be_read_work_goes_on_and_doctor_and_page_say_what
         assert None not in keys, "what was sealed under either file opens"
         async with portal(pc.agent) as surfer:
             assert ON_THE_PAGE not in html.unescape(await surfer.page("/state"))
+
+
+async def test_where_no_file_can_be_used_doctor_and_page_say_that_nothing_is_kept(tmp_path: Path) -> None:
+    async with in_class(tmp_path) as (room, _, pc, task):
+        for file in KEY_SLOTS_FILES:
+            (pc.agent.folder / file).mkdir()
+        problems = (await Desk(pc.agent).ask("doctor"))["problems"]
+        assert len(problems) == len(KEY_SLOTS_FILES)
+        assert all(each["message"].endswith("nothing is begun or handed in here meanwhile") for each in problems)
+        async with portal(pc.agent) as surfer:
+            page, fields = f"/item/{task.hex()}", {"person": room.pupil_person.hex()}
+            sent = await surfer.send(page, f"{page}/hand-in", fields, list(WORK.items()))
+        assert sent.status == 500
+        assert "Cet ordinateur n'arrive pas à garder ton travail : rien n'est rendu." in html.unescape(sent.text)
+        await pc.session.sync()
 
 
 async def test_nor_does_it_keep_a_machine_from_its_server_or_from_destroying_what_is_erased(tmp_path: Path) -> None:

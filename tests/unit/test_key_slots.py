@@ -192,6 +192,7 @@ async def test_nothing_is_kept_where_no_file_can_be_used_and_it_is_said(machine:
     with pytest.raises(LocalFailure) as caught:
         await machine.keep(machine.process(), "a")
     assert caught.value.code is Code.STORAGE_FAILED
+    assert tuple(await machine.process().hindrances()) == KEY_SLOTS_FILES
 
 
 async def test_whoever_is_cut_off_meanwhile_leaves_no_write_behind_that_meets_the_next(machine: Machine) -> None:
