@@ -11,7 +11,8 @@ Rules:
   by who has a say in the class: another pair of keys beside the one that signs is a thief's, and would be given the
   keys of the class; and whoever calls it somebody else's later makes it nobody else's (docs/adr/0176);
 - that a grant gives a device the rank of this office, or more, keeps it out of nothing that it has not got by that;
-- with a teacher come the devices that stand for the teacher, not a PC that somebody calls hers;
+- with a teacher come the devices that stand for the teacher, not a PC that somebody calls hers; with a pupil, or a
+  guardian, comes none: grants alone call one theirs (docs/adr/0438);
 - role and end are what gives least, where a school is run, unless this machine has given others itself; after the end,
   a grant to the device takes it up again for good;
 - at a server all of these are those of the first grant, whoever may say what in the class; role and end also of one
@@ -25,11 +26,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from protocol.errors import BadInput, Code
 from protocol.limits import MAX_PARENTS
-from protocol.model.entry import Kind
+from protocol.model.entry import Kind, parsed
 from protocol.model.structure import Grant, PersonRecord
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
@@ -41,7 +42,9 @@ from protocol.replica.office.known_here import note_named
 from protocol.replica.office.people import list_draft, listings, listings_of
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
-from protocol.roles import DEVICES, HAS_READING_KEYS, RANK, SHARED, Role
+from protocol.roles import DEVICES, HAS_READING_KEYS, RANK, SHARED, PersonRole, Role
+
+_HAVE_NO_COMPUTERS: Final = frozenset({PersonRole.PUPIL, PersonRole.GUARDIAN})
 
 
 class Standing(NamedTuple):
@@ -168,7 +171,7 @@ class Why(Enum):
 
     Nothing says that it is theirs (`UNKNOWN`); it was cut off for its own sake, as a lost one is, or with its person,
     who `LEFT`; or nobody with a say in these spaces has called it theirs: another school has (`ELSEWHERE`), or grants
-    call it theirs as no teacher's (`NO_TEACHERS`), a PC.
+    call it theirs as no teacher's (`NO_TEACHERS`), a PC; or lists have them as a `PUPIL`, or a guardian.
     """
 
     NEW = "new"
@@ -177,6 +180,7 @@ class Why(Enum):
     LEFT = "left"
     ELSEWHERE = "elsewhere"
     NO_TEACHERS = "no-teachers"
+    PUPIL = "pupil"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +205,7 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
     cuts = await cuts_that_matter(office, devices, person, spaces)
     why_revoked = await _revoked(office, person, spaces, cuts)
     acquaintance_with = await acquaintances_of(office, person, cuts)
+    has_none = bool(devices) and await _has_no_computers(office, person)
     for device in devices:
         known = await standing_grants(office, device)
         above = [grant for grant in known if grant.rank >= office.rank]
@@ -217,6 +222,9 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
             is_theirs = any(_stands_for(grant, person) for grant in below)
             looked.append(Looked(pair, Why.ELSEWHERE if is_theirs else Why.NO_TEACHERS))
             continue
+        if has_none:
+            looked.append(Looked(pair, Why.PUPIL))
+            continue
         acquaintance = Acquaintance.UNKNOWN if above else acquaintance_with(pair)
         if acquaintance is not Acquaintance.KNOWN:
             looked.append(Looked(pair, Why(acquaintance.value)))
@@ -224,6 +232,19 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
             drafts += await _grant_drafts(office, await _repeated(office, named, known), spaces)
     await write_and_tend(office, drafts)
     return looked
+
+
+async def _has_no_computers(office: Office, person: bytes) -> bool:
+    """Whether somebody came here as a pupil or a guardian: who writes lists calls them a teacher whenever they like.
+
+    Where nothing was first (`called_first`), whether any list ever had them as one: what gives least.
+    """
+    said = await office.replica.store.scan_kinds([Kind.PERSON])
+    records = [parsed(entry, PersonRecord.parse) for entry in said if entry.header.subject == person]
+    roles = [record.role for record in records if record is not None]
+    if not await goes_by_no_order(office):
+        roles = roles[:1]
+    return any(role in _HAVE_NO_COMPUTERS for role in roles)
 
 
 async def is_listed_but_revoked(office: Office, device: bytes) -> bool:

@@ -102,6 +102,8 @@ def why_it_stays_out(office: Office, each: Looked, cut: CutOff | None) -> str:
             return f"it was reported lost, or cut off,{when}"
         case Why.LEFT:
             return f"it was cut off{when}, and not for its own sake: its person left, say"
+        case Why.PUPIL:
+            return "its person is, or was, on a list as a pupil or a guardian, who have no computer here"
         case Why.ELSEWHERE:
             return "another school alone calls it theirs"
         case _:

@@ -1,0 +1,88 @@
+"""In summer Léa is put on next year's list, and a copied key calls a computer hers (docs/threat-model.md).
+
+Who is known already comes by `grant --person`, a pupil like a teacher; with a teacher come her computers
+(docs/adr/0438).
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, PersonRecord
+from protocol.replica.at_work.replica import Draft
+from protocol.roles import PersonRole, Role
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.next_year import NextYear
+
+ROW = "a thief's device comes along into the next class with a pupil"
+
+
+async def _nobody(*_: object) -> bool:
+    return False
+
+
+OFF: dict[str, object] = {"protocol.replica.office.grants._has_no_computers": _nobody}
+
+
+async def _says(year: NextYear, kind: Kind, payload: bytes, subject: str | None = None) -> None:
+    about = None if subject is None else bytes.fromhex(subject)
+    office = year.here.office
+    await year.server.write(
+        [Draft(year.here.space, kind, office.server.grant, payload, subject=about)],
+        author=office.server.keys.signing,
+        now_ms=office.clock(),
+        entropy=os.urandom,
+        unsent=False,
+    )
+
+
+async def _calls_it_hers(year: NextYear, role: Role) -> None:
+    keys = year.spy
+    pair = keys.signing.public, keys.agreement.public
+    await _says(
+        year,
+        Kind.GRANT,
+        Grant(*pair, keys.tls.fingerprint, role, bytes.fromhex(year.pupil), None).encode(),
+    )
+
+
+async def _is_in(year: NextYear, space: bytes) -> bool:
+    return (await year.server.view(space)).roster.may_read(year.spy.signing.public)
+
+
+async def _next_class(year: NextYear) -> bytes:
+    space = await year.class_without_the_pc()
+    await year.sync()
+    return space
+
+
+@pytest.mark.parametrize("role", [Role.TEACHER, Role.HEAD])
+@attack(ROW, off=OFF)
+async def test_no_computer_comes_along_with_a_pupil(year: NextYear, role: Role) -> None:
+    await _calls_it_hers(year, role)
+    assert not await _is_in(year, await _next_class(year))
+    assert any("as a pupil" in line and "stays out" in line for line in year.here.office.said.lines)
+
+
+@attack(ROW, off=OFF)
+async def test_nor_where_the_key_lists_her_as_a_teacher_as_well(year: NextYear) -> None:
+    await _says(year, Kind.PERSON, PersonRecord("Léa", PersonRole.TEACHER).encode(), year.pupil)
+    await _calls_it_hers(year, Role.TEACHER)
+    assert not await _is_in(year, await _next_class(year))
+
+
+@attack(ROW, off=OFF)
+async def test_nor_by_a_head_teachers_computer_whichever_of_both_it_heard_first(year: NextYear) -> None:
+    await _says(year, Kind.PERSON, PersonRecord("Léa", PersonRole.TEACHER).encode(), year.pupil)
+    await _calls_it_hers(year, Role.TEACHER)
+    head: Device = await year.here.head_of_the_school()
+    await year.sync()
+    desk = Desk(head.agent)
+    space = (await desk.ask("space add", name="CM2", school="0180001D"))["space"]
+    await desk.ask("grant", person=year.pupil, space=[space])
+    assert not (await head.agent.replica.view(bytes.fromhex(space))).roster.may_read(year.spy.signing.public)
