@@ -229,7 +229,7 @@ async def _slots(agent: Agent) -> AsyncIterator[Problem]:
         yield _problem(
             Code.DAMAGED,
             f"{lost} of the works that pupils had begun here, and kept for later, open no more: their key is {is_lost}",
-            f"{back}; else let them begin anew: their pages say so, and show what it was",
+            f"{back}; else let them begin anew: their pages say so",
         )
 
 
