@@ -7,10 +7,12 @@ As `operations`, of which these are a part: each loads what it needs when it is 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from protocol.errors import Code
+from protocol.errors import Code, LocalFailure
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params, Table
 from protocol.replica.office.measures import USUAL_MINUTES
@@ -50,12 +52,23 @@ def device_operations(agent: Agent) -> Table:
         "drill report": commands.drill_report,
         "quarantine start": commands.quarantine_start,
         "quarantine stop": commands.quarantine_stop,
+        "saved-list": commands.saved_list,
+        "saved-clear": commands.saved_clear,
         "watch-add": commands.watch_add,
         "watch-remove": commands.watch_remove,
         "watch-list": commands.watch_list,
         "watch-tick": commands.watch_tick,
         "watch-resume": commands.watch_resume,
     }
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Say of a folder of DIR/coursework that cannot be looked through why."""
+    try:
+        yield
+    except OSError as reason:
+        raise LocalFailure(Code.STORAGE_FAILED, f"{reason.filename} cannot be read: {reason.strerror}") from reason
 
 
 class _DeviceCommands:
@@ -151,6 +164,23 @@ class _DeviceCommands:
     async def rename(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         self._agent.rename(given.text(params, "name"))
         return {}
+
+    async def saved_list(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent.coursework.saved_files import saved_files
+
+        with _readable():
+            return [row for folder in await saved_files(self._agent) for row in folder.rows()]
+
+    async def saved_clear(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent.coursework.saved_files import clear_saved
+
+        named = given.texts(params, "space")
+        wanted = {given.identifier({"space": each}, "space", Code.UNKNOWN_SPACE, "space") for each in named}
+        with _readable():
+            files, kept = await clear_saved(self._agent, wanted)
+        for path in kept:
+            await outgoing.progress(f"{path} could not be deleted: close the program that has it open, and try again")
+        return {"files": files, "left": len(kept)}
 
     async def peer_add(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.lan.peer_commands import kept_for_later, peer_add

@@ -23,7 +23,8 @@ from sync_agent.space_names import space_names
 
 async def status(agent: Agent) -> dict[str, JSON]:
     """The keys of the operator's contract."""
-    from sync_agent.watching.titles import watch_status  # noqa: PLC0415 — pages need a part of this module only
+    from sync_agent.coursework.saved_files import left_of_past  # noqa: PLC0415 — pages need a part of this module only
+    from sync_agent.watching.titles import watch_status  # noqa: PLC0415
 
     role = await agent.role()
     last = await LastSync.read(agent.replica.store)
@@ -50,7 +51,10 @@ async def status(agent: Agent) -> dict[str, JSON]:
         "stay": await stay_status(agent),
         "disk": await _disk(agent),
         "watch": await watch_status(agent.replica.store),
-        "coursework": await coursework_status(agent.replica.store),
+        "coursework": {
+            **await coursework_status(agent.replica.store),
+            "saved_of_past": [each.told() for each in await left_of_past(agent)],
+        },
         "budget": {**agent.budget.shown(), "held": await _held(agent)},
         "transfer": agent.progress.shown(),
         "unforeseen": [met.shown() for met in agent.unforeseen.rows()],

@@ -25,6 +25,10 @@ PHRASE_COLUMNS: Final = {
     "opens_new_work_of": "opens new work of",
 }  # fmt: skip
 
+SAVED_COLUMNS: Final = {
+    "path": "file in DIR", "space": "class", "over": "is over", "bytes": "bytes", "changed": "last saved",
+}  # fmt: skip
+
 WatchedFolder = Annotated[str, Argument(metavar="FOLDER", help="A folder on this machine, outside DIR.")]
 Titles = Annotated[list[str], Argument(metavar="TITLE…", help="Names from `watch list`, or paths.")]
 
@@ -80,6 +84,24 @@ def _named_paths(titles: Sequence[str]) -> list[JSON]:
 def _absolute(path: str) -> str:
     """The caller's path, for a process that works in another folder. Links stay as they are."""
     return os.path.abspath(path)  # noqa: PTH100
+
+
+# --- what people saved beside coursework ------------------------------------------------------------------------------
+
+
+@PROGRAM.command("saved list", columns=SAVED_COLUMNS)
+async def saved_list(call: Call) -> JSON:
+    """List the files that people saved in DIR/coursework, and whether their class is over."""
+    return await run_here(call, "saved-list")
+
+
+@PROGRAM.command("saved clear")
+async def saved_clear(
+    call: Call, space: Annotated[list[str], Argument(metavar="ID…", help="Classes, from `saved list`.")]
+) -> JSON:
+    """Delete those of classes that are over here: closed, of a past year, or not this device's any more."""
+    named: list[JSON] = [*space]
+    return await run_here(call, "saved-clear", {"space": named}, lasting=True)
 
 
 # --- a teacher's key --------------------------------------------------------------------------------------------------

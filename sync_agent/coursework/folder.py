@@ -183,7 +183,7 @@ class TitleFolder:
         """Delete what is as we noted it where it lies: this disk has no block for a folder to put things away in."""
         for file in look_through(self.place, known, {}).values():
             _deleted(file)
-        _remove_empty(self.place)
+        remove_empty(self.place)
 
     def put_away(self, known: Sequence[Notes]) -> None:
         """Put the folder into .relais: `tidy` brings it back, under the name that the title has by then."""
@@ -210,7 +210,7 @@ class TitleFolder:
     def _bring_back(self, aside: Path, known: Sequence[Notes], wanted: Mapping[str, Wanted]) -> None:
         """Delete what is ours of what was put away, then bring back the rest: on a full disk ours makes the room."""
         theirs = [file for file in look_through(aside, known, wanted).values() if not _deleted(file)]
-        _remove_empty(aside)
+        remove_empty(aside)
         is_home = bool(theirs) and not os.path.lexists(self.place)
         if is_home:  # all by one rename, which takes no block
             make_real_folder(self.place.parent, self.root)
@@ -221,7 +221,7 @@ class TitleFolder:
             is_edit = any(file.path in notes for notes in known)
             if is_edit or not is_home:
                 self._rescue(file, dated=is_edit)
-        _remove_empty(aside)
+        remove_empty(aside)
 
     def put(self, draft: Path, path: str) -> None:
         """Let a file that is written take its place, in one step; a person's file there has been moved before."""
@@ -409,7 +409,8 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
-def _remove_empty(top: Path) -> None:
+def remove_empty(top: Path) -> None:
+    """Take away the folders here in which nothing lies, this one too."""
     for folder, _, _ in os.walk(top, topdown=False):
         with contextlib.suppress(OSError):
             Path(folder).rmdir()

@@ -13,6 +13,7 @@ from aiohttp import web
 from protocol.errors import BadInput, Code
 from protocol.folds.coursework import HandInState, Work
 from protocol.model.work import ItemKind
+from protocol.portable_names import displayable
 from protocol.replica.console import parameters as given
 from sync_agent.health import LastSync
 from sync_agent.keys.former_returns import ASKED, FormerReturn, list_former_returns
@@ -152,7 +153,8 @@ class Pages:
         agent = self._shelf.agent
         missing = {need.space for need in await agent.missing()}
         _, _, content_bytes = await agent.replica.content.totals()
-        from sync_agent.hand_ins.lost_keys import lost_keys  # noqa: PLC0415 — loaded with this page
+        from sync_agent.coursework.saved_files import left_of_past  # noqa: PLC0415 — loaded with this page
+        from sync_agent.hand_ins.lost_keys import lost_keys  # noqa: PLC0415 — likewise
 
         last = await LastSync.read(agent.replica.store)
         return self._desk.page(
@@ -166,6 +168,7 @@ class Pages:
             content=content_bytes,
             budget=agent.budget.shown(),
             lost_keys=await lost_keys(agent),
+            saved=[(displayable(each.name), len(each.files)) for each in await left_of_past(agent)],
         )
 
     async def live(self, request: web.Request) -> web.Response:

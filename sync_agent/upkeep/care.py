@@ -26,6 +26,8 @@ from protocol.replica.interfaces import Damage
 from protocol.replica.upkeep.rebuild import REBUILT_MARK, put_right
 from protocol.roles import Role
 from sync_agent.app import Agent
+from sync_agent.coursework.materializer import COURSEWORK_FOLDER
+from sync_agent.coursework.saved_files import left_of_past
 from sync_agent.hand_ins.going import going_unopened
 from sync_agent.hand_ins.lost_keys import lost_drafts, lost_keys
 from sync_agent.health import LastSync
@@ -93,6 +95,13 @@ async def doctor(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
         await outgoing.progress(
             f"“coursework” holds no copy of {agent.without_copies} of the titles, within what content may take of the "
             "disk; the portal, `cat` and `checkout` open them"
+        )
+    if left := await left_of_past(agent):
+        folders = ", ".join(f"“{COURSEWORK_FOLDER}/{one.name}” ({len(one.files)})" for one in left)
+        await outgoing.progress(
+            f"people saved files in the folders of classes that are over: {folders}; nothing takes them away by "
+            "itself: `sync-agent saved list` names them, and once who needs one has copied it elsewhere, "
+            "`sync-agent saved clear ID` deletes those of a class"
         )
     if ended := await ended_names(agent):
         await outgoing.progress(f"the access of this device has ended: {', '.join(ended)}; what it holds goes first")
