@@ -225,3 +225,11 @@ async def test_a_teachers_archive_has_nothing_of_who_is_frozen(scene: Scene) -> 
     assert b"Bravo" in b"".join((await scene.teacher.files("export-person", person=teacher)).values())
     await scene.freeze()
     assert b"Bravo" not in b"".join((await scene.teacher.files("export-person", person=teacher)).values())
+
+
+async def test_work_that_came_while_its_pupil_was_frozen_gets_its_receipt_once_that_is_lifted(scene: Scene) -> None:
+    late = (await scene.here.work(scene.at_work.machine, scene.at_work.item, scene.pupil)).hex()
+    await scene.freeze()
+    await scene.freeze("person unfreeze")
+    state = {row["id"]: row["state"] for row in await scene.teacher.ask("hand-ins")}
+    assert state[late] in {"server", "teacher"}

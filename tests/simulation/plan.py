@@ -188,6 +188,18 @@ OF_CLASSES: Final = (
 TOLD_OF_CLASSES: Final = 0.05
 _STORY_OF_CLASSES_STEPS: Final = 900
 
+# … and some of somebody who is frozen for a while
+OF_FREEZING: Final = (
+    ("freeze", "hand in", "all sync", "hand in", "unfreeze", "all sync"),
+    ("hand in", "freeze", "all sync", "days", "unfreeze", "open", "feedback", "all sync"),
+    ("hand in", "freeze", "backup", "sync", "unfreeze", "sync", "restore", "sync", "unfreeze"),
+    ("freeze", "erase", "head: erase", "sync", "unfreeze", "erase", "days", "unerase"),
+    ("hand in", "export", "freeze", "import", "meet", "hand in", "export", "unfreeze", "import"),
+    ("hand in", "disk fills", "freeze", "all sync", "disk empties", "unfreeze", "hand in", "all sync"),
+)
+TOLD_OF_FREEZING: Final = 0.05
+_STORY_OF_FREEZING_STEPS: Final = 1_000
+
 # a few histories are those of a whole school behind one relay
 CROWDED: Final = 0.001
 CROWD: Final = 28
@@ -301,6 +313,9 @@ def _with_stories(seed: int, steps: Sequence[Step], count: int) -> list[Step]:
     random = Random(f"story of classes {seed}")
     if random.random() < TOLD_OF_CLASSES:
         told = _with_story(random, told, random.choice(OF_CLASSES), count, _STORY_OF_CLASSES_STEPS)
+    random = Random(f"story of freezing {seed}")
+    if random.random() < TOLD_OF_FREEZING:
+        told = _with_story(random, told, random.choice(OF_FREEZING), count, _STORY_OF_FREEZING_STEPS)
     return told
 
 

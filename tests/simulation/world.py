@@ -24,6 +24,8 @@ from tests.simulation.claims import EVENTS as OF_CLAIMS
 from tests.simulation.devices import EVENTS as OF_DEVICES
 from tests.simulation.disk import Disk
 from tests.simulation.founding import NOW_MS, Birth, Founding
+from tests.simulation.freezing import EVENTS as OF_FREEZING
+from tests.simulation.freezing import lift_all
 from tests.simulation.full_disks import EVENTS as OF_FULL_DISKS
 from tests.simulation.full_disks import check_made_way
 from tests.simulation.journeys import EVENTS as JOURNEYS
@@ -229,6 +231,8 @@ class World:
         if self.trust.stolen:
             await self._say_what_is_stolen()
         rounds = await (self._settle_orders() if self.orders.given else self.settle())
+        if not self.problems and await self._lift_freezes():
+            rounds += await self.settle()
         if not self.problems and await say_again_what_goes_on(self):
             rounds += await self.settle()
         if not self.problems and await a_week_later(self):
@@ -258,6 +262,9 @@ class World:
         """
         server = self.office.server
         return server is not None and bool(server.replica.door.authorities_of(device))
+
+    async def _lift_freezes(self) -> bool:
+        return self.office.server is not None and await lift_all(self.office.server) > 0
 
     async def _end_drills(self) -> None:
         try:
@@ -572,6 +579,7 @@ _EVENTS: Final[Mapping[str, Callable[[World, Machine, Random], Awaitable[str]]]]
     **ROTATING,
     **RELAYING,
     **OF_FULL_DISKS,
+    **OF_FREEZING,
     **OF_CLAIMS,
     **OF_USURPERS,
     **THREE_LAPTOPS,

@@ -66,6 +66,7 @@ from protocol.replica.content.deltas.plain_deltas import PlainDeltas
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.interfaces import PackInfo
 from protocol.rights.door import Authority
+from protocol.rights.roster import Roster
 from protocol.roles import RUNS_A_SCHOOL
 from protocol.transfer.deflate_parameters import ALL_LEVELS, Profile
 from protocol.trust.envelope import OpenedRequest, open_request, seal_answer
@@ -486,7 +487,8 @@ class Responder:
             if drafts:
                 await self.say(drafts)
             if words == self.replica.words_on_words:
-                self._receipted.update(spaces)
+                rosters = [(await self.replica.view(space)).roster for space in spaces]
+                self._receipted.update(roster.space for roster in rosters if is_settled(roster))
 
     def _link(self, pack: PackInfo, now_ms: int, *, keyed: bool) -> Link:
         key = self.station.capability_key
@@ -533,6 +535,11 @@ class _Taken:
 def _brought(packs: Iterable[InlinePack], readable: Collection[bytes]) -> set[bytes]:
     """The spaces of packs that their bringer may read: of others that it names there need be none."""
     return {pack.space for pack in packs if pack.space in readable}
+
+
+def is_settled(roster: Roster) -> bool:
+    """Whether nobody's hand-ins in a space wait for their receipts until a freeze is lifted (docs/adr/0429)."""
+    return not roster.frozen
 
 
 def _expiry_s(now_ms: int) -> int:
