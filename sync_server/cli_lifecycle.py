@@ -321,6 +321,9 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
         unseen_too: Annotated[
             bool, Option(help="Also what the kit may have signed, and nothing here shows: after a command that failed.")
         ] = False,
+        destroyed_too: Annotated[
+            bool, Option(help="With the kit: also what was destroyed here; it comes back from whoever has kept it.")
+        ] = False,
     ) -> JSON:
         """Take an erasure back: within a week, or while it waits; afterwards with the kit, as far as anybody has it."""
         params: Params = {
@@ -329,6 +332,7 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
             "dated": list(dated or []),
             "counting_too": counting_too,
             "unseen_too": unseen_too,
+            "destroyed_too": destroyed_too,
         }
         return await kits.run(call, "unerase", params, _kit_or_none(call, kit, passphrase_file))
 

@@ -33,7 +33,7 @@ from protocol.replica.office.people import described_with_doubles
 from protocol.replica.office.sign_ins_of_lost import sign_ins_of_gone
 from protocol.replica.office.spaces import space_named
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_about_those_along
-from protocol.replica.office.taking_back import Standing, take_back, told_of
+from protocol.replica.office.taking_back import Standing, check_not_destroyed, take_back, told_of
 from protocol.replica.upkeep.orders import DestroyedHere, ends_of
 from protocol.roles import Role
 from sync_server.handlers.accounts.administrators import told_of_ended
@@ -486,6 +486,8 @@ async def _unerase(server: Server, params: Params, outgoing: Outgoing, kit: KitA
         await outgoing.progress("nothing here has that forgotten; what the kit may have signed of it counts no more")
     if covers is None:
         raise BadInput(Code.UNKNOWN_PERSON, f"nothing that “{text}” names is erased; `erasures` shows what is")
+    if kit is not None and params.get("destroyed_too") is not True:
+        await check_not_destroyed(server.replica.store, covers)
     done = await take_back(server, covers, kit, counting_too=counting_too, unseen_too=unseen_too)
     rank_of = server.replica.door.rank_of
     if any(one == covers and rank_of(each.header) > server.rank for each, one in await in_force(server.replica)):

@@ -109,7 +109,7 @@ async def test_who_takes_all_of_a_thiefs_erasures_back_brings_nobody_back_who_wa
     await thieving.days(9)
     await thieving.found_out()
     for one in (tom, lea):
-        await year.with_kit("unerase", covers=one)
+        await year.with_kit("unerase", covers=one, destroyed_too=True)
     for _ in range(2):
         await thieving.here.sync(*thieving.devices, off)
     assert await thieving.names() == {"Mme Petit", "Tom"}
@@ -175,15 +175,15 @@ async def test_what_counts_is_taken_back_by_the_kit_once_somebody_was_told_dates
     with pytest.raises(
         BadInput, match=r"forgotten by this server, dated .*: in question by nobody.*counting-too"
     ) as it:
-        await year.with_kit("unerase", covers=lea)
+        await year.with_kit("unerase", covers=lea, destroyed_too=True)
     assert it.value.code is Code.NOT_YET
     await thieving.is_stolen()
     await thieving.says(bytes.fromhex(lea))
     await thieving.found_out()
-    done = await year.with_kit("unerase", covers=lea)
+    done = await year.with_kit("unerase", covers=lea, destroyed_too=True)
     assert (done["taken_back"], len(done["left"])) == (1, 1)
     assert any("forgotten by another key of the server" in line for line in thieving.here.office.said.lines[-3:])
-    await year.with_kit("unerase", covers=lea, counting_too=True)
+    await year.with_kit("unerase", covers=lea, counting_too=True, destroyed_too=True)
     await thieving.here.sync(*thieving.devices)
     assert bytes.fromhex(lea) not in (await thieving.here.office.server.replica.view(thieving.here.space)).roster.erased
 

@@ -127,7 +127,7 @@ async def test_whom_a_page_calls_by_the_name_that_was_typed_stays_forgotten_on_e
 ) -> None:
     async with forgotten(tmp_path, by_kit=by_kit) as scene:
         covers, yesterday = await scene.a_page_calls_lea_tom(), await scene.yesterday()
-        typed = {"covers": covers, "named": "Tom", "dated": [yesterday], "counting_too": True}
+        typed = {"covers": covers, "named": "Tom", "dated": [yesterday], "counting_too": True, "destroyed_too": True}
         with pytest.raises(BadInput, match="nothing has been taken back yet") as asked:
             await scene.here.office.with_kit_in("unerase", scene.kit, **typed)
         assert ("forgotten by the kit, dated" in asked.value.message) == by_kit

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from protocol.clock import DAY_MS, rfc3339
-from protocol.errors import Code, LocalFailure
+from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.model.entry import Entry
 from protocol.replica.office.arrivals import note_arrivals
@@ -29,6 +29,7 @@ from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
 
 ROW = "a class is closed while a line keeps its work from the server"
+BACK = "work comes for a class that was destroyed, so that the kit brings it back"
 
 
 async def _nothing_noted(_server: Server, _space: bytes) -> Mapping[str, bytes | None]:
@@ -77,7 +78,7 @@ async def test_work_that_comes_for_a_closed_class_is_told_at_the_server_and_can_
             await _a_day_passes(here, 0, 1)
             await here.sync()
         kit = kit_in(tmp_path / "server" / "kit", None)
-        await here.office.with_kit("unerase", kit, covers=here.office.space, counting_too=True)
+        await here.office.with_kit("unerase", kit, covers=here.office.space, counting_too=True, destroyed_too=True)
         for _ in range(4):
             await here.sync()
         assert await Desk(teacher.agent).files("open-hand-in", id=work.hex()) == WORK
@@ -147,3 +148,23 @@ async def test_what_came_for_a_closed_class_is_told_for_a_week_and_a_day(tmp_pat
             await _a_day_passes(here)
         await _a_day_passes(here)
         assert not (await here.office.do("status"))["came_after_closing"]
+
+
+async def _nothing_is_asked(_store: object, _covers: bytes) -> None:
+    return None
+
+
+@attack(BACK, off={"sync_server.operations.lifecycle.check_not_destroyed": _nothing_is_asked})
+async def test_what_comes_for_a_class_that_was_destroyed_brings_it_back_on_nobodys_word_about_late_work(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        await _closed(here, tmp_path)
+        _, machine = here.devices
+        await here.sync(machine)
+        assert (await here.office.do("status"))["came_after_closing"]
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        with pytest.raises(BadInput, match="--destroyed-too") as asked:
+            await here.office.with_kit("unerase", kit, covers=here.office.space, counting_too=True)
+        assert asked.value.code is Code.NOT_YET
+        assert here.space in (await here.office.server.replica.view(here.space)).roster.erased

@@ -5,7 +5,8 @@ Rules:
   Only what is in question goes by itself: what is held back; else, of what hides the name, the only one;
 - what else counts goes where somebody has been told its dates, and whose word each is, and says so: a decoy among a
   thief's erasures would have the kit bring back whoever was forgotten long before (docs/adr/0290);
-- with the kit nothing goes unasked that counts and that nobody questions;
+- with the kit nothing goes unasked that counts and that nobody questions; nor what was destroyed here, which comes back
+  from whoever kept it: anybody has work come for a class that was closed long ago (docs/adr/0440);
 - the kit, where all is to go, takes back what it has signed by name, however much of it is not here; where nothing of
   it is, once that is asked for: a word that ends what was not said yet ends what is said later (docs/adr/0324).
 
@@ -20,12 +21,13 @@ from typing import Final, NamedTuple
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import ID_BYTES, Entry, Kind
 from protocol.model.structure import Erasure, Ruling
 from protocol.replica.at_work.destroyed import destroyed, destroyed_names
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.console.text import local_time
+from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.bureau import Office, is_own
 from protocol.replica.office.erasures import ever_said, in_force, is_in_doubt, say_as, turns_of
 from protocol.rights.erasures import rulings_of
@@ -104,6 +106,22 @@ async def take_back(
         drafts.append(await _by_name(replica, covers, said, unseen_too=unseen_too))
     await say_as(office, drafts, kit)
     return TakenBack(taken, [each for each in known if each not in taken])
+
+
+async def check_not_destroyed(store: EntryStore, covers: bytes) -> None:
+    """Raise `BadInput(NOT_YET)` for what this replica has destroyed: people were told that it is gone."""
+    if covers not in await destroyed_names(store):
+        return
+    what = (
+        "class, with the names on its list, work and marks," if len(covers) == ID_BYTES else "person, with their work,"
+    )
+    raise BadInput(
+        Code.NOT_YET,
+        f"nothing was taken back: {covers.hex()} has been destroyed here, as people were told. Taken back by the kit, "
+        f"that {what} comes back to all machines from whoever has kept it, an old disk too. Where work came late, ask "
+        "first whose it is, and whether anybody waits for it. If it is to come back, say it with --destroyed-too; of a "
+        "class, have that work opened and close it again the same day",
+    )
 
 
 async def _refusal(replica: Replica, erasure: Entry, rank: int | None) -> Draft:
