@@ -9,14 +9,18 @@ Rules:
   it waits for, wherever they were met (docs/adr/0415);
 - what she reads by another laptop that hers lead to, she has;
 - so is who was cut off: that takes a server as long as an end does, and is taken back as easily (docs/adr/0263);
-- after a week that this PC has watched nobody waits for who has no right, is cut off, or is back and not confirmed
-  again: a teacher who has left, or lost a laptop, keeps no keys on PCs for ever.
+- after a week that this PC has watched nobody waits for who has no right that holds by its clock, is cut off, or is
+  back and not confirmed again: a teacher who has left, or lost a laptop, keeps no keys on PCs for ever;
+- who comes back after such a week is met anew: what was made before waits for them no more than for a newcomer.
+  Whoever has a copy of the server's key is in a class for an hour in September, and back for one in June
+  (docs/adr/0436).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 from protocol.limits import ACQUAINTANCE_MS, MAX_READERS_OF_ONE_WORK
 from protocol.model.entry import Entry, Kind, parsed
@@ -25,10 +29,43 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
 from protocol.roles import HAS_READING_KEYS
 from sync_agent.app import Agent
-from sync_agent.keys.acquaintances import Start, began_at_ms, there_at_first
+from sync_agent.keys.acquaintances import Start, began_at_ms, meeting_ms, there_at_first
 from sync_agent.machine.marks import GONE_MARKS
 
 _TIME_BYTES: Final = 8
+_NOT_GONE_MS: Final = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Stay:
+    """How it stands with one of them, as `watched` counts: gone since when, and since when back from a week or more."""
+
+    gone_ms: int | None = None
+    back_ms: int | None = None
+
+    @classmethod
+    def parse(cls, mark: bytes) -> Self:
+        """From the store; an earlier version noted how long somebody was gone alone."""
+        gone_ms, *back_ms = (int.from_bytes(mark[at : at + _TIME_BYTES]) for at in range(0, len(mark), _TIME_BYTES))
+        return cls(None if gone_ms == _NOT_GONE_MS else gone_ms, *back_ms)
+
+    def encode(self) -> bytes:
+        """For the store."""
+        times = [_NOT_GONE_MS if self.gone_ms is None else self.gone_ms]
+        times += [] if self.back_ms is None else [self.back_ms]
+        return b"".join(each.to_bytes(_TIME_BYTES) for each in times)
+
+    def is_over(self, now_ms: int) -> bool:
+        """Whether nobody waits for who is gone."""
+        return self.gone_ms is not None and now_ms - self.gone_ms >= ACQUAINTANCE_MS
+
+    def seen_gone(self, now_ms: int) -> _Stay:
+        """As it stands when this device finds them gone."""
+        return self if self.gone_ms is not None else replace(self, gone_ms=now_ms)
+
+    def seen_here(self, now_ms: int, met_ms: int) -> _Stay:
+        """As it stands when this device finds them here; whom it meets anew it meets at `met_ms`."""
+        return _Stay(None, met_ms if self.is_over(now_ms) else self.back_ms)
 
 
 class FirstReaders:
@@ -44,25 +81,24 @@ class FirstReaders:
 
     @classmethod
     async def of(cls, agent: Agent, roster: Roster) -> FirstReaders:
-        """Those of one class. Notes who is gone from it, since when: to be called at each look."""
+        """Those of one class. Notes who is gone from it, and who is back: to be called at each look."""
         prefix = f"{GONE_MARKS}{roster.space.hex()}/"
-        noted = {name: int.from_bytes(mark, "big") for name, mark in (await agent.replica.store.marks(prefix)).items()}
-        now_ms, living = agent.watched.now_ms(), set(_living(roster))
-        first = there_at_first(agent, roster.space)[:MAX_READERS_OF_ONE_WORK]
-        gone = {
-            name: noted.get(name, now_ms)
-            for each in first
-            if each.device not in living or roster.is_away(each.device, each.person)
-            for name in [f"{prefix}{device_id(each.device).hex()}"]
-        }
-        if gone != noted:
-            marks: dict[str, bytes | None] = dict.fromkeys(noted)
-            marks |= {name: at_ms.to_bytes(_TIME_BYTES, "big") for name, at_ms in gone.items()}
+        noted = {name: _Stay.parse(mark) for name, mark in (await agent.replica.store.marks(prefix)).items()}
+        now_ms, met_ms, living = agent.watched.now_ms(), meeting_ms(agent), set(_living(roster, agent.now_ms()))
+        waited_for = []
+        stays = dict(noted)
+        for each in there_at_first(agent, roster.space)[:MAX_READERS_OF_ONE_WORK]:
+            name = f"{prefix}{device_id(each.device).hex()}"
+            is_gone = each.device not in living or roster.is_away(each.device, each.person)
+            was = noted.get(name, _Stay())
+            stays[name] = stay = was.seen_gone(now_ms) if is_gone else was.seen_here(now_ms, met_ms)
+            if not stay.is_over(now_ms):
+                waited_for.append(each if stay.back_ms is None else replace(each, here_ms=stay.back_ms))
+        changed = {name: stay for name, stay in stays.items() if stay != noted.get(name, _Stay())}
+        if changed:
+            marks = {name: None if stay == _Stay() else stay.encode() for name, stay in changed.items()}
             await agent.replica.store.set_marks({**marks, **agent.watched.marks()})
-        long_gone = {name for name, at_ms in gone.items() if now_ms - at_ms >= ACQUAINTANCE_MS}
-        return cls(
-            agent, roster, [each for each in first if f"{prefix}{device_id(each.device).hex()}" not in long_gone]
-        )
+        return cls(agent, roster, waited_for)
 
     async def have(self, wrapped: Iterable[bytes], made_ms: int | None) -> bool:
         """Whether each of them reads by one of the keys that this device has wrapped a work for, which it made then."""
@@ -92,8 +128,8 @@ class FirstReaders:
         return frozenset(key.agreement for each in mine if (key := parsed(each, PersonKey.parse)) is not None)
 
 
-def _living(roster: Roster) -> Iterator[Device]:
-    """The devices that a grant makes a teacher's here, whether its end is past or not."""
+def _living(roster: Roster, now_ms: int) -> Iterator[Device]:
+    """The devices that a grant makes a teacher's here, whose end is not past."""
     for each in roster.authorities:
-        if each.role in HAS_READING_KEYS:
+        if each.role in HAS_READING_KEYS and (each.until_ms is None or each.until_ms > now_ms):
             yield each.pair

@@ -50,7 +50,8 @@ MACHINES_MARKS: Final = "machines/"
 machines that may write there (`known_machines`)."""
 GONE_MARKS: Final = "gone/"
 """+ space in hex / device in hex → 8 bytes of ms as `watched` counts: since when a device that was met first there
-has no right, or is cut off (`first_readers`)."""
+has no right that holds, or is cut off (all ones: it is here), and 8 more: since when it is back from a week of that, or
+longer (`first_readers`)."""
 GONE_AS_MARKS: Final = "gone-as/"
 """+ space in hex / person in hex → pairs of keys: the devices known there as this person's that are cut off there, or
 back and not confirmed again (`first_met`); from an earlier version also those whose right has ended."""

@@ -1,0 +1,120 @@
+"""A copy of the server's key lets somebody back into a class, in June, in whose absence work was opened there.
+
+The school's PC keeps the keys of that work for whom it met first there (docs/adr/0256, 0415): who was gone for a week
+is met anew (docs/adr/0436).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from protocol.clock import DAY_MS
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, PersonKey, Revocation
+from protocol.replica.at_work.replica import Draft
+from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device as Pair
+from protocol.roles import HAS_READING_KEYS, Role
+from sync_agent.hand_ins.first_readers import _Stay
+from tests.attacks.test_opened_work_in_a_new_class import Named, _comes, _opens, _she_opens, _somebody
+from tests.harness.attack import attack
+from tests.harness.next_year import NextYear
+
+ROW = "who was in a class for an hour is back in June"
+
+
+def _as_if_never_gone(_: _Stay, _now_ms: int, _met_ms: int) -> _Stay:
+    return _Stay()
+
+
+def _whatever_its_end(roster: Roster, _now_ms: int) -> Iterator[Pair]:
+    return (each.pair for each in roster.authorities if each.role in HAS_READING_KEYS)
+
+
+async def _is_granted(
+    year: NextYear, space: bytes, named: Named, *, until_ms: int | None = None, after: tuple[bytes, ...] = ()
+) -> None:
+    """A teacher's right, and a reading key; `after` what it is let back from."""
+    office, keys = year.here.office, named.keys
+    person = bytes.fromhex(named.person)
+    given = Grant(
+        keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.TEACHER, person, None, until_ms
+    )
+    (said,) = await year.server.write(
+        [Draft(space, Kind.GRANT, office.server.grant, given.encode(), parents=after)],
+        author=office.server.keys.signing,
+        now_ms=office.clock(),
+        entropy=os.urandom,
+        unsent=False,
+    )
+    year.spy, year.grants[space] = keys, said.id
+    await year.spy_says(space, Kind.PERSON_KEY, PersonKey(keys.agreement.public).encode(), named.person)
+
+
+async def _is_gone(year: NextYear, space: bytes, named: Named, *, with_all_rights: bool) -> bytes:
+    """With all that he said left as it is: nothing is held back."""
+    key = named.keys.signing.public
+    gone = Revocation(key, tuple(await year.server.tips(space, key))).encode()
+    return (await year._says_by_copy(space, Kind.REVOKE, gone, None if with_all_rights else year.grants[space])).id
+
+
+async def _opened_in_a_month(year: NextYear, space: bytes) -> list[bytes]:
+    works = []
+    for _ in range(4):
+        for _ in range(8):
+            year.pass_days(1)
+            await year.here.sync(year.machine)
+        works.append(await _she_opens(year, space))
+    return works
+
+
+@pytest.mark.parametrize("with_all_rights", [False, True])
+@attack(ROW, off={"sync_agent.hand_ins.first_readers._Stay.seen_here": _as_if_never_gone})
+async def test_who_was_there_for_an_hour_before_her_and_is_back_months_later_is_given_nothing_that_she_opened(
+    year: NextYear, *, with_all_rights: bool
+) -> None:
+    named = _somebody(1)
+    space = await year.new_class()
+    await _comes(year, space, named)
+    await year.sync(year.machine)
+    await year.lets_her_in(space)
+    await year.sync(year.teacher)
+    await year.sync(year.machine)
+    (hers,) = (await year.server.view(space)).roster.reading_keys[bytes.fromhex(year.person)]
+    await year.spy_says(space, Kind.PERSON_KEY, PersonKey(hers).encode(), named.person)
+    await year.sync(year.machine)
+    gone = await _is_gone(year, space, named, with_all_rights=with_all_rights)
+    await year.sync()
+    works = await _opened_in_a_month(year, space)
+    await _is_granted(year, space, named, after=(gone,))
+    await year.sync(year.machine)
+    assert not [work for work in works if await _opens(year, space, work, named.keys)]
+
+
+@pytest.mark.parametrize("was_in_for_ten_minutes", [False, True])
+@attack(ROW, off={"sync_agent.hand_ins.first_readers._living": _whatever_its_end})
+async def test_nor_is_whom_the_pc_met_in_a_class_of_the_keys_own_and_whose_right_here_was_over_all_year(
+    year: NextYear, *, was_in_for_ten_minutes: bool
+) -> None:
+    named, own = _somebody(1), await year.new_class()
+    await _comes(year, own, named)
+    await year.sync(year.machine)
+    space = await year.new_class()
+    await year.lets_her_in(space)
+    await year.sync(year.teacher)
+    await year.sync(year.machine)
+    after: tuple[bytes, ...] = ()
+    if was_in_for_ten_minutes:
+        await _comes(year, space, named)
+        await year.sync(year.machine)
+        after = (await _is_gone(year, space, named, with_all_rights=False),)
+    yesterday_ms = year.here.office.clock() - DAY_MS
+    await _is_granted(year, space, named, until_ms=yesterday_ms, after=after)
+    await year.sync()
+    works = await _opened_in_a_month(year, space)
+    await _is_granted(year, space, named)
+    await year.sync(year.machine)
+    assert not [work for work in works if await _opens(year, space, work, named.keys)]
