@@ -213,10 +213,11 @@ def _grown_roster(
     listed = persons_of(entries, roster.hides)
     if listed.aliases or listed.frozen:
         return None
-    persons = dict(roster.persons)
-    for subject in growth.persons - listed.persons.keys():
-        persons.pop(subject, None)
-    return replace(roster, persons={**persons, **listed.persons})
+    there, left = (
+        {one: person for one, person in each.items() if one not in growth.persons}
+        for each in (roster.persons, roster.left)
+    )
+    return replace(roster, persons={**there, **listed.persons}, left={**left, **listed.left})
 
 
 def _heard_anew(fold: SpaceFold, said: Sequence[Entry], door: Door, remembered: Remembered) -> Roster | None:

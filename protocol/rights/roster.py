@@ -111,6 +111,8 @@ class Roster:
     phrases: Mapping[bytes, tuple[tuple[Device, PhraseKey], ...]] = field(default_factory=dict)
     aliases: Mapping[bytes, bytes] = field(default_factory=dict)
     """Who was added twice → who they are."""
+    left: Mapping[bytes, Person] = field(default_factory=dict)
+    """Who was on the list and has left it, as it called them last: whose work lies here has a name."""
     frozen: frozenset[bytes] = frozenset()
     """Of whom what there is is kept, and not used, under each of their ids."""
     revocations: Mapping[bytes, bytes] = field(default_factory=dict)
@@ -156,6 +158,11 @@ class Roster:
     def who(self, person: bytes) -> bytes:
         """The one id under which a person is listed."""
         return self.aliases.get(person, person)
+
+    def named(self, person: bytes) -> Person | None:
+        """Somebody as the list calls them, or called them last before they left it."""
+        one = self.who(person)
+        return self.persons.get(one) or self.left.get(one)
 
     def speaks(self, grant: bytes | None) -> bool:
         """Whether what is written under a teacher's or head's grant is a teacher's word."""
@@ -294,7 +301,7 @@ def fold_roster(
     )
     listed = persons_of(own, roster.hides)
     said = [entry for entry in own if roster.tells_of_keys(entry)]
-    named = replace(roster, persons=listed.persons, aliases=listed.aliases, frozen=listed.frozen)
+    named = replace(roster, persons=listed.persons, left=listed.left, aliases=listed.aliases, frozen=listed.frozen)
     return with_voices(named, said, door, remembered)
 
 
@@ -424,9 +431,10 @@ def _stands(entry: Entry, door: Door, voices: Voices, aliases: Mapping[bytes, by
 
 
 class Listed(NamedTuple):
-    """Who is listed, who was added twice and is somebody else of the list, and which ids are frozen."""
+    """Who is listed, who has left, who was added twice and is somebody else of the list, and which ids are frozen."""
 
     persons: dict[bytes, Person]
+    left: dict[bytes, Person]
     aliases: dict[bytes, bytes]
     frozen: frozenset[bytes]
 
@@ -450,11 +458,12 @@ def persons_of(entries: Iterable[Entry], hides: Callable[[Entry], bool]) -> List
     said = {subject: records[entry.id] for subject, entry in shown.items()}
     frozen = {subject for subject, record in said.items() if record.frozen and record.role in MAY_BE_FROZEN}
     frozen |= {subject for subject, one in aliases.items() if one in frozen}
-    found = {}
+    found, left = dict[bytes, Person](), dict[bytes, Person]()
     for subject, record in said.items():
-        if subject not in aliases and subject not in frozen and (not record.left or subject in same):
-            found[subject] = Person(subject, record.name, record.role, shown[subject].id)
-    return Listed(found, aliases, frozenset(frozen))
+        if subject not in aliases and subject not in frozen:
+            there = left if record.left and subject not in same else found
+            there[subject] = Person(subject, record.name, record.role, shown[subject].id)
+    return Listed(found, left, aliases, frozenset(frozen))
 
 
 def _ends_of(same: Mapping[bytes, bytes]) -> dict[bytes, bytes]:

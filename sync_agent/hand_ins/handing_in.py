@@ -490,7 +490,7 @@ async def _work_row(
 ) -> dict[str, JSON]:
     state = state_of(agent, work, refused)
     view = await agent.replica.view(work.space)
-    person = view.roster.persons.get(view.roster.who(work.person))
+    person = view.roster.named(work.person)
     item = view.coursework.items.get(work.item)
     return {
         "id": work.id.hex(),

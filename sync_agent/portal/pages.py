@@ -114,7 +114,7 @@ class Pages:
             near=visit.is_near(piece),
             state=None if told is None else visit.state(self._shelf, piece.room, told),
             told=told,
-            handed=len({visit.owner(work) for work in works}),
+            handed=len({visit.owner(work) for work in works} & piece.room.whole_names.keys()),
             unopened=_to_open(visit, works),
             unread=told is not None and told.state in {HandInState.MARKED, HandInState.REDO},
             text=_beginning(text),

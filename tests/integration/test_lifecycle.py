@@ -26,6 +26,7 @@ from tests.harness.classroom import SMALL, WORK, Device, Given
 from tests.harness.commands import Desk
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town
+from tests.harness.portal import portal, words_in
 
 
 @dataclass
@@ -127,6 +128,31 @@ async def test_who_retires_is_off_the_lists_with_their_devices_cut_off_and_their
     await year.here.sync(year.machine)
     assert await year.names(year.machine) == {"Léa"}
     assert {row["title"] for row in await Desk(year.machine.agent).ask("items")} == {"Racontez", "L'eau"}
+
+
+async def test_work_of_who_has_left_keeps_its_name_and_is_counted_among_nobody_who_is_there(year: Year) -> None:
+    space = year.here.office.space
+    for name in ("Tom", "Zoé"):
+        await year.do("person add", name=name, role="pupil", space=[space])
+    work = await year.work(opened=False)
+    await year.do("ungrant", person=year.pupil, space=[space])
+    another = (await year.do("person add", name="Léa", role="pupil", space=[space]))["person"]
+    await year.here.sync(year.teacher)
+
+    named = {"name": "Léa", "called": "Léa (no longer on the list)"}
+    for row in (await Desk(year.teacher.agent).work(work), *(await year.do("hand-ins", space=space))):
+        assert {key: row[key] for key in named} == named
+    assert (await Desk(year.teacher.agent).ask("receipt", id=work, page=None))["called"] == named["called"]
+    async with portal(year.teacher.agent) as adult:
+        for path in ("/work", f"/work/{work}", f"/item/{row['item']}"):
+            assert "Léa (plus sur la liste)" in await adult.page(path)
+        for page in (await adult.page("/work"), await adult.page("/")):
+            assert "0 rendu sur 3" in words_in(page)
+
+    # two of one name are told apart
+    await year.do("ungrant", person=another, space=[space])
+    await year.here.sync(year.teacher)
+    assert (await Desk(year.teacher.agent).work(work))["called"] == "Léa (1) (no longer on the list)"
 
 
 # --- the end of a year ------------------------------------------------------------------------------------------------

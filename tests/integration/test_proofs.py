@@ -89,7 +89,9 @@ async def test_on_paper_machines_that_keep_a_copy_are_one_line_with_their_number
 
     def told(*witnesses: Witness) -> str:
         kept = replace(found, witnesses=witnesses)
-        return page(kept, title="Raconte", name="Léa", place=None, language="en", names={}).partition("proof-says")[2]
+        return page(kept, title="Raconte", name="Léa", left=None, place=None, language="en", names={}).partition(
+            "proof-says"
+        )[2]
 
     assert told(*copies, opened_by).count("<li>") == 2
     assert "7 other devices" in told(*copies, opened_by)

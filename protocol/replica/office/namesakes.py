@@ -29,6 +29,7 @@ from protocol.rights.roster import Person, Roster
 from protocol.roles import PersonRole
 
 _MOST_NAMED: Final = 4
+_LEFT: Final = " (no longer on the list)"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -94,12 +95,16 @@ async def places_in(
 async def called_in(replica: Replica, roster: Roster, without: Collection[bytes] = ()) -> dict[bytes, str]:
     """What everybody on a roster's list is called: by their name, and the number where they share it.
 
-    `without` are those of whom nothing is counted, as if they had been erased.
+    Who has left it is called as it called them last, and so that nobody takes them for somebody who is there. `without`
+    are those of whom nothing is counted, as if they had been erased.
     """
-    persons = [person for person in roster.persons.values() if person.id not in without]
-    shared = [one for group in alike(persons) for one in group]
+    persons, left = ([one for one in each.values() if one.id not in without] for each in (roster.persons, roster.left))
+    shared = [one for listed in (persons, left) for group in alike(listed) for one in group]
     found = await places_in(replica, roster, shared, without) if shared else {}
-    return {one.id: f"{one.name} ({found[one.id].number})" if one.id in found else one.name for one in persons}
+    named = {
+        one.id: f"{one.name} ({found[one.id].number})" if one.id in found else one.name for one in (*persons, *left)
+    }
+    return named | {one.id: f"{named[one.id]}{_LEFT}" for one in left}
 
 
 async def told_of_numbers(office: Office, erased: Collection[bytes]) -> list[str]:

@@ -175,6 +175,12 @@ class Visit:
         room = next((room for room in self.rooms if room.space == work.space), None)
         return work.person if room is None else room.roster.who(work.person)
 
+    def pupil(self, room: Room, person: bytes) -> str:
+        """What whose work lies in a class is called; who has left its list, so that nobody takes them for another."""
+        left = room.left.get(room.roster.who(person))
+        gone = None if left is None else self.say("unknown.left", name=left)
+        return room.called(person) or gone or self.say("unknown.person")
+
     def counts(self, work: Work) -> bool:
         """Whether it is this teacher's word, or of whom theirs have confirmed, that made the state of a hand-in."""
         return work.space in self.eyes and self.eyes[work.space].count(work.said_under)

@@ -31,11 +31,12 @@ async def rows_of(visit: Visit, shelf: Shelf, piece: Piece) -> list[dict[str, ob
     for work in piece.works_of(None):
         by_person[visit.owner(work)].append(work)
     unknown = [person for person in by_person if person not in persons]
-    rows = [(persons[person], by_person.get(person, [])) for person in persons]
-    rows += [(piece.room.name_of(person) or visit.say("unknown.person"), by_person[person]) for person in unknown]
+    rows = [(person, persons[person], by_person.get(person, [])) for person in persons]
+    rows += [(person, visit.pupil(piece.room, person), by_person[person]) for person in unknown]
     return [
         {
             "name": name,
+            "listed": person in persons,
             "work": works[0] if works else None,
             "earlier": by_turns(works[1:], MAX_EARLIER, since),
             "still_earlier": max(0, len(works) - 1 - MAX_EARLIER),
@@ -43,7 +44,7 @@ async def rows_of(visit: Visit, shelf: Shelf, piece: Piece) -> list[dict[str, ob
             if works
             else Standing("not_handed", visit.say("teach.not_handed")),
         }
-        for name, works in rows
+        for person, name, works in rows
     ]
 
 

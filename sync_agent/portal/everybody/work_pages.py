@@ -149,7 +149,7 @@ class WorkPages:
                 "state": visit.state(self._shelf, room, one),
                 "title": _title(room.coursework.items.get(one.work.item), visit.say),
                 "older": one.work.id not in room.newest,
-                "name": room.called(one.work.person) or visit.say("unknown.person"),
+                "name": visit.pupil(room, one.work.person),
             }
             for room, one in (in_rooms[work.id] for work in listed)
         ]
@@ -190,7 +190,7 @@ class WorkPages:
             told=told,
             item=item if item is None or visit.teaches or not item.withdrawn else None,
             title=_title(item, visit.say),
-            name=room.called(work.person) or visit.say("unknown.person"),
+            name=visit.pupil(room, work.person),
             hint=visit.hint(self._shelf, room, told),
             standing=standing,
             files=listed_files(files),
@@ -220,7 +220,7 @@ class WorkPages:
             code=proof_code(work.id),
             picture=picture_of(proof_code(work.id)),
             title=_title(room.coursework.items.get(work.item), visit.say),
-            name=room.called(work.person) or visit.say("unknown.person"),
+            name=visit.pupil(room, work.person),
             place=room.name,
             said=attested(visit.say, work, lambda grant: visit.who_said(self._shelf, room, grant)),
         )

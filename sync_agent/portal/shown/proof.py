@@ -27,7 +27,7 @@ async def proof_of(agent: Agent, wanted: bytes, language: str | None) -> dict[st
     """What a proof says, and with a `language` the page to print. Raises `BadInput(UNKNOWN_HAND_IN)`."""
     work = await find_work(agent, wanted)
     view = await agent.replica.view(work.space)
-    item, person = view.coursework.items.get(work.item), view.roster.persons.get(view.roster.who(work.person))
+    item, person = view.coursework.items.get(work.item), view.roster.named(work.person)
     title = None if item is None else item.shown.record.title
     called = None if person is None else (await called_in(agent.replica, view.roster))[person.id]
     place = (await space_names(agent)).get(work.space)
@@ -55,7 +55,8 @@ async def proof_of(agent: Agent, wanted: bytes, language: str | None) -> dict[st
         ],
     }
     if language is not None:
-        proof["page"] = page(work, title=title, name=called, place=place, language=language, names=names)
+        left = None if person is None or person.id in view.roster.persons else person.name
+        proof["page"] = page(work, title=title, name=called, left=left, place=place, language=language, names=names)
     return proof
 
 
@@ -64,11 +65,15 @@ def page(
     *,
     title: str | None,
     name: str | None,
+    left: str | None,
     place: str | None,
     language: str,
     names: Mapping[bytes | None, str],
 ) -> str:
-    """A whole HTML document of one proof; `names` are of whose word stands under each grant."""
+    """A whole HTML document of one proof; `names` are of whose word stands under each grant.
+
+    `left` is the name of whose it is, where they have left the list.
+    """
     from sync_agent.portal.rendering import rendering  # noqa: PLC0415 — loaded only when needed
     from sync_agent.portal.wording import Register, Words  # noqa: PLC0415
 
@@ -81,7 +86,7 @@ def page(
         facts,
         say=say,
         title=title or say("unknown.title"),
-        name=name or say("unknown.person"),
+        name=name or say("unknown.person") if left is None else say("unknown.left", name=left),
     )
 
 

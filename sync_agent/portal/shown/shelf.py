@@ -122,6 +122,12 @@ class Room:
         owner = self.roster.who(work.person)
         return [other for other in self.works.get(work.item, ()) if self.roster.who(other.person) == owner]
 
+    @cached_property
+    def left(self) -> Mapping[bytes, str]:
+        """The names of who has left the list, as it called them last; those who share one are told apart."""
+        gone = sorted(self.roster.left.values(), key=lambda one: (one.name.casefold(), one.id))
+        return whole_names(Pupil(one.id, one.name, self.name) for one in gone)
+
     def name_of(self, person: bytes | None) -> str | None:
         """A name from the class list, if it has one."""
         found = None if person is None else self.roster.persons.get(self.roster.who(person))

@@ -89,7 +89,7 @@ def _shown(visit: Visit, word: HeldWord) -> Shown:
         link = f"/item/{item.id.hex()}"
     elif entry.header.kind == Kind.SIGN_IN:
         link = f"/sign-ins/{room.space.hex()}"
-    name = None if entry.header.subject is None else room.called(entry.header.subject)
+    name = None if entry.header.subject is None else visit.pupil(room, entry.header.subject)
     return Shown(
         word, link, name, title or (None if item is None else item.shown.record.title), text, entry.timestamp_ms
     )

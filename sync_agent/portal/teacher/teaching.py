@@ -174,7 +174,7 @@ class Teaching:
             response = one.response
         else:
             item = room.coursework.items.get(work.item)
-            name = f"{room.called(work.person) or ''} - {'' if item is None else item.shown.record.title}".strip(" -")
+            name = f"{visit.pupil(room, work.person)} - {'' if item is None else item.shown.record.title}".strip(" -")
             archive = Archive(request, f"{portable_name(name)[:150]}.zip", headers)
             await self._unseal(wanted, archive)
             await archive.finish()

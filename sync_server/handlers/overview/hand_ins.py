@@ -33,7 +33,7 @@ async def list_hand_ins(server: Server, space: bytes) -> list[ListedWork]:
     listed = []
     for work in sorted(works, key=lambda work: (work.at_ms, work.id)):
         who = view.roster.who(work.person)
-        person = view.roster.persons.get(who)
+        person = view.roster.named(who)
         item = view.coursework.items.get(work.item)
         listed.append(
             ListedWork(

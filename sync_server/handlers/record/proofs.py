@@ -80,7 +80,7 @@ async def _judged(server: Server, entry: Entry) -> Proof:
             )
         return Proof(Finding.ERASED, "this work was here, and has been erased or cannot be read")
     listed = view.roster.who(work.person)
-    person = view.roster.persons.get(listed)
+    person = view.roster.named(listed)
     content_here = await server.holdings.is_complete(Need(work.space, work.record.content.stream, sealed=True))
     return Proof(
         Finding.NOTHING,
