@@ -16,10 +16,10 @@ from protocol.errors import BadInput, Code
 from protocol.folds.coursework import Item
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import Erasure, Revocation
+from protocol.model.structure import Erasure, PersonRecord, Revocation
 from protocol.model.work import ItemKind
 from protocol.rights.vouching import device_id
-from protocol.roles import Role
+from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
@@ -257,6 +257,27 @@ async def test_nor_without_one_about_what_was_said_of_work_and_is_hidden(handed:
     assert any("said of it: held back since its computer was cut off by the server" in line for line in desk.told)
     files = await desk.files("portfolio", space=space.hex(), hidden_too=True)
     assert remarks_in(files) == {"Mme Petit": "Très bien.\n"}
+
+
+@attack(WORK, off={"sync_agent.hand_ins.year_end._check_hidden": lambda *_, **__: None})
+async def test_nor_is_one_written_unasked_without_whom_somebody_has_frozen(handed: Handed) -> None:
+    """A word of the list, which the copied key takes back an hour later (docs/adr/0429)."""
+    room = handed.room
+    listed = (await handed.teacher.agent.replica.view(room.space)).roster.persons[room.pupil_person]
+    for frozen in (True, False):
+        record = PersonRecord("Léa", PersonRole.PUPIL, frozen=frozen)
+        said = await room.territory.say(
+            room.space, Kind.PERSON, record.encode(), subject=room.pupil_person, parents=(listed.entry,)
+        )
+        listed = replace(listed, entry=said.id)
+        await handed.sync()
+        desk = Desk(handed.teacher.agent)
+        if frozen:
+            with pytest.raises(BadInput, match="nothing has been written yet: 3 hand-ins"):
+                await handed.files(desk)
+            assert await handed.files(desk, shown_only=True) == []
+            assert any(room.pupil_person.hex() in line and "frozen" in line for line in desk.told)
+    assert len(await handed.files(desk)) == 3
 
 
 # --- closing ----------------------------------------------------------------------------------------------------------
