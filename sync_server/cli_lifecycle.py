@@ -355,7 +355,7 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
         """Write all that is held about somebody into a ZIP that a family can read."""
         import asyncio  # noqa: PLC0415 — loaded only when needed
 
-        from protocol.replica.access.archive import ZipOutlet  # noqa: PLC0415
+        from protocol.replica.access.archive import ZipOutlet, tell_in_clear  # noqa: PLC0415
 
         params: Params = {"person": person, "named": named, "nameless_too": nameless_too, "renamed_too": renamed_too}
         check_initialised(call.data_dir)
@@ -363,6 +363,7 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
         with ZipOutlet(Path(file)) as archive:
             counted = await kits.run(call, "export-person", params, found, outgoing=archive, lasting=True)
             await asyncio.to_thread(archive.keep)
+        tell_in_clear(Path(file))
         return counted
 
 

@@ -338,4 +338,9 @@ async def portfolio(
         "shown_only": shown_only,
         "as_it_is_here": as_it_is_here,
     }
-    return await run_into(call, folder, "portfolio", params, from_others=True)
+    from protocol.replica.access.archive import tell_in_clear  # noqa: PLC0415 — loaded only when needed
+
+    written = await run_into(call, folder, "portfolio", params, from_others=True)
+    if written["files"]:
+        tell_in_clear(Path(folder))
+    return written

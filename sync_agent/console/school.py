@@ -205,12 +205,13 @@ def _add_forgetting(program: Program, run: Run) -> None:
         """Write all that this device holds about somebody into a ZIP that a family can read."""
         import asyncio  # noqa: PLC0415 — loaded only when needed
 
-        from protocol.replica.access.archive import ZipOutlet  # noqa: PLC0415
+        from protocol.replica.access.archive import ZipOutlet, tell_in_clear  # noqa: PLC0415
 
         with ZipOutlet(Path(file)) as archive:
             params: Params = {"person": person, "renamed_too": renamed_too}
             counted = await run(call, "export-person", params, outgoing=archive, lasting=True)
             await asyncio.to_thread(archive.keep)
+        tell_in_clear(Path(file))
         return counted
 
     @program.command(

@@ -15,12 +15,20 @@ from typing import IO, Final, Self
 
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, disk_fault
 from protocol.portable_names import displayable
-from protocol.replica.console.frame import Notices
+from protocol.replica.console.frame import Notices, tell
 from protocol.replica.private_file import create_private
 
 _PASSING: Final = ".passing"
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
 _STRANGE: Final = "\\:\0"
+
+
+def tell_in_clear(place: Path) -> None:
+    """Say of what was written about people, for whoever had it written, that anybody reads it there (docs/adr/0433)."""
+    tell(
+        f"{place} is not encrypted: hand it over in person, and delete it here afterwards (docs/operate.md, “Handing "
+        "an archive over”)"
+    )
 
 
 class ZipOutlet(Notices):

@@ -45,6 +45,7 @@ def page_of(found: Gathered, say: Say, territory: str, made: str, data: str) -> 
 <h2>{escaped(say("family.rest"))}</h2>
 <p>{escaped(say("family.rest_means", n=entries))} <a href="{quote(data)}">{escaped(data)}</a></p>
 <p>{escaped(say("family.rights"))}</p>
+<p>{escaped(say("family.in_clear"))}</p>
 </body></html>
 """
     return text.encode()
