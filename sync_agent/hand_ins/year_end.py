@@ -105,12 +105,13 @@ async def portfolio(
     if person in frozen:
         raise frozen_fault([person.hex()])
     if frozen:
-        await outgoing.progress(f"not in it: {', '.join(sorted(one.hex() for one in frozen))}, who are frozen")
+        theirs = await _called(agent, frozen, {})
+        await outgoing.progress(f"not in it: {'; '.join(sorted(theirs.values()))}, who are frozen")
     if person is not None and person not in pupils:
         raise BadInput(Code.UNKNOWN_PERSON, f"no pupil of this class is “{person.hex()}”", person=person.hex())
     await check_known(agent, space, outgoing, "nothing has been written yet", as_it_is=as_it_is_here)
     hidden = await _hidden(agent, view, lying, pupils if person is None else [person])
-    await _tell_of_hidden(hidden, pupils, outgoing)
+    await _tell_of_hidden(agent, hidden, pupils, outgoing)
     kept_back = 0 if person is not None else sum(_whose(one) in frozen for one in lying.hand_ins)
     _check_hidden(len(hidden) + kept_back, spoken_of=hidden_too or shown_only)
     waiting = await _waiting(agent, listed | gone | unseen, person, outgoing, renamed_too=renamed_too)
@@ -132,7 +133,8 @@ async def portfolio(
             written += 1
         else:
             closed += 1
-            await outgoing.progress(f"does not open on this device: {pupils[work.person]}, {title}")
+            whose = f"“{pupils[work.person]}”, {work.person.hex()}"
+            await outgoing.progress(f"does not open on this device: {whose}: {title}")
     for other in doubles.keys() - gone.keys():
         if person == view.roster.who(other):
             await outgoing.progress(
@@ -196,10 +198,13 @@ def _with_hidden(view: SpaceView, lying: NotShown, hidden: Iterable[_Hidden]) ->
     }
 
 
-async def _tell_of_hidden(hidden: Iterable[_Hidden], pupils: Mapping[bytes, str], outgoing: Outgoing) -> None:
+async def _tell_of_hidden(
+    agent: Agent, hidden: Iterable[_Hidden], pupils: Mapping[bytes, str], outgoing: Outgoing
+) -> None:
     counted = Counter((each.person, each.why) for each in hidden)
+    called = await _called(agent, {person for person, _ in counted}, pupils)
     for (person, why), many in counted.most_common(_MOST_LINES):
-        await outgoing.progress(f"not shown: {many} hand-ins of “{pupils[person]}”, {person.hex()}: {why}")
+        await outgoing.progress(f"not shown: {many} hand-ins of {called[person]}: {why}")
     if len(counted) > _MOST_LINES:
         await outgoing.progress(f"not shown: {sum(counted.values())} hand-ins in all")
 
@@ -228,9 +233,20 @@ async def _tell_of_voices(agent: Agent, space: bytes, works: Iterable[Work], out
 
 
 async def _once_listed(agent: Agent, space: bytes, persons: Collection[bytes]) -> dict[bytes, str]:
-    """Those of these people whom the list of this class ever named, by what it said first."""
+    """Those of these people whom the list of this class ever named, by what came here last."""
     named = await mentioned(agent.replica, persons) if persons else {}
-    return {person: each.names[0] for person, each in named.items() if space in each.spaces}
+    return {person: each.last for person, each in named.items() if space in each.spaces}
+
+
+async def _called(agent: Agent, persons: Collection[bytes], pupils: Mapping[bytes, str]) -> dict[bytes, str]:
+    """These people by what they are called, what else lists ever called them, and their ids.
+
+    Whoever decides over one of them by such a line takes nobody for a classmate who has now the name that was theirs.
+    """
+    return {
+        person: f"{names.called(pupils.get(person, names.last))}, {person.hex()}"
+        for person, names in (await mentioned(agent.replica, persons)).items()
+    }
 
 
 def _whose(entry: Entry) -> bytes:

@@ -251,7 +251,7 @@ async def test_work_that_was_sealed_wrongly_is_named_and_the_rest_of_a_class_get
     except RelaisError as failure:
         pytest.fail(f"no portfolio of the class is written: {failure}")
     assert sum(path.endswith(".odt") for path in files) == 2
-    assert any(line.startswith("does not open on this device: Léa, ") for line in desk.told)
+    assert any(line.startswith("does not open on this device: “Léa”, ") for line in desk.told)
     assert len(_texts((await archived.archive())[0])) == 2
 
 

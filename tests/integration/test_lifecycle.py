@@ -199,6 +199,21 @@ async def test_what_a_teacher_has_withdrawn_stays_and_is_named_and_nobody_is_ask
     assert (await year.with_kit("space close", space=space))["closed"] is True
 
 
+async def test_whose_work_is_not_shown_is_told_by_the_name_they_had_last_and_by_no_classmates(year: Year) -> None:
+    space = year.here.office.space
+    await year.work(opened=False)
+    await year.do("person rename", person=year.pupil, name="Léa D.")
+    await year.do("person add", name="Léa", role="pupil", space=[space])
+    await year.do("erase", person=[year.pupil])
+    await year.here.sync(year.teacher)
+    desk = Desk(year.teacher.agent)
+    await desk.files("portfolio", space=space, shown_only=True)
+    (told,) = (line for line in desk.told if line.startswith("not shown: "))
+    assert told.startswith("not shown: 1 hand-ins of “Léa D.” (called so since ")
+    assert "other names here: “Léa” since " in told
+    assert f", {year.pupil}: erased by " in told
+
+
 async def test_a_portfolio_has_a_pupils_work_and_what_was_said_of_it_and_writes_no_receipt(year: Year) -> None:
     work = await year.work()
     unopened = await year.work(opened=False)

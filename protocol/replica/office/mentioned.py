@@ -24,11 +24,15 @@ MAX_NAMES_SHOWN: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Mentioned:
-    """What lists ever called somebody, in the order in which that came here; on which, and since when by its date."""
+    """What lists ever called somebody, in the order in which that came here; on which, and since when by its date.
+
+    `last` is what came last.
+    """
 
     names: tuple[str, ...] = ()
     spaces: tuple[bytes, ...] = ()
     since_ms: tuple[int, ...] = ()
+    last: str = ""
 
     def shown(self) -> str:
         """The names for a line of a command."""
@@ -48,13 +52,16 @@ async def mentioned(replica: Replica, persons: Collection[bytes] | None = None) 
     """What each of these people, or whoever was ever listed, was ever called, and where."""
     names: dict[bytes, dict[str, int]] = {person: {} for person in persons or ()}
     spaces: dict[bytes, dict[bytes, None]] = {person: {} for person in persons or ()}
+    last: dict[bytes, str] = {}
     for entry in await replica.store.scan_kinds([Kind.PERSON]):
         person, record = entry.header.subject or b"", parsed(entry, PersonRecord.parse)
         if record is not None and (persons is None or person in persons):
             names.setdefault(person, {}).setdefault(record.name, entry.timestamp_ms)
             spaces.setdefault(person, {}).setdefault(entry.header.space)
+            last[person] = record.name
     return {
-        person: Mentioned(tuple(said), tuple(spaces[person]), tuple(said.values())) for person, said in names.items()
+        person: Mentioned(tuple(said), tuple(spaces[person]), tuple(said.values()), last.get(person, ""))
+        for person, said in names.items()
     }
 
 
