@@ -206,6 +206,19 @@ async def test_who_was_added_twice_is_frozen_under_both_ids(scene: Scene) -> Non
     assert await scene.listed() == {"Mme Petit", "Léa"}, "and they are one as before"
 
 
+@pytest.mark.parametrize(("language", "words"), [("fr", "1 dossier d&#39;élève gelé"), ("en", "1 pupil frozen")])
+async def test_the_head_teacher_reads_that_somebody_is_frozen_and_no_name(
+    scene: Scene, language: str, words: str
+) -> None:
+    head = await scene.here.head_of_the_school()
+    async with portal(head.agent) as surfer:
+        assert words not in (await surfer.page(f"/school?lang={language}")).replace("\N{NO-BREAK SPACE}", " ")
+        await scene.freeze()
+        page = (await surfer.page("/school")).replace("\N{NO-BREAK SPACE}", " ")
+    assert words in page
+    assert "Léa" not in page
+
+
 async def test_a_freeze_that_a_stolen_key_said_ends_with_it(scene: Scene) -> None:
     admin = await scene.here.device("admin", None, scene.office.server.replica.territory.hex())
     said = PersonRecord("Léa", PersonRole.PUPIL, frozen=True)
