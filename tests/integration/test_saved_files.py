@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
+from protocol.errors import Refused
+from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
 from tests.harness.classroom import Classroom, Device
 from tests.harness.commands import Desk
+from tests.harness.passing_days import pass_days
 from tests.harness.portal import portal
-from tests.harness.saved import close, lesson
+from tests.harness.saved import close, in_step, lesson
 from tests.harness.tree import files_of
 
 OVER_MS = 1_822_348_800_000
@@ -42,6 +48,9 @@ async def test_once_the_class_is_closed_what_was_published_goes_and_what_people_
     assert row == {"space": room.space.hex(), "class": "CM1", "files": 3, "bytes": sum(map(len, left.values()))}
     assert (await desk.ask("doctor"))["ok"], "it is no fault of the computer's"
     assert any("“coursework/CM1” (3)" in line for line in desk.told)
+    await pass_days(room.territory, 8, pc)
+    await in_step(pc)
+    assert (await desk.ask("status"))["coursework"]["saved_of_past"] == [row], "also when all else of it is destroyed"
     async with portal(pc.agent) as page:
         shown = await page.page("/state?lang=en")
         assert "3 files that people saved on this computer, in “coursework/CM1”" in shown
@@ -66,3 +75,13 @@ async def test_a_pc_that_has_heard_nothing_since_summer_tells_it_and_deletes_it_
     assert set((await listed(pc)).values()) == {True}
     assert await Desk(pc.agent).ask("saved-clear", space=[room.space.hex()]) == {"files": 3, "left": 0}
     assert sorted(files_of(tree)) == ["CM1/Eau/images/carte.png", "CM1/Eau/index.html"]
+
+
+async def test_a_computer_whose_access_has_ended_tells_it_and_deletes_it_too(room: Classroom) -> None:
+    pc, tree = await lesson(room)
+    await room.territory.say(room.space, Kind.REVOKE, Revocation(pc.agent.device, ()).encode())
+    with pytest.raises(Refused):
+        await pc.session.sync()
+    assert set((await listed(pc)).values()) == {True}
+    assert await Desk(pc.agent).ask("saved-clear", space=[room.space.hex()]) == {"files": 3, "left": 0}
+    assert b"de Lea" not in files_of(tree).values()
