@@ -15,15 +15,15 @@ Rules (docs/protocol.md, "Sealed hand-ins"; docs/adr/0125):
   nothing when it is set right;
 - nobody met later is ever as early as somebody met before;
 - of each id, as grants give it, it is noted as well when each device was met that has said a reading key and speaks
-  here: the earliest, and no more of one than `MAX_MET_OF_ONE`. From there a voice goes on that is led to nobody in use
-  (docs/adr/0246); whom the server alone names is not among them, and takes no place;
+  here: a bounded number of one, and in any case whom it knows best elsewhere (docs/adr/0434). From there a voice goes
+  on that is led to nobody in use (docs/adr/0246); whom the server alone names is not among them, and takes no place;
 - nor is, of an id that began here, whom the devices of another id alone lead to: that a list calls the two one is no
   word of hers (docs/adr/0277).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -72,10 +72,7 @@ def meet(
 
 
 def hear(agent: Agent, roster: Roster, now_ms: int) -> dict[str, bytes]:
-    """Note the devices that are heard of in a class now, at `meeting_ms`, by their reading keys; the marks that say so.
-
-    Of those that come at once the earliest by date: it is these among which a date decides.
-    """
+    """Note the devices heard of in a class now, at `meeting_ms`, by their reading keys; the marks that say so."""
     heard, marks = agent.acquainted.heard.setdefault(roster.space, {}), dict[str, bytes]()
     for person, devices in roster.say_keys.items():
         met = heard.get(person, {})
@@ -85,11 +82,23 @@ def hear(agent: Agent, roster: Roster, now_ms: int) -> dict[str, bytes]:
             for each in devices
             if each not in met and _speaks(roster, person, each) and (not began or _is_that_ones(roster, person, each))
         ]
-        new = new[: max(0, MAX_MET_OF_ONE - len(met))]
-        if new:
-            heard[person] = {**met, **dict.fromkeys(new, now_ms)}
+        if new and (placed := _with_a_place(agent, roster.space, person, new)):
+            heard[person] = {**met, **dict.fromkeys(placed, now_ms)}
             marks |= heard_mark(roster.space, person, heard[person])
     return marks
+
+
+def _with_a_place(agent: Agent, space: bytes, person: bytes, devices: Sequence[Device]) -> list[Device]:
+    """Of these those that are noted: whom this device knows best elsewhere in any case, and of others a bounded number.
+
+    Of those that come at once the earliest by date: it is these among which a date decides. Who was there before
+    whoever is first takes no place of those who came since: they are led to by that one's words.
+    """
+    elsewhere = agent.acquainted.placed(person, but=space)
+    known = set(sorted(elsewhere, key=elsewhere.__getitem__)[:MAX_MET_OF_ONE])
+    free = max(0, MAX_MET_OF_ONE - agent.acquainted.places_taken(space, person))
+    others = set([each for each in devices if each not in known][:free])
+    return [each for each in devices if each in known or each in others]
 
 
 def _speaks(roster: Roster, person: bytes, device: Device) -> bool:

@@ -2,9 +2,9 @@
 
 Rules (docs/protocol.md, "Confirmed devices"):
 - of each person it believes for good the device that it saw first in a class, whatever dates come later;
-- of whom it knew before by another, in another class, nobody new is that before they have spoken there for a week: a
+- of whom it knows better by another, from other classes, nobody is that before they have spoken there for a week: a
   class begins each year, and its first hour is no word of hers. Meanwhile whoever she was elsewhere is who speaks, once
-  they say a key there (docs/adr/0389);
+  they say a key there (docs/adr/0389). Who is known best is that at once (docs/adr/0434);
 - which devices were called hers when it met her first it notes as well: of these it saw none before the others, and no
   office of its takes one along by a date (docs/adr/0396);
 - who is cut off in a class, or back and not confirmed again, comes elsewhere after whoever else was met, and before
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from protocol.limits import ACQUAINTANCE_MS, MAX_MET_OF_ONE
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster, authorities_over
+from protocol.rights.speaking import GONE, UNMET
 from protocol.rights.successions import predecessors_of
 from protocol.rights.vouching import Device, device_id
 from protocol.roles import HAS_READING_KEYS
@@ -55,7 +56,7 @@ async def remember_firsts(agent: Agent) -> None:
     marks: dict[str, bytes | None] = {}
     for roster in rosters:
         marks |= _who_is_gone(agent, roster)
-    for look in [await _look(agent, roster, grants, now_ms) for roster in rosters]:
+    for look in [await _look(agent, roster, grants) for roster in rosters]:
         noted = _note(agent, look, now_ms)
         marks |= noted | (_who_is_gone(agent, look.roster) if noted else {})
     marks |= _called_theirs(agent, agent.acquainted.persons() - before_now)
@@ -64,9 +65,9 @@ async def remember_firsts(agent: Agent) -> None:
         agent.bear_in_mind()
 
 
-async def _look(agent: Agent, roster: Roster, grants: Sequence[Authority], now_ms: int) -> _Look:
+async def _look(agent: Agent, roster: Roster, grants: Sequence[Authority]) -> _Look:
     mine = await own_grant(agent, grants, roster.space)
-    starts, lasting = _starts(agent, roster, now_ms), _for_a_week(agent, roster)
+    starts, lasting = _starts(agent, roster), _for_a_week(agent, roster)
     return _Look(roster, None if mine is None else mine.person, starts, lasting)
 
 
@@ -97,7 +98,7 @@ def _note(agent: Agent, look: _Look, now_ms: int) -> dict[str, bytes | None]:
     return marks | hear(agent, look.roster, now_ms)
 
 
-def _starts(agent: Agent, roster: Roster, now_ms: int) -> dict[bytes, list[Device]]:
+def _starts(agent: Agent, roster: Roster) -> dict[bytes, list[Device]]:
     """From which devices each voice starts in a class, but for those that are doubted as its person's."""
     known = agent.acquainted.first.get(roster.space, {})
     return {
@@ -105,15 +106,21 @@ def _starts(agent: Agent, roster: Roster, now_ms: int) -> dict[bytes, list[Devic
             each
             for each in devices
             # all classes are gone through for somebody new alone: this is asked at each look
-            if each in known.get(person, ()) or not _is_doubted(agent, roster.space, person, each, now_ms)
+            if each in known.get(person, ()) or not _is_doubted(agent, roster.space, person, each)
         ]
         for person, devices in roster.seen_first.items()
     }
 
 
-def _is_doubted(agent: Agent, space: bytes, person: bytes, device: Device, now_ms: int) -> bool:
-    """Whether a device may be somebody else's than the person whom this one knew before by another, elsewhere."""
-    return device != own_device(agent) and agent.acquainted.knows_another(person, device, space, now_ms)
+def _is_doubted(agent: Agent, space: bytes, person: bytes, device: Device) -> bool:
+    """Whether a device may be somebody else's: this one knows the person better by another, elsewhere.
+
+    In the order that folds go by, of those that it met before this look. Who is gone wherever it met them is doubted
+    also where nobody stands before them: the next one of that person may be on its way.
+    """
+    placed = agent.acquainted.placed(person, but=space)
+    place = placed.get(device, UNMET)
+    return device != own_device(agent) and (bool(place & GONE) or any(at < place for at in placed.values()))
 
 
 def _for_a_week(agent: Agent, roster: Roster) -> dict[bytes, dict[Device, int]]:

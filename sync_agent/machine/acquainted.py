@@ -108,12 +108,9 @@ class Acquainted:
         anywhere, since_ms = defaultdict[bytes, dict[Device, int]](dict), defaultdict[bytes, dict[Device, int]](dict)
         for space in self._spaces():
             for person in {*self.first.get(space, {}), *self.heard.get(space, {})}:
-                doubted, _ = self._before_the_first(space, person)
-                for device, met in self._met_as(space, person).items():
-                    order = met + DOUBTED if device in doubted else met
-                    anywhere[person][device] = min(order, anywhere[person].get(device, order))
-                    if device not in doubted:
-                        since_ms[person][device] = min(met % GONE, since_ms[person].get(device, met % GONE))
+                placed = self._placed_in(space, person)
+                _keep_earliest(anywhere[person], placed)
+                _keep_earliest(since_ms[person], {each: at % GONE for each, at in placed.items() if at < DOUBTED})
         self._due_ms = None
         spaces = {
             space: Remembered(
@@ -157,24 +154,31 @@ class Acquainted:
         earlier = (each for each, heard_ms in heard if came_ms is None or heard_ms < came_ms)
         return frozenset(earlier).difference(firsts), came_ms
 
-    def knows_another(self, person: bytes, device: Device, space: bytes, before_ms: int) -> bool:
-        """Whether this one knew somebody before by others, and not by this one, in the class where it met them first.
+    def places_taken(self, space: bytes, person: bytes) -> int:
+        """How many it has heard in a class since whoever is first there came; while nobody is, how many at all."""
+        earlier, came_ms = self._before_the_first(space, person)
+        return len(earlier if came_ms is None else self.heard.get(space, {}).get(person, {}).keys() - earlier)
 
-        The classes but this one count, and whom it met in one look it saw in no order. Who is gone there is not one by
-        whom it knows them, and they are known for all that.
-        """
-        known = [self._met_as(other, person) for other in self._spaces() if other != space]
-        earliest = min((each for each in known if each), key=_first_ms, default={})
-        return earliest.get(device, GONE) >= GONE and any(order % GONE < before_ms for order in earliest.values())
+    def placed(self, person: bytes, *, but: bytes) -> dict[Device, int]:
+        """In which order the devices come that it knows as a person's, as of all classes but one: as folds have it."""
+        found: dict[Device, int] = {}
+        for space in self._spaces():
+            if space != but:
+                _keep_earliest(found, self._placed_in(space, person))
+        return found
 
     def _spaces(self) -> Iterable[bytes]:
         return sorted({*self.first, *self.heard})
 
-    def _met_as(self, space: bytes, person: bytes) -> dict[Device, int]:
-        """The devices that it knows in a class as a person's, and their order: who is gone there after the others."""
+    def _placed_in(self, space: bytes, person: bytes) -> dict[Device, int]:
+        """In which order those come that it knows in a class as a person's: who is gone there, or doubted, is later."""
         gone = self.gone.get(space, {}).get(person, ())
-        met = ((each, met_ms) for each, met_ms in self._met_in(space, person).items() if met_ms != UNMET)
-        return {each: met_ms + GONE if each in gone else met_ms for each, met_ms in met}
+        doubted, _ = self._before_the_first(space, person)
+        return {
+            each: met_ms + (GONE if each in gone else 0) + (DOUBTED if each in doubted else 0)
+            for each, met_ms in self._met_in(space, person).items()
+            if met_ms != UNMET
+        }
 
     def _met_in(self, space: bytes, person: bytes) -> dict[Device, int]:
         """Since when it has known each in a class as a person's, gone there or not; where none is noted, `UNMET`."""
@@ -185,9 +189,9 @@ class Acquainted:
         return found
 
 
-def _first_ms(met: Mapping[Device, int]) -> int:
-    """When this device met the first of these, gone since or not."""
-    return min(order % GONE for order in met.values())
+def _keep_earliest(found: dict[Device, int], placed: Mapping[Device, int]) -> None:
+    for device, at in placed.items():
+        found[device] = min(at, found.get(device, at))
 
 
 @dataclass(frozen=True, slots=True)

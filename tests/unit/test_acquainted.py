@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from protocol.limits import ACQUAINTANCE_MS
+from protocol.rights.speaking import DOUBTED, GONE
 from protocol.rights.vouching import device_id
 from sync_agent.machine.acquainted import Acquainted, InMind
 
@@ -10,14 +11,15 @@ CM1, CM2, ANOTHER, PETIT = b"1" * 32, b"2" * 32, b"3" * 32, b"p" * 16
 HERS, STRANGERS = (b"h" * 32, b"H" * 32), (b"s" * 32, b"S" * 32)
 
 
-def test_by_whom_somebody_was_known_first_is_no_other_for_having_been_cut_off_there_since() -> None:
+def test_who_is_cut_off_where_they_were_met_first_stands_before_whom_nobody_has_met_all_the_same() -> None:
     known = Acquainted(
         first={CM1: {PETIT: (HERS,)}},
         met={CM1: {device_id(HERS): 5}},
         heard={CM1: {PETIT: {HERS: 5}}, CM2: {PETIT: {HERS: 90}}},
         gone={CM1: {PETIT: (HERS,)}},
     )
-    assert known.knows_another(PETIT, STRANGERS, ANOTHER, 90), "hers was met in the spring, and again in this look"
+    assert known.placed(PETIT, but=ANOTHER) == {HERS: 5 + GONE}
+    assert known.placed(PETIT, but=CM1) == {HERS: 90 + DOUBTED}, "she was only heard there"
 
 
 async def test_when_the_week_of_whom_it_heard_before_is_over_it_is_said_that_folds_say_something_else() -> None:
