@@ -37,6 +37,10 @@ AUDIT_COLUMNS: Final = {
     "at": "when", "what": "what", "who": "who", "by": "role", "key": "key", "about": "about", "kit": "with the kit",
     "failed": "failed",
 }  # fmt: skip
+ERASURE_COLUMNS: Final = {
+    "covers": "covers", "name": "name", "once": "once", "state": "state", "who": "by", "until": "until",
+    "at": "said",
+}  # fmt: skip
 Ruled = Annotated[list[str], Argument(metavar="ID…", help="Entries or devices, from `waiting`.")]
 
 NamelessToo = Annotated[
@@ -285,9 +289,12 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
         }
         return await kits.run(call, "erase", params, _kit_or_none(call, kit, passphrase_file))
 
-    @program.command("erasures")
+    @program.command("erasures", columns=ERASURE_COLUMNS)
     async def erasures(call: Call) -> JSON:
-        """What is to be forgotten: hidden so far, destroyed here, or waiting since who asked for it was cut off."""
+        """What is to be forgotten: who, by whose order, until when that is taken back without the kit.
+
+        Hidden so far, destroyed here, or waiting since who asked for it was cut off.
+        """
         return await run(call, "erasures", {})
 
     @program.command("unerase", said="shown again wherever this arrives")

@@ -49,7 +49,7 @@ from sync_server.handlers.by_kit.waiting import list_waiting, rule
 from sync_server.handlers.overview.let_go import let_go_of_all
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.record.audit import Act, trail
-from sync_server.handlers.record.erasures import list_erasures, said_of_held_back, waiting_for_a_word
+from sync_server.handlers.record.erasures import said_of_held_back, told_erasures, waiting_for_a_word
 from sync_server.kit.away import KitAway
 from sync_server.kit.shown import words_of_class
 from sync_server.opened.app import Server
@@ -464,10 +464,20 @@ def _local(at_ms: int) -> str:
 
 async def _erasures(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
     rows: list[JSON] = []
-    for each in await list_erasures(server):
-        state = "destroyed" if each.destroyed else "waiting" if each.in_doubt else "hidden"
-        by = each.entry.header.author.hex()
-        rows.append({"covers": each.covers.hex(), "state": state, "by": by, "at": rfc3339(each.entry.timestamp_ms)})
+    for told in await told_erasures(server):
+        each = told.forgetting
+        rows.append(
+            {
+                "covers": each.covers.hex(),
+                "state": "destroyed" if each.destroyed else "waiting" if each.in_doubt else "hidden",
+                "by": each.entry.header.author.hex(),
+                "at": rfc3339(each.entry.timestamp_ms),
+                "name": told.name,
+                "once": ", ".join(told.once),
+                "who": told.by,
+                "until": rfc3339(told.until_ms),
+            }
+        )
     return rows
 
 

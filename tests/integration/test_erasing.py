@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,20 @@ def test_a_pupil_who_is_erased_disappears_everywhere_and_others_stay(here: Schoo
         assert agent.ok("verify")["ok"]
     assert [work["person"] for work in here.server.ok("hand-ins", "--space", here.space)] == [stays]
     assert {person["name"] for person in here.server.ok("person", "list", "--space", here.space)} >= {"Karim"}
+
+
+def test_who_decides_over_an_erasure_reads_whom_it_is_about_by_whose_word_and_until_when(here: School) -> None:
+    server = here.server
+    gone = server.ok("person", "add", "Léa", "--role", "pupil", "--space", here.space)["person"]
+    server.ok("person", "rename", gone, "Léa D.")
+    server.ok("person", "add", "Léa", "--role", "pupil", "--space", here.space)
+    server.ok("erase", "--person", gone)
+    (row,) = server.ok("erasures")
+    assert (row["covers"], row["name"], row["once"], row["who"]) == (gone, "Léa D.", "Léa", "the server")
+    assert datetime.fromisoformat(row["until"]) - datetime.fromisoformat(row["at"]) >= timedelta(days=7)
+    shown = server.ok("erasures", raw=True).decode()
+    for word in ("Léa D.", "once", "until", "the server"):
+        assert word in shown
 
 
 def test_a_week_later_not_a_byte_of_the_name_is_left_at_the_server(here: School) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Erasure
+from protocol.model.work import Revision
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.erasures import erased_besides, ever_said, in_force, is_in_doubt
-from protocol.replica.upkeep.orders import DestroyedHere
+from protocol.replica.office.heard import Word, said_by
+from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
+from protocol.replica.upkeep.orders import DestroyedHere, ends_of
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
 
@@ -23,12 +26,62 @@ class Forgetting:
     in_doubt: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An erasure by names: who or what it covers (`once`: what else lists called them), by whose word it is.
+
+    `until_ms` is until when it can be taken back here without the kit; None where it is destroyed, or in doubt.
+    """
+
+    forgetting: Forgetting
+    name: str | None
+    once: tuple[str, ...]
+    by: str
+    until_ms: int | None
+
+
 async def list_erasures(server: Server) -> list[Forgetting]:
     """Every erasure that counts, in order of arrival."""
     here = await DestroyedHere.of(server.replica)
     return [
         Forgetting(entry, covers, covers in here.at(entry.header.space), await is_in_doubt(server.replica, entry))
         for entry, covers in await in_force(server.replica)
+    ]
+
+
+async def told_erasures(server: Server) -> list[Told]:
+    """Every erasure that counts, for whoever decides whether it is to be taken back."""
+    found, ends = await list_erasures(server), await ends_of(server.replica, server.now_ms())
+    covered = await server.store.get([each.covers for each in found])
+    theirs = {(one.header.subject or b"") for one in covered.values()}
+    authors = {each.entry.id: server.replica.door.authority(each.entry.header.grant) for each in found}
+    persons = {given.person for given in authors.values() if given is not None and given.person is not None}
+    names = await mentioned(server.replica, {*(each.covers for each in found), *theirs, *persons})
+
+    def who(entry: Entry) -> str:
+        given, device = authors[entry.id], server.contacts.of(entry.header.author).name
+        name = None if given is None or given.person is None else names[given.person].last
+        word = Word(entry.header.author, entry.header.grant, entry.timestamp_ms)
+        return ", ".join(filter(None, (name, device))) or said_by(server.replica, word, b"")
+
+    def what(covers: bytes) -> str | None:
+        entry = covered.get(covers)
+        if entry is None:
+            return names[covers].last or None
+        if entry.header.kind == Kind.HAND_IN:
+            return f"a hand-in of {names[entry.header.subject or b''].last or 'somebody without a name here'}"
+        record = parsed(entry, Revision.parse) if entry.header.kind == Kind.REVISION else None
+        return None if record is None else record.title
+
+    return [
+        Told(
+            each,
+            what(each.covers),
+            tuple(name for name in names[each.covers].names if name != names[each.covers].last)[:MAX_NAMES_SHOWN],
+            who(each.entry),
+            None if each.destroyed else ends.get(each.entry.id),
+        )
+        for each in found
     ]
 
 
