@@ -67,6 +67,10 @@ _NOT_IN_IT: Final = (
     "what of theirs lies on these machines alone is not in the archive, which says so: let them call (a cable, a "
     "stick: `courier`), and write it again, before anybody is forgotten"
 )
+_SEALED: Final = (
+    "since this server opens none: `--kit KIT` writes their files as well, or `sync-agent export-person` on a computer "
+    "that reads the class's work, a teacher's or the head teacher's"
+)
 _STILL_SHOWN: Final = (
     "what they have of theirs is shown there until they call, and what lies on them alone has not come here: have them "
     "call (a cable, a stick: `courier`) before"
@@ -399,8 +403,8 @@ async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit
     async def open_key(work: Work) -> bytes | None:
         return None if kit is None else await kit.content_key(work)
 
-    known = await tell_of_unheard(server, [person], outgoing, _NOT_IN_IT)
-    return await export_person(
+    known = await tell_of_unheard(server, [person], outgoing, _NOT_IN_IT, is_told=True)
+    counted = await export_person(
         server.replica,
         server.holdings,
         person,
@@ -415,6 +419,9 @@ async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit
         known=known,
         renamed_too=params.get("renamed_too") is True,
     )
+    if kit is None and (sealed := given.count(counted, "hand_ins") - given.count(counted, "opened")):
+        await outgoing.progress(f"{sealed} works are in it by their title alone, {_SEALED}")
+    return counted
 
 
 def _needed(kit: KitAway | None) -> KitAway:

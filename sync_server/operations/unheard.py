@@ -12,8 +12,13 @@ from sync_server.handlers.by_kit.not_heard import NotHeard, not_heard_about
 from sync_server.opened.app import Server
 
 
-async def tell_of_unheard(server: Server, persons: Collection[bytes], outgoing: Outgoing, so: str) -> list[Known]:
-    """Tell which machines of these people's classes have not told all of late, then what follows: `so`."""
+async def tell_of_unheard(
+    server: Server, persons: Collection[bytes], outgoing: Outgoing, so: str, *, is_told: bool = False
+) -> list[Known]:
+    """Tell which machines of these people's classes have not told all of late, then what follows: `so`.
+
+    `is_told` says that it was told already what this server was made of.
+    """
     found, names = await not_heard_about(server, persons), await made_spaces(server.replica)
     lines = [
         f"warning: “{names[space].name if space in names else space.hex()}”: {sentence}"
@@ -21,7 +26,8 @@ async def tell_of_unheard(server: Server, persons: Collection[bytes], outgoing: 
         for sentence in replace(each, made_anew=None).sentences
     ]
     if (made_anew := next((each.made_anew for each in found.values()), None)) is not None:
-        lines.append(f"warning: machines of any class may not even be known here: {made_anew.sentence}")
+        why = "" if is_told else f": {made_anew.sentence}"
+        lines.append(f"warning: machines of any class may not even be known here{why}")
     for line in (*lines, so) if lines else ():
         await outgoing.progress(line)
     return [_known(server, space, each) for space, each in found.items()]

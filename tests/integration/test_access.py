@@ -80,7 +80,7 @@ async def exported(
         ends=await ends_of(territory.replica, territory.clock()),
         lies_as=lambda _: HandInState.SERVER,
     )
-    return got.files, counted  # type: ignore[return-value]
+    return got.files, counted
 
 
 async def test_a_teachers_device_writes_all_of_a_child_and_nothing_of_another(room: Classroom) -> None:

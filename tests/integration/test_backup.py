@@ -24,17 +24,18 @@ from typing import NoReturn
 
 import pytest
 
-from protocol.clock import at_from
+from protocol.clock import at_from, rfc3339
 from protocol.errors import Code, LocalFailure
 from protocol.limits import ERASURE_DELAY_MS, SEALED_CHUNK_BYTES
 from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import InlinePack
 from protocol.replica.console.frame import Notices
+from protocol.replica.console.text import local_time
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.trust.sealed_chunks import COMMITMENT_BYTES, TAG_BYTES
 from sync_server.handlers.store.archive import END
 from sync_server.handlers.store.backups import back_up, note_kept
-from sync_server.handlers.store.restored import Restored, Source
+from sync_server.handlers.store.restored import KIT_ALONE_MS, Restored, Source
 from sync_server.opened.app import opened
 from sync_server.opened.data_folder import COPY_FILE
 from tests.harness.backups import Case, handed_in, members_of, noise, rewritten
@@ -61,6 +62,13 @@ def publish(here: School, agent: Machine, title: str, *more: str, size: int = 30
 @pytest.mark.parametrize(("unheard", "said"), [(1, "1 has not told all since"), (2, "2 have not told all since")])
 def test_how_many_have_not_told_all_since_a_restore_is_said_of_one_as_of_several(unheard: int, said: str) -> None:
     assert said in Restored(0, Source.BACKUP, 0, {bytes([number]): None for number in range(unheard)}).sentence
+
+
+def test_of_a_server_of_the_kit_alone_that_all_have_told_it_is_said_until_which_day_that_is_said() -> None:
+    made = Restored(0, Source.KIT, None, {})
+    assert made.until_ms == KIT_ALONE_MS
+    assert f"this is said until {local_time(rfc3339(KIT_ALONE_MS) or '')}" in made.sentence
+    assert "0 have not" not in made.sentence
 
 
 def restored(here: School, backup: Path, name: str = "restored") -> Machine:

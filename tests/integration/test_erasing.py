@@ -57,6 +57,24 @@ def test_a_pupil_who_is_erased_disappears_everywhere_and_others_stay(here: Schoo
     assert {person["name"] for person in here.server.ok("person", "list", "--space", here.space)} >= {"Karim"}
 
 
+def test_a_server_says_of_how_many_works_its_archive_has_the_title_alone(here: School, tmp_path: Path) -> None:
+    teacher, renard = here.enrol("laptop", "teacher"), here.enrol("renard")
+    (tmp_path / "work.txt").write_text("Il faisait beau.")
+    wanted = ("--space", here.space, "--title", "Devoir", "--kind", "assignment")
+    item = teacher.ok("publish", str(tmp_path / "work.txt"), *wanted)["item"]
+    teacher.ok("sync")
+    renard.ok("sync")
+    renard.ok("hand-in", item, str(tmp_path / "work.txt"), "--person", here.pupil)
+    renard.ok("sync")
+    alone = here.server.run("export-person", here.pupil, str(tmp_path / "sealed.zip"))
+    assert "1 works are in it by their title alone" in alone.err
+    assert alone.json["opened"] == 0
+    by_kit = ("--kit", str(here.folder / "kit"), "--named", "Léa")
+    whole = here.server.run("export-person", here.pupil, str(tmp_path / "whole.zip"), *by_kit)
+    assert "by their title alone" not in whole.err
+    assert whole.json["opened"] == 1
+
+
 def test_who_decides_over_an_erasure_reads_whom_it_is_about_by_whose_word_and_until_when(here: School) -> None:
     server = here.server
     gone = server.ok("person", "add", "Léa", "--role", "pupil", "--space", here.space)["person"]

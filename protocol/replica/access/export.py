@@ -37,7 +37,7 @@ async def export_person(
     lies_as: LiesAs,
     known: Iterable[Known] = (),
     renamed_too: bool = False,
-) -> JSON:
+) -> dict[str, JSON]:
     """Send the files of the archive, the page last, in the words of `say`; what it counted.
 
     `ends` says of each erasure until when it can be taken back here (`upkeep.orders.ends_of`), `gone_in` what was

@@ -86,7 +86,13 @@ class Restored:
             "backup": backup,
             "unheard": self.unheard,
             "machines": machines,
+            "until": rfc3339(self.until_ms),
         }
+
+    @property
+    def until_ms(self) -> int:
+        """Until when this is said at the longest."""
+        return self.at_ms + (SAID_MS if self.machines else KIT_ALONE_MS)
 
     @property
     def notice(self) -> Notice:
@@ -118,11 +124,16 @@ class Restored:
     @property
     def sentence(self) -> str:
         """Beside what names persons."""
-        unheard = f"{self.unheard} {'has' if self.unheard == 1 else 'have'} not told all since{self._named}"
-        made = _MADE[self.source].format(local_time(rfc3339(self._of_ms) or ""))
+        made, until = (local_time(rfc3339(at_ms) or "") for at_ms in (self._of_ms, self.until_ms))
+        unheard = (
+            f"{self.unheard} {'has' if self.unheard == 1 else 'have'} not told all since{self._named}"
+            f"{self._told_of_doubted}; this is said until they have, or {until}"
+            if self.machines
+            else f"none is known here of those that have not told all; there may be others: this is said until {until}"
+        )
         return (
-            f"this server was {made} may be named here until a machine that knows of it has told; {unheard}"
-            f"{self._told_of_doubted}. "
+            f"this server was {_MADE[self.source].format(made)} may be named here until a machine that knows of it has "
+            f"told; {unheard}. "
             "Print or pass on nothing of it before; who was cut off since may be in again: say `lost` once more"
         )
 
