@@ -14,7 +14,8 @@ Rules:
 - who was let back and waits to be confirmed gives nothing: past such a one it goes on, but only to whom it has noted,
   for whoever has the server makes anybody wait; and so where another id of theirs has one in use (docs/adr/0246);
 - that lists call two ids one makes nobody silent, and nobody the other: each goes on under the name of its own id until
-  words lead from the devices of the id under which both are listed (docs/adr/0164), and of what speaks for its own id
+  words lead from the devices of the id under which both are listed (docs/adr/0164): of whom this replica knows by an
+  id, in whatever space, that goes on as if no list said so (docs/adr/0441); and of what speaks for its own id
   words lead back as well: the devices of the listed id may be a stranger's, who says that all are his (docs/adr/0189);
 - whom this replica has heard in a class before one came there whom it knew is shown for a while yet, beside that one,
   and is given nothing: neither is confirmed, and words that stood there for days are hers as likely as not
@@ -67,6 +68,10 @@ class Remembered:
         """Whether it knows a device as this person's, and it is not gone wherever that is."""
         order = self.met(person, device)
         return order < UNMET and not order & GONE
+
+    def has_noted(self, person: bytes, device: Device) -> bool:
+        """Whether it knows a device so, or has met it with a reading key in this space."""
+        return device in self.met_ms.get(person, ()) or self.has_met(person, device)
 
     def before_a_cut(self, person: bytes, device: Device) -> int:
         """In which order it would come if nobody had cut it off."""
@@ -144,12 +149,16 @@ def speaking_devices(said: Said, cut: frozenset[bytes], remembered: Remembered) 
         begun = {person: remembered.firsts.get(person, ()) for person in ids[one]}
         led = {person: {each for start in begun[person] for each in circle.start(start)} for person in begun}
         there = {each for each in frozenset().union(*led.values()) if _is_in_use(each, one, said.voices, cut)}
-        heard = there - said.voices.let_back
-        noted = _has_noted(said.apart, cut, begun.keys() - remembered.firsts.keys(), remembered)
-        before = GONE if there else UNMET if noted else _ANYBODY
+        new_here = begun.keys() - remembered.firsts.keys()
+        in_use = {person: _in_use(said.apart, cut, person, remembered) for person in new_here}
+        noted = any(remembered.has_noted(person, each) for person, devices in in_use.items() for each in devices)
         for person, firsts in begun.items():
             starts[person] = tuple(dict.fromkeys((*firsts, *_gone_before(firsts, said.apart, cut, person, remembered))))
-            if not heard or (firsts and heard.isdisjoint(led[person])):
+            # a list silences nobody whom this replica knows under that id, gone elsewhere or not
+            is_known = bool(firsts) or any(remembered.met(person, each) < UNMET for each in in_use[person])
+            own = there & led[person] if is_known else there
+            if own <= said.voices.let_back:
+                before = GONE if own else DOUBTED if there else UNMET if noted else _ANYBODY
                 following = _until_one_is_in_use(said.apart, cut, alone, person, remembered, before=before)
                 starts[person] = tuple(dict.fromkeys((*starts[person], *following)))
     return _led_to(said, starts, alone, together), starts
@@ -159,16 +168,10 @@ def _is_in_use(device: Device, person: bytes, voices: Voices, cut: frozenset[byt
     return device[0] not in cut and (device, person) in voices.standings
 
 
-def _has_noted(apart: Voices, cut: frozenset[bytes], persons: Iterable[bytes], remembered: Remembered) -> bool:
-    """Whether one of these ids has a device in use that was noted, and waits for nobody."""
-    return any(
-        _is_in_use(device, person, apart, cut) and device not in apart.let_back
-        for person in persons
-        for device in (
-            *remembered.met_ms.get(person, ()),
-            *(each for each in apart.firsts.get(person, ()) if remembered.has_met(person, each)),
-        )
-    )
+def _in_use(apart: Voices, cut: frozenset[bytes], person: bytes, remembered: Remembered) -> list[Device]:
+    """The devices of an id that say a key here, or that this replica met here, that are in use and wait for nobody."""
+    called = dict.fromkeys((*remembered.met_ms.get(person, ()), *apart.firsts.get(person, ())))
+    return [each for each in called if _is_in_use(each, person, apart, cut) and each not in apart.let_back]
 
 
 def _gone_before(
