@@ -49,7 +49,7 @@ async def test_a_teacher_with_one_laptop_is_asked_nothing(room: Classroom) -> No
     assert await state_of(laptop, laptop) == {"this"}
     async with portal(laptop.agent) as surfer:
         assert "/readers" in await surfer.page("/")
-        assert "notice" not in (await surfer.page("/")).partition('id="live-home"')[2].partition("</section>")[0]
+        assert 'class="notice' not in (await surfer.page("/")).partition('id="live-home"')[2].partition("</section>")[0]
 
 
 async def test_a_second_laptop_is_asked_about_once_and_the_same_words_stand_on_both(room: Classroom) -> None:
