@@ -208,7 +208,7 @@ async def person_list(call: Call, *, space: Space) -> JSON:
     return await _run(call, "person list", {"space": space})
 
 
-@PROGRAM.command("grant", said="let in; the devices learn it with their next sync")
+@PROGRAM.command("grant", said="done; what is let in learns it with its next sync")
 async def grant(
     call: Call,
     *,

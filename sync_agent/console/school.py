@@ -249,7 +249,7 @@ def _add_rights(program: Program, run: Run) -> None:
         """Every device of the school: its name for itself, words of its key, its role, the classes that it reads."""
         return await run(call, "devices", {})
 
-    @program.command("grant", said="let in; the devices learn it with their next exchange, by whatever path")
+    @program.command("grant", said="done; what is let in learns it with its next exchange, by whatever path")
     async def grant(
         call: Call,
         *,

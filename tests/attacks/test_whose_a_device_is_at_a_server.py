@@ -256,6 +256,7 @@ async def test_what_the_server_gave_on_to_it_ends_when_the_words_of_the_stolen_k
     space = await thieving.next_class(person)
     (line,) = thieving.office.said.lines
     assert "comes along, and nobody here knows it yet" in line
+    assert "if it does not: `sync-server revoke " in line
     assert await thieving.reads(his, space)
     await thieving.new_keys(since=True)
     assert not await thieving.reads(his, space)

@@ -131,6 +131,7 @@ async def test_a_laptop_cut_off_in_one_class_alone_comes_into_no_other_with_its_
     laptop = await desk.enrol(await desk.invite("teacher", desk.space, other, person=person))
     await desk.do("ungrant", device=laptop.id, space=[other])
     await desk.do("grant", person=person, space=[other, third])
+    assert desk.said.lines[-1] == "they are on the list there, and no device of theirs is let in"
     assert desk.space in await laptop.spaces()
     assert {other, third}.isdisjoint(await laptop.spaces())
 

@@ -232,7 +232,10 @@ async def let_in_person(
         rows.append({**row, "chosen": chosen, "why": each.why.value})
         shows = f"the page on its own screen has to show “{words}”"
         if comes_along:
-            await outgoing.progress(f"the device {device} comes along, and nobody here knows it yet: {shows}")
+            await outgoing.progress(
+                f"the device {device} comes along, and nobody here knows it yet: {shows}; if it does not: "
+                f"`{program} revoke {device}`"
+            )
             # not before: what fails on the way is said again, and would be told by nobody (docs/adr/0417)
             await note_told(office, person, each.device)
             continue
@@ -250,7 +253,10 @@ async def let_in_person(
     left_off = max(0, len(looked) - MAX_TOLD_DEVICES) + max(0, len(same) - MAX_TOLD_DEVICES)
     if left_off:
         await outgoing.progress(f"and {left_off} more that grants call this person's; `devices` lists all")
-    for key in grants.devices_of(office, [person])[:MAX_TOLD_DEVICES]:
+    theirs = grants.devices_of(office, [person])
+    if theirs and not any([await _is_in_each(office, key, spaces) for key in theirs]):
+        await outgoing.progress("they are on the list there, and no device of theirs is let in")
+    for key in theirs[:MAX_TOLD_DEVICES]:
         await _tell_if_raised(key, await grants.raised(office, key, spaces), program, outgoing)
     return LookedAt(rows, left_off)
 
