@@ -6,7 +6,7 @@ A space is named by its id, a school by its UAI too, as at the server.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeAlias
 
 from protocol.beside_words import unlike_words
@@ -28,13 +28,15 @@ from protocol.replica.office.people import (
     described,
     described_alone,
     duplicates_in,
+    listings_of,
     merge_persons,
 )
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named, space_records, uai_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_whether_one, once_otherwise
+from protocol.rights.roster import MAY_BE_FROZEN
 from protocol.rights.vouching import device_words
-from protocol.roles import RANK
+from protocol.roles import RANK, Role
 from sync_agent.app import Agent
 from sync_agent.machine.command_names import CHOSEN, LEFT_OFF, LOOK_AT
 from sync_agent.school.device_names import key_words
@@ -229,10 +231,24 @@ async def _stays(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> 
     ]
 
 
+async def _check_none_teaches(office: SchoolOffice, persons: Collection[bytes]) -> None:
+    """Raise `Refused(NO_RIGHT)` on a head's device for who is anywhere on a list and no pupil (docs/adr/0425)."""
+    lists = await listings_of(office.replica, persons)
+    adults = [one for one in persons if any(each.role not in MAY_BE_FROZEN for each in lists[one].values())]
+    if adults and office.rank < RANK[Role.ADMIN]:
+        told = "; ".join(await described_alone(office, adults))
+        raise Refused(
+            Code.NO_RIGHT,
+            f"nobody has been forgotten: {told}. A head teacher's computer has pupils forgotten, and guardians; who "
+            "runs the server has who teaches forgotten (`sync-server erase`). Who leaves a class: `ungrant --person`",
+        )
+
+
 async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
     """Nobody goes whom who asks has not named: lists of her school come from the server too (docs/adr/0160, 0289)."""
     persons = [person_id(text) for text in given.texts(params, "person")]
     await check_known(office, persons)
+    await _check_none_teaches(office, persons)
     for line in await described_alone(office, persons):
         await outgoing.progress(f"to be forgotten: {line}")
     await outgoing.progress(

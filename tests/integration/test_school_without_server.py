@@ -228,6 +228,15 @@ async def test_she_resets_a_pupils_pictures_and_forgets_a_pupil_in_her_school(ro
     assert room.pupil_person not in (await room.territory.replica.view(room.space)).roster.persons
 
 
+async def test_a_head_teachers_computer_forgets_no_colleague(room: Classroom) -> None:
+    head, wanted = await head_of(room), [room.pupil_person.hex(), room.teacher_person.hex()]
+    for dry_run in (True, False):
+        with pytest.raises(Refused, match="nobody has been forgotten: “Mme Petit”, teacher, ") as refused:
+            await Desk(head.agent).ask("erase", person=wanted, dry_run=dry_run)
+        assert (refused.value.code, refused.value.exit_status) == (Code.NO_RIGHT, 5)
+    assert {room.pupil_person, room.teacher_person} <= (await head.agent.replica.view(room.space)).roster.persons.keys()
+
+
 async def test_a_stolen_laptop_is_reported_at_the_head_teachers_computer_without_any_server(room: Classroom) -> None:
     head, teacher = await head_of(room), await room.teacher()
     await teacher.session.sync()
