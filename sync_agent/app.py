@@ -415,6 +415,11 @@ class Agent:
         return number
 
     @property
+    def own_keys(self) -> frozenset[bytes]:
+        """The keys that sign for this device, and those that did."""
+        return self.former | {self.device}
+
+    @property
     def is_shared(self) -> bool:
         """Whether this was first let in as a machine that is nobody's own, or is a copy of one.
 

@@ -74,18 +74,30 @@ def meet(
 def hear(agent: Agent, roster: Roster, now_ms: int) -> dict[str, bytes]:
     """Note the devices heard of in a class now, at `meeting_ms`, by their reading keys; the marks that say so."""
     heard, marks = agent.acquainted.heard.setdefault(roster.space, {}), dict[str, bytes]()
+    nobodys = nobodys_keys(agent)
     for person, devices in roster.say_keys.items():
         met = heard.get(person, {})
         began = agent.acquainted.first.get(roster.space, {}).get(person)
         new = [
             each
             for each in devices
-            if each not in met and _speaks(roster, person, each) and (not began or _is_that_ones(roster, person, each))
+            if each not in met
+            and each[0] not in nobodys
+            and _speaks(roster, person, each)
+            and (not began or _is_that_ones(roster, person, each))
         ]
         if new and (placed := _with_a_place(agent, roster.space, person, new)):
             heard[person] = {**met, **dict.fromkeys(placed, now_ms)}
             marks |= heard_mark(roster.space, person, heard[person])
     return marks
+
+
+def nobodys_keys(agent: Agent) -> frozenset[bytes]:
+    """This device's own keys, if it was let in as nobody's own: whatever grants call it, it is nobody's to itself.
+
+    Others cannot tell: they hear of its grants in whatever order (docs/adr/0435).
+    """
+    return agent.own_keys if agent.is_shared else frozenset()
 
 
 def _with_a_place(agent: Agent, space: bytes, person: bytes, devices: Sequence[Device]) -> list[Device]:

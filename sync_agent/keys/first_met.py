@@ -25,10 +25,18 @@ from protocol.rights.successions import predecessors_of
 from protocol.rights.vouching import Device, device_id
 from protocol.roles import HAS_READING_KEYS
 from sync_agent.app import Agent
-from sync_agent.keys.acquaintances import hear, meet, meeting_ms
+from sync_agent.keys.acquaintances import hear, meet, meeting_ms, nobodys_keys
 from sync_agent.keys.confirming import own_device, own_grant, own_grants
 from sync_agent.keys.seen_readers import space_mark
-from sync_agent.machine.marks import BESIDE_MARKS, FIRST_MARKS, GONE_AS_MARKS, KNOWN_READER_MARKS, WAS_THERE
+from sync_agent.machine.marks import (
+    BESIDE_MARKS,
+    FIRST_MARKS,
+    GONE_AS_MARKS,
+    KNOWN_READER_MARKS,
+    MET_MARKS,
+    WAS_THERE,
+    heard_mark,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,9 @@ async def remember_firsts(agent: Agent) -> None:
     By the ids under which they are granted: a list that calls two people one makes no memory of it. All classes are
     looked at before anything is noted but who is gone in each: what comes in one look comes in no order of classes.
     """
+    if forgotten := _forget_itself(agent):
+        await agent.replica.store.set_marks(forgotten)
+        agent.bear_in_mind()
     grants = await own_grants(agent)
     now_ms, before_now = meeting_ms(agent), agent.acquainted.persons()
     rosters = [(await agent.replica.view(space)).roster for space in await agent.spaces()]
@@ -74,16 +85,21 @@ async def _look(agent: Agent, roster: Roster, grants: Sequence[Authority]) -> _L
 def _note(agent: Agent, look: _Look, now_ms: int) -> dict[str, bytes | None]:
     """Note whom a class shows; the marks that say so.
 
-    Itself as whose it met the class, or as somebody's of whom it knows nobody there: whoever has the server grants a
-    pupils' PC, or a colleague's laptop, as hers (docs/adr/0270).
+    Itself as whose it met the class, or as somebody's of whom it knows nobody there, nor better by another elsewhere:
+    whoever has the server grants a pupils' PC, or a colleague's laptop, as hers (docs/adr/0270).
     """
     space, own = look.roster.space, look.own
     known = agent.acquainted.first.setdefault(space, {})
     is_new = not known
     before = frozenset(device for devices in known.values() for device in devices)
     starts = {person: list(devices) for person, devices in {**look.starts, **look.lasting}.items()}
-    if own is not None and _is_first_itself(known.get(own, ()), {agent.device, *agent.former}):
-        starts.setdefault(own, []).append(own_device(agent))
+    itself = own_device(agent)
+    if (
+        own is not None
+        and _is_first_itself(known.get(own, ()), agent.own_keys)
+        and not _is_doubted(agent, space, own, itself)
+    ):
+        starts.setdefault(own, []).append(itself)
     marks: dict[str, bytes | None] = {}
     for person, devices in starts.items():
         for device in devices:
@@ -116,11 +132,43 @@ def _is_doubted(agent: Agent, space: bytes, person: bytes, device: Device) -> bo
     """Whether a device may be somebody else's: this one knows the person better by another, elsewhere.
 
     In the order that folds go by, of those that it met before this look. Who is gone wherever it met them is doubted
-    also where nobody stands before them: the next one of that person may be on its way.
+    also where nobody stands before them: the next one of that person may be on its way. So is it itself, with whatever
+    keys it has had, and always where it was let in as nobody's own.
     """
-    placed = agent.acquainted.placed(person, but=space)
-    place = placed.get(device, UNMET)
-    return device != own_device(agent) and (bool(place & GONE) or any(at < place for at in placed.values()))
+    if device[0] in nobodys_keys(agent):
+        return True
+    placed, own = agent.acquainted.placed(person, but=space), own_device(agent)
+    same = (at for each, at in placed.items() if each == device or (device == own and each[0] in agent.own_keys))
+    place = min(same, default=UNMET)
+    return bool(place & GONE) or any(at < place for at in placed.values())
+
+
+def _forget_itself(agent: Agent) -> dict[str, bytes | None]:
+    """Undo what an earlier version noted: a machine that was let in as nobody's own is nobody's; the marks of that."""
+    seen, nobodys, marks = agent.acquainted, nobodys_keys(agent), dict[str, bytes | None]()
+    if not nobodys:
+        return marks
+
+    def is_other(device: Device) -> bool:
+        return device[0] not in nobodys
+
+    for space, known in seen.first.items():
+        for person, devices in list(known.items()):
+            others = tuple(filter(is_other, devices))
+            if others != devices:
+                marks[space_mark(FIRST_MARKS, space, person)] = _pairs(others) or None
+                known[person] = others
+                if not others:
+                    del known[person]
+    for space, heard in seen.heard.items():
+        for person, since_ms in heard.items():
+            if not all(map(is_other, since_ms)):
+                heard[person] = {device: met_ms for device, met_ms in since_ms.items() if is_other(device)}
+                marks |= heard_mark(space, person, heard[person])
+    for space, met in seen.met.items() if marks else ():
+        if met.pop(name := device_id(own_device(agent)), None) is not None:
+            marks[space_mark(MET_MARKS, space, name)] = None
+    return marks
 
 
 def _for_a_week(agent: Agent, roster: Roster) -> dict[bytes, dict[Device, int]]:

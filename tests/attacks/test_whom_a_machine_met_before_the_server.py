@@ -51,7 +51,11 @@ async def test_a_pc_that_worked_by_its_neighbours_for_weeks_knows_its_teacher_be
 
 @attack(
     "a server grants a pupils' PC a teacher's right, as hers",
-    off={"sync_agent.keys.first_met._is_first_itself": lambda *_: True},
+    off={
+        "sync_agent.keys.first_met._is_first_itself": lambda *_: True,
+        "sync_agent.keys.first_met._is_doubted": lambda *_: False,
+        "sync_agent.keys.first_met.nobodys_keys": lambda _: frozenset(),
+    },
 )
 async def test_what_a_pupil_says_at_a_pc_that_a_server_calls_hers_is_no_word_of_hers_there(tmp_path: Path) -> None:
     async with spied_class(tmp_path) as here:
