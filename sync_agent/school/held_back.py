@@ -23,9 +23,11 @@ from typing import Final, TypeAlias
 from protocol.clock import rfc3339
 from protocol.folds.sign_in import lets_try_again
 from protocol.model.ancestry import marked
-from protocol.model.entry import Entry, Kind, kind_name
+from protocol.model.entry import Entry, Kind, kind_name, parsed
+from protocol.model.structure import Ruling
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
+from protocol.replica.office.erasures import in_force
 from protocol.replica.office.held_in_space import held_in
 from protocol.replica.office.words_of_office import said_again
 from protocol.rights.roster import Roster, is_acceptable
@@ -143,9 +145,19 @@ async def held_back_in_school(replica: Replica, school: bytes) -> dict[bytes, in
     for space in replica.door.below(school):
         if held := await held_in(replica, space, sizes.get(space, 0), kinds, most=MAX_COUNTED):
             roster = (await replica.view(space)).roster
+            rulings = {one.id for one in held if one.header.kind == Kind.RULING}
+            over = rulings - await _bearing_on_erasures(replica, (one for one in held if one.id in rulings))
             for entry in held:
-                counts[entry.header.author] += _waits(entry, roster)
+                counts[entry.header.author] += entry.id not in over and _waits(entry, roster)
     return {device: count for device, count in counts.most_common() if count}
+
+
+async def _bearing_on_erasures(replica: Replica, rulings: Iterable[Entry]) -> set[bytes]:
+    """Those of these that would show somebody again who is hidden now: else it was said anew, or is about no more."""
+    said = {one.id: found for one in rulings if (found := parsed(one, Ruling.parse)) is not None}
+    standing = await in_force(replica) if said else []
+    names = {entry.id for entry, _ in standing} | {covers for _, covers in standing}
+    return {one for one, found in said.items() if not names.isdisjoint((*found.refused, found.covers))}
 
 
 def _waits(entry: Entry, roster: Roster) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ from tests.harness.commands import Desk
 from tests.harness.fleet import PASSPHRASE, pages_over
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town, town
+from tests.harness.portal import portal
 from tests.harness.territory import new_device
 
 
@@ -297,3 +299,25 @@ async def test_an_administrator_decides_on_a_page(cut: Cut) -> None:
         stranger = await ask(url, "/admin/waiting", method="POST", form={"id": second, "say": "accept"}, Origin=url)
         assert stranger.status == 303
         assert second not in await cut.shown()
+
+
+async def test_the_heads_page_calls_a_former_server_that_and_what_it_said_until_it_is_said_anew(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        office = here.office
+        pupil, head = await office.add_person("Léa", "pupil"), await here.head_of_the_school()
+        await here.sync(head)
+        await Desk(head.agent).ask("erase", person=[pupil])
+        await here.sync(head)
+        await note_arrivals(office.server.store, office.clock())
+        office.clock.advance(DAY_MS)
+        await office.do("unerase", covers=pupil)
+        await here.sync(head)
+        await office.with_kit("rotate server", kit_in(tmp_path / "server" / "kit", None), since="12h")
+        await here.sync(head)
+        assert [row["kind"] for row in await office.do("waiting")] == ["ruling"]
+        async with portal(head.agent) as surfer:
+            assert "coupé : le serveur, avec ses clés d'avant." in html.unescape(await surfer.page("/school"))
+            await office.do("unerase", covers=pupil)
+            await here.sync(head)
+            assert await office.do("waiting") == []
+            assert 'id="held-back"' not in await surfer.page("/school")

@@ -122,7 +122,11 @@ class SchoolPages:
         names = await device_names(office.agent) if devices else {}
         told = []
         for device in islice(devices, MAX_DEVICES_NAMED):
-            persons = (each.person for each in office.replica.door.authorities_of(device))
+            given = office.replica.door.authorities_of(device)
+            if any(each.role is Role.SERVER for each in given):
+                told.append(visit.say("held_back.server"))
+                continue
+            persons = (each.person for each in given)
             person = next((each for each in persons if each is not None), None)
             called = beside_words(names.get(device) or "") or key_words(device, office.replica.door)
             told.append(called if person is None else f"{called} ({self._name(visit, person)})")
