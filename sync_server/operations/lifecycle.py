@@ -53,6 +53,7 @@ from sync_server.handlers.record.erasures import said_of_held_back, told_erasure
 from sync_server.kit.away import KitAway
 from sync_server.kit.shown import words_of_class
 from sync_server.opened.app import Server
+from sync_server.opened.kits_key import kits_key
 from sync_server.operations.command import Command, KitCommand
 from sync_server.operations.copies import confirm
 from sync_server.operations.newcomers import tell_of_newcomers
@@ -348,6 +349,7 @@ async def _tell_of_orders(server: Server, outgoing: Outgoing) -> None:
 
 async def _rotate_root(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
     chain, told = await rotate_root(server, _needed(kit), anyway=params.get("anyway") is True)
+    await kits_key(server.replica)
     for line in told:
         await outgoing.progress(line)
     await outgoing.progress("devices follow at their next call; codes that were made before are refused from now on")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,9 @@ from protocol.model.entry import Entry, Kind, compose
 from protocol.model.entry import restore as restored
 from protocol.model.register import RegisterKind, compose_register
 from protocol.model.structure import Erasure, Grant, Invite
+from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.quarantine import Quarantine
+from protocol.replica.console.operation import NO_FILES
 from protocol.replica.interfaces import Held, RegisterRow
 from protocol.replica.storage.sqlite import DATABASE
 from protocol.roles import Role
@@ -35,10 +38,13 @@ from sync_server.handlers.overview.figures import BACKUP_MARK
 from sync_server.handlers.store.backups import note_kept
 from sync_server.opened.app import opened
 from sync_server.opened.contacts import CONTACT_MARKS
+from sync_server.opened.kits_key import KITS_KEY_MARK, kits_key
+from sync_server.operations.table import operations
 from tests.harness.attack import attack
-from tests.harness.backups import AS_IT_IS, Case, rewritten
+from tests.harness.backups import AS_IT_IS, Case, make_backup, rewritten
+from tests.harness.commands import Received
 from tests.harness.server_in_process import Office, office
-from tests.harness.territory import new_device
+from tests.harness.territory import SimClock, new_device
 
 ANOTHER_SCHOOL = "0180002A"
 
@@ -170,11 +176,14 @@ async def test_what_a_database_does_of_its_own_it_does_in_no_server_that_is_rest
     assert schema_of(case.folder / "new" / DATABASE) == schema_of(case.folder / "server" / DATABASE)
 
 
-async def _no_kit(*_: object) -> list[bytes]:
-    return []
+def _in_clear(*written: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    return written[3]
 
 
-@attack("a backup is in other hands", off={"sync_server.handlers.store.backups.recovery_keys": _no_kit})
+IN_CLEAR: dict[str, object] = {"sync_server.handlers.store.backups._sealed": _in_clear}
+
+
+@attack("a backup is in other hands", off=IN_CLEAR)
 async def test_a_backup_tells_whoever_finds_it_no_name_and_no_key(case: Case) -> None:
     async with office(case.folder / "server", kit=case.kit) as desk:
         await desk.add_person("Zoé Verdier-Lacombe", "pupil")
@@ -184,6 +193,37 @@ async def test_a_backup_tells_whoever_finds_it_no_name_and_no_key(case: Case) ->
     assert "Zoé Verdier-Lacombe".encode() not in found
     assert seed not in found
     assert b"SQLite format 3" not in found
+
+
+async def _a_row_is_spoilt(case: Case, clock: SimClock) -> None:
+    """Where the root has named the kit's key; and somebody has had bad rows moved aside since."""
+    with closing(sqlite3.connect(case.folder / "server" / DATABASE)) as rows, rows:
+        kind = int(Kind.RECOVERY_KEY)
+        rows.execute("UPDATE entry SET payload = zeroblob(length(payload)) WHERE kind = ?", (kind,))
+    async with opened(case.folder / "server", now_ms=clock, entropy=os.urandom) as server:
+        await operations(server)["verify"]({}, NO_FILES, Received())
+
+
+@attack("a backup is in other hands", off=IN_CLEAR)
+async def test_it_tells_nothing_either_where_the_row_is_damaged_that_says_which_kit_that_is(case: Case) -> None:
+    async with office(case.folder / "server", kit=case.kit) as desk:
+        await case.keep(desk)
+    await _a_row_is_spoilt(case, desk.clock)
+    async with opened(case.folder / "server", now_ms=desk.clock, entropy=os.urandom) as server:
+        assert await recovery_keys(server.replica) == []
+        assert await kits_key(server.replica) == case.kit.recovery.public
+        await make_backup(server, case.backup)
+    assert b"SQLite format 3" not in case.backup.read_bytes()
+    await case.restore(desk.clock)
+
+
+async def test_where_nothing_says_which_kit_that_is_none_is_written(case: Case) -> None:
+    async with office(case.folder / "server", kit=case.kit) as desk:
+        await desk.server.store.set_marks({KITS_KEY_MARK: None})
+    await _a_row_is_spoilt(case, desk.clock)
+    async with opened(case.folder / "server", now_ms=desk.clock, entropy=os.urandom) as server:
+        with pytest.raises(LocalFailure, match="lie open"):
+            await make_backup(server, case.backup)
 
 
 async def test_a_backup_opens_with_no_other_kit(case: Case) -> None:

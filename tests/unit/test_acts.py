@@ -8,7 +8,7 @@ from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
 from protocol.limits import ACTS_KEPT_MS, MAX_ACT_CHARS, MAX_FAILED_SIGN_INS_PER_DAY
 from protocol.replica.office import acts
-from protocol.replica.office.acts import ACT_MARKS, TOLD_BROKEN, Trail, broken_in, ids_told, numbered, taken_over
+from protocol.replica.office.acts import ACT_MARKS, TOLD_BROKEN, Act, Trail, broken_in, ids_told, numbered, taken_over
 from protocol.replica.storage.memory import MemoryStore
 from tests.harness.territory import SimClock
 
@@ -168,6 +168,16 @@ async def test_of_a_foreign_store_lines_are_taken_over_and_nothing_else(store: M
     marks = await store.marks(ACT_MARKS)
     odd = {f"{ACT_MARKS}zz": b"", f"{ACT_MARKS}{'0' * 15}٣": b"", mark(9): b"nothing"}
     assert taken_over({**marks, **odd}) == marks
+
+
+async def test_no_line_of_a_foreign_store_has_a_number_after_which_nothing_is_read(
+    store: MemoryStore, clock: SimClock
+) -> None:
+    last = Act(clock(), "somebody", "erase", "", False, False, bytes(32)).encode()
+    await store.set_marks(taken_over({f"{ACT_MARKS}{'f' * 16}": last}))
+    await Trail(store, clock).note("rewrap", "command line: root", with_kit=True)
+    assert [line.act.what for line in await Trail(store, clock).lines()] == ["erase", "rewrap"]
+    assert await Trail(store, clock).broken() == []
 
 
 async def test_a_line_holds_what_there_is_room_for(store: MemoryStore, clock: SimClock) -> None:

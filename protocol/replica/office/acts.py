@@ -45,6 +45,7 @@ TOLD_BROKEN: Final = "trail told broken"
 """A line about lines, by number, of which people have been told that the chain does not hold there."""
 _HASH_BYTES: Final = 32
 _NUMBER_DIGITS: Final = 16
+_NEVER_DONE: Final = 1 << 40
 _LOOKED_UP_WITHIN_MS: Final = 3600 * 1000
 _MAX_REMEMBERED: Final = 1_000
 _DROPPED_AT_ONCE: Final = 256
@@ -239,9 +240,17 @@ def numbered(marks: Mapping[str, bytes]) -> dict[int, bytes]:
 
 
 def taken_over(marks: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Of the marks of a store that somebody else may have written, the newest lines that are ones."""
+    """Of the marks of a store that somebody else may have written, the newest lines that are ones.
+
+    Numbered anew where no machine has done so much: after the highest number that there is nothing would be read.
+    """
     raw = numbered(marks)
-    return {_mark(line.number): raw[line.number] for line in lines_in(raw)[-MAX_ACTS:]}
+    lines = lines_in(raw)[-MAX_ACTS:]
+    numbers = [line.number for line in lines]
+    if lines and numbers[-1] >= _NEVER_DONE:
+        begin = 1 if lines[0].act.before == _NOTHING_YET.hash else 2
+        numbers = list(range(begin, begin + len(lines)))
+    return {_mark(number): raw[line.number] for number, line in zip(numbers, lines, strict=True)}
 
 
 def hash_of(data: bytes) -> bytes:

@@ -6,7 +6,8 @@ Rules:
 - a pack that has gone or rotted since is left out and said; agents bring it back;
 - the copy is removed when it has been sent, and at the next start where the program ended first: nothing that is erased
   is erased in it;
-- what goes out is sealed to the kit, if the root has named a recovery key, and is what it was when it was looked at;
+- what goes out is sealed to the kit, and is what it was when it was looked at; where it is not known to which kit,
+  nothing goes out: all of it would lie open (docs/adr/0444);
 - a backup counts once the caller has it on disk and has read it back: only then is its time noted.
 """
 
@@ -25,7 +26,6 @@ from blake3 import blake3
 from protocol.errors import Code, LocalFailure, disk_fault
 from protocol.identity import KEY_BYTES, territory_id
 from protocol.limits import GiB
-from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.console.operation import Outgoing
 from protocol.replica.storage.sqlite import DATABASE
 from protocol.trust.sealed_chunks import STREAM_KEY_BYTES
@@ -33,7 +33,13 @@ from sync_server.handlers.overview.figures import BACKUP_MARK, last_backup_ms
 from sync_server.handlers.store import archive, sealed_archive
 from sync_server.opened.app import Server
 from sync_server.opened.data_folder import COPY_FILE, KEYS_FILE
+from sync_server.opened.kits_key import kits_key
 
+_NO_KEY: Final = (
+    "no backup was written: nothing here says to which recovery kit it is to be sealed, and it would lie "
+    "open. That row of the database was damaged, or lost: it is here again once a machine of any school has called; "
+    "else `sync-server init --recover KIT` makes the server anew"
+)
 PART_BYTES: Final = GiB
 """A backup leaves the server as files of at most so many bytes, which the caller puts together again."""
 
@@ -51,6 +57,9 @@ class _Copy:
 async def back_up(server: Server, version: str, outgoing: Outgoing) -> archive.Head:
     """Send a whole backup to `outgoing`, in parts; what it holds. Raises `LocalFailure`."""
     async with server.backing_up:
+        recovery = await kits_key(server.replica)
+        if recovery is None:
+            raise LocalFailure(Code.DAMAGED, _NO_KEY)
         copy = server.folder / COPY_FILE
         await asyncio.to_thread(copy.unlink, missing_ok=True)
         try:
@@ -63,7 +72,7 @@ async def back_up(server: Server, version: str, outgoing: Outgoing) -> archive.H
                     "moves them aside, and agents bring them back"
                 )
             head = _head(server, version, found, readable)
-            await _send(await _written(server, head, copy, readable), outgoing)
+            await _send(await _written(server, head, recovery, copy, readable), outgoing)
         finally:
             await asyncio.to_thread(copy.unlink, missing_ok=True)
     return head
@@ -162,20 +171,17 @@ class _Member:
 
 
 async def _written(
-    server: Server, head: archive.Head, copy: Path, packs: Iterable[tuple[bytes, int]]
+    server: Server, head: archive.Head, recovery: bytes, copy: Path, packs: Iterable[tuple[bytes, int]]
 ) -> AsyncIterator[bytes]:
-    """The bytes of the file: sealed to the kit, where the root has named its key."""
+    """The bytes of the file, sealed to the kit, whose key is `recovery`."""
     keys = await asyncio.to_thread((server.folder / KEYS_FILE).read_bytes)
     small = [(archive.HEAD, head.encode()), (KEYS_FILE, keys)]
     files = [_Member(DATABASE, copy, head.database_bytes, head.database_hash)]
     places = [(archive.pack_member(pack), pack, size) for pack, size in packs]
     files += [_Member(name, server.folder / name, size, pack) for name, pack, size in places]
     clear = _archive(small, files, head.made_ms)
-    recovery = await recovery_keys(server.replica)
-    if not recovery:
-        return clear
     size = sum(map(archive.member_bytes, [*(len(data) for _, data in small), *(each.size for each in files)]))
-    return _sealed(server, head, recovery[-1], clear, size + len(archive.END))
+    return _sealed(server, head, recovery, clear, size + len(archive.END))
 
 
 async def _sealed(
