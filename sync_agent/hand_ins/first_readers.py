@@ -68,6 +68,45 @@ class _Stay:
         return _Stay(None, met_ms if self.is_over(now_ms) else self.back_ms)
 
 
+async def note_stays(agent: Agent) -> None:
+    """Note who is gone from each class, and who is back: at each look, whether or not any work waits there by then."""
+    noted = {name: _Stay.parse(mark) for name, mark in (await agent.replica.store.marks(GONE_MARKS)).items()}
+    of_classes = {name.rpartition("/")[0] for name in noted}
+    now_ms, met_ms = agent.watched.now_ms(), meeting_ms(agent)
+    changed: dict[str, bytes | None] = {}
+    for space in await agent.spaces():
+        roster = (await agent.replica.view(space)).roster
+        met = list(_met_in(agent, space))
+        living = set(_living(roster, agent.now_ms()))
+        here = {device for person, device in met if device in living and not roster.is_away(device, person)}
+        # whom work waits for is dear to ask, and a class that nobody ever left has nothing to note
+        if here.issuperset(device for _, device in met) and _marks_of(space).rstrip("/") not in of_classes:
+            continue
+        for each in _first(agent, roster):
+            name = f"{_marks_of(space)}{device_id(each.device).hex()}"
+            was = noted.get(name, _Stay())
+            stay = was.seen_here(now_ms, met_ms) if each.device in here else was.seen_gone(now_ms)
+            if stay != was:
+                changed[name] = None if stay == _Stay() else stay.encode()
+    if changed:
+        await agent.replica.store.set_marks({**changed, **agent.watched.marks()})
+
+
+def _met_in(agent: Agent, space: bytes) -> Iterator[tuple[bytes, Device]]:
+    """Whoever this device believes, or has heard, as whose in a class."""
+    for each in (agent.acquainted.first.get(space, {}), agent.acquainted.heard.get(space, {})):
+        for person, devices in each.items():
+            yield from ((person, device) for device in devices)
+
+
+def _marks_of(space: bytes) -> str:
+    return f"{GONE_MARKS}{space.hex()}/"
+
+
+def _first(agent: Agent, roster: Roster) -> list[Start]:
+    return there_at_first(agent, roster.space)[:MAX_READERS_OF_ONE_WORK]
+
+
 class FirstReaders:
     """The teachers' devices that were met first in one class, and are waited for."""
 
@@ -81,23 +120,14 @@ class FirstReaders:
 
     @classmethod
     async def of(cls, agent: Agent, roster: Roster) -> FirstReaders:
-        """Those of one class. Notes who is gone from it, and who is back: to be called at each look."""
-        prefix = f"{GONE_MARKS}{roster.space.hex()}/"
+        """Those of one class, as far as was noted who is gone from it (`note_stays`)."""
+        prefix, now_ms = _marks_of(roster.space), agent.watched.now_ms()
         noted = {name: _Stay.parse(mark) for name, mark in (await agent.replica.store.marks(prefix)).items()}
-        now_ms, met_ms, living = agent.watched.now_ms(), meeting_ms(agent), set(_living(roster, agent.now_ms()))
         waited_for = []
-        stays = dict(noted)
-        for each in there_at_first(agent, roster.space)[:MAX_READERS_OF_ONE_WORK]:
-            name = f"{prefix}{device_id(each.device).hex()}"
-            is_gone = each.device not in living or roster.is_away(each.device, each.person)
-            was = noted.get(name, _Stay())
-            stays[name] = stay = was.seen_gone(now_ms) if is_gone else was.seen_here(now_ms, met_ms)
+        for each in _first(agent, roster):
+            stay = noted.get(f"{prefix}{device_id(each.device).hex()}", _Stay())
             if not stay.is_over(now_ms):
                 waited_for.append(each if stay.back_ms is None else replace(each, here_ms=stay.back_ms))
-        changed = {name: stay for name, stay in stays.items() if stay != noted.get(name, _Stay())}
-        if changed:
-            marks = {name: None if stay == _Stay() else stay.encode() for name, stay in changed.items()}
-            await agent.replica.store.set_marks({**marks, **agent.watched.marks()})
         return cls(agent, roster, waited_for)
 
     async def have(self, wrapped: Iterable[bytes], made_ms: int | None) -> bool:

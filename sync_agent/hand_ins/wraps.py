@@ -12,6 +12,9 @@ Rules:
 - the receipt of a reader for whom it was meant, and whom this device knows (`acquaintances`), frees it of the key, once
   those have a wrap whom it has known for longest (`first_readers`). Until then it is wrapped for those, and for the
   kit;
+- after a week that it has watched nobody waits any more for work of which it has heard that it was opened, whoever says
+  whose that word was, or whose key: what is given to nobody who comes lies here for whoever finds a way to be waited
+  for (docs/adr/0437);
 - the key lies here sealed (`key_slots`), and opens nothing once it is freed, wherever on the disk copies of that are
   (docs/adr/0412);
 - nothing frees a key of work that is not sealed to the kit in force: whoever has the server keeps that key's name from
@@ -39,6 +42,7 @@ from protocol.fields import Fields
 from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import info_of, is_given, teachers_keys, wraps_for
 from protocol.limits import (
+    ACQUAINTANCE_MS,
     MAX_LATE_WRAPS_FOR_STRANGERS,
     MAX_LATE_WRAPS_PER_DEVICE,
     MAX_READERS_OF_ONE_WORK,
@@ -51,7 +55,7 @@ from protocol.replica.at_work.replica import Draft
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device
 from sync_agent.app import Agent
-from sync_agent.hand_ins.first_readers import FirstReaders
+from sync_agent.hand_ins.first_readers import FirstReaders, note_stays
 from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.hand_ins.heard_opened import has_heard_opened, read_receipts
 from sync_agent.hand_ins.opening import opening_key
@@ -66,6 +70,8 @@ from sync_agent.machine.marks import HAND_IN_MARKS
 _log = logging.getLogger(__name__)
 
 _PASSED_ON_AT_ONCE: Final = 256
+_HEARD_ONCE_MS: Final = 1
+"""Of what an earlier version had heard as opened: it noted no time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +79,15 @@ class Kept:
     """What a device keeps of a hand-in that it made: the content key, sealed, until it is freed.
 
     `made_ms` is when it was handed in, later than whoever this device had met by then (`meeting_ms`), which earlier
-    versions did not note; `seen` when it first knew that the server has it; `heard` that it has heard that it was
-    opened, so that nobody who comes is given it, and `opened` that this was for good, whoever says what of either
-    since.
+    versions did not note; `seen` when it first knew that the server has it; `heard_ms` since when, as `watched` counts,
+    it has heard that it was opened, so that nobody who comes is given it, and `opened` that this was for good, whoever
+    says what of either since.
     """
 
     sealed_key: bytes | None
     made_ms: int | None = None
     seen: Seen | None = None
-    heard: bool = False
+    heard_ms: int | None = None
     opened: bool = False
 
     @classmethod
@@ -93,8 +99,10 @@ class Kept:
             own_ms, server_ms = fields.count_or_none("seen"), fields.count_or_none("proven")
             seen = None if own_ms is None or server_ms is None else Seen(own_ms, server_ms)
             opened = fields.count_or_none("opened") is not None
-            heard = opened or fields.count_or_none("heard") is not None
-            return cls(key, fields.count_or_none("made"), seen, heard=heard, opened=opened)
+            heard_ms = fields.count_or_none("heard")
+            if opened and heard_ms is None:
+                heard_ms = _HEARD_ONCE_MS
+            return cls(key, fields.count_or_none("made"), seen, heard_ms, opened)
         except PeerFault as fault:
             raise LocalFailure(Code.DAMAGED, "what this device noted of a hand-in cannot be read") from fault
 
@@ -105,8 +113,8 @@ class Kept:
             said["made"] = self.made_ms
         if self.seen is not None:
             said |= {"seen": self.seen.own_ms, "proven": self.seen.server_ms}
-        if self.heard:
-            said["heard"] = 1
+        if self.heard_ms is not None:
+            said["heard"] = self.heard_ms
         if self.opened:
             said["opened"] = 1
         return encode(said)
@@ -164,6 +172,7 @@ async def tend_hand_ins(agent: Agent) -> int:
     """
     await remember_firsts(agent)
     async with agent.writing:
+        await note_stays(agent)
         return await _tend_own(agent) + await _pass_on(agent)
 
 
@@ -278,17 +287,21 @@ async def _tend_own(agent: Agent) -> int:
         here = classes[work.space]
         done = here.said.get(work.id, ())
         opened = mine.opened or here.is_opened(work)
-        heard = mine.heard or opened or await has_heard_opened(agent, work, view.roster)
-        known = replace(mine, opened=opened, heard=heard)
-        if known.opened and await here.may_let_go(known, _wrapped(_said(view.roster, done))):
+        heard_ms = mine.heard_ms
+        if heard_ms == _HEARD_ONCE_MS or (
+            heard_ms is None and (opened or await has_heard_opened(agent, work, view.roster))
+        ):
+            heard_ms = here.now_ms
+        known = replace(mine, opened=opened, heard_ms=heard_ms)
+        if await here.may_let_go(known, _wrapped(_said(view.roster, done))):
             noted[mark_of(work.id)] = replace(known, sealed_key=None).encode()
             freed += [known.sealed_key] if known.sealed_key is not None else []
             continue
         if work.at_server and known.seen is None and (seen := agent.seen_now()) is not None:
             known = replace(known, seen=seen)
-            noted |= agent.watched.marks()
         if known != mine:
             noted[mark_of(work.id)] = known.encode()
+            noted |= agent.watched.marks()
         if (content_key := opening(known.sealed_key)) is not None:
             readers = await here.readers_of(known)
             drafts += await _late_wraps_there(agent, work, content_key, readers, done)
@@ -314,6 +327,8 @@ class _Class:
     said: dict[bytes, list[Entry]]
     is_opened: Callable[[Work], bool]
     first: FirstReaders
+    now_ms: int
+    """As `watched` counts."""
 
     @classmethod
     async def of(cls, agent: Agent, roster: Roster) -> Self:
@@ -325,17 +340,26 @@ class _Class:
             await _own_wraps(agent, space),
             await opened_for_good(agent, space),
             await FirstReaders.of(agent, roster),
+            agent.watched.now_ms(),
         )
 
     async def readers_of(self, kept: Kept) -> list[bytes]:
-        """To whom a work is sealed by now: of what was opened, those alone for whom its key waits, and the kit."""
-        if not kept.heard:
+        """To whom a work is sealed by now: of what was opened the kit, and for a week those for whom its key waits."""
+        if kept.heard_ms is None:
             return self.readers
+        if self._is_over(kept):
+            return self.recovery
         return list(dict.fromkeys([*await self.first.of_these(self.readers, kept.made_ms), *self.recovery]))
 
     async def may_let_go(self, kept: Kept, wrapped: Collection[bytes]) -> bool:
-        """Whether all have a wrap from here for whom the key of a work waits that was opened."""
-        return _kit_opens(self.recovery, wrapped) and await self.first.have(wrapped, kept.made_ms)
+        """Whether a work was opened, and all have a wrap from here for whom its key waits."""
+        if not _kit_opens(self.recovery, wrapped):
+            return False
+        return self._is_over(kept) or (kept.opened and await self.first.have(wrapped, kept.made_ms))
+
+    def _is_over(self, kept: Kept) -> bool:
+        """Whether the week has passed in which somebody is waited for."""
+        return kept.heard_ms is not None and self.now_ms - kept.heard_ms >= ACQUAINTANCE_MS
 
 
 def _kit_opens(recovery: Collection[bytes], wrapped: Collection[bytes]) -> bool:

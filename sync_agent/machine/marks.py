@@ -31,8 +31,9 @@ DOUBT_MARKS: Final = "doubt/"
 PROVEN_MARKS: Final = "proven-at/"
 """+ space in hex → 8 bytes of ms: when the server last proved that we hold all that it holds."""
 HAND_IN_MARKS: Final = "hand-in/"
-"""+ hand-in in hex → canonical {sealed, seen, proven, opened}: the content key, sealed (`key_slots`), until the
-teacher's receipt, and when the server's receipt was first known, as `watched` counts and by the server's time."""
+"""+ hand-in in hex → canonical {sealed, made, seen, proven, heard, opened}: the content key, sealed (`key_slots`), as
+long as it is kept, when the server's receipt was first known, as `watched` counts and by the server's time, and since
+when this one has heard that it was opened (`hand_ins.wraps`)."""
 HAND_IN_NAMES_MARKS: Final = "hand-in-names/"
 """+ hand-in in hex → canonical {files}, from an earlier version: the names of its files, which go at the next start
 (`key_slots`)."""

@@ -211,7 +211,7 @@ async def test_what_a_new_teacher_opened_in_her_first_week_is_given_to_nobody_wh
 
 
 def _forgetful(kept: Kept) -> bytes:
-    return _ENCODE(replace(kept, heard=False))
+    return _ENCODE(replace(kept, heard_ms=None))
 
 
 _ENCODE = Kept.encode

@@ -1,7 +1,7 @@
-"""A copy of the server's key lets somebody back into a class, in June, in whose absence work was opened there.
+"""A copy of the server's key has somebody waited for in a class, and given in June what was opened there in the year.
 
 The school's PC keeps the keys of that work for whom it met first there (docs/adr/0256, 0415): who was gone for a week
-is met anew (docs/adr/0436).
+is met anew (docs/adr/0436), and what was opened waits for nobody for longer than that (docs/adr/0437).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from protocol.clock import DAY_MS
+from protocol.limits import ACQUAINTANCE_MS
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, PersonKey, Revocation
 from protocol.replica.at_work.replica import Draft
@@ -19,11 +20,21 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as Pair
 from protocol.roles import HAS_READING_KEYS, Role
 from sync_agent.hand_ins.first_readers import _Stay
-from tests.attacks.test_opened_work_in_a_new_class import Named, _comes, _opens, _she_opens, _somebody
+from sync_agent.upkeep.erasing import destroy_erased
+from tests.attacks.test_opened_work_in_a_new_class import (
+    Named,
+    _comes,
+    _opens,
+    _she_opens,
+    _somebody,
+    _who_says_her_key,
+)
 from tests.harness.attack import attack
+from tests.harness.classroom import keeps_key_of
 from tests.harness.next_year import NextYear
 
 ROW = "who was in a class for an hour is back in June"
+WAITING = "opened work waits for somebody all year"
 
 
 def _as_if_never_gone(_: _Stay, _now_ms: int, _met_ms: int) -> _Stay:
@@ -35,7 +46,13 @@ def _whatever_its_end(roster: Roster, _now_ms: int) -> Iterator[Pair]:
 
 
 async def _is_granted(
-    year: NextYear, space: bytes, named: Named, *, until_ms: int | None = None, after: tuple[bytes, ...] = ()
+    year: NextYear,
+    space: bytes,
+    named: Named,
+    *,
+    until_ms: int | None = None,
+    after: tuple[bytes, ...] = (),
+    reading_key: bytes | None = None,
 ) -> None:
     """A teacher's right, and a reading key; `after` what it is let back from."""
     office, keys = year.here.office, named.keys
@@ -51,7 +68,7 @@ async def _is_granted(
         unsent=False,
     )
     year.spy, year.grants[space] = keys, said.id
-    await year.spy_says(space, Kind.PERSON_KEY, PersonKey(keys.agreement.public).encode(), named.person)
+    await year.spy_says(space, Kind.PERSON_KEY, PersonKey(reading_key or keys.agreement.public).encode(), named.person)
 
 
 async def _is_gone(year: NextYear, space: bytes, named: Named, *, with_all_rights: bool) -> bytes:
@@ -61,21 +78,23 @@ async def _is_gone(year: NextYear, space: bytes, named: Named, *, with_all_right
     return (await year._says_by_copy(space, Kind.REVOKE, gone, None if with_all_rights else year.grants[space])).id
 
 
+async def _a_week_passes(year: NextYear) -> None:
+    for _ in range(ACQUAINTANCE_MS // DAY_MS + 1):
+        year.pass_days(1)
+        await destroy_erased(year.machine.agent)  # as `run` does: it watches
+        await year.here.sync(year.machine)
+
+
 async def _opened_in_a_month(year: NextYear, space: bytes) -> list[bytes]:
     works = []
     for _ in range(4):
-        for _ in range(8):
-            year.pass_days(1)
-            await year.here.sync(year.machine)
+        await _a_week_passes(year)
         works.append(await _she_opens(year, space))
     return works
 
 
-@pytest.mark.parametrize("with_all_rights", [False, True])
-@attack(ROW, off={"sync_agent.hand_ins.first_readers._Stay.seen_here": _as_if_never_gone})
-async def test_who_was_there_for_an_hour_before_her_and_is_back_months_later_is_given_nothing_that_she_opened(
-    year: NextYear, *, with_all_rights: bool
-) -> None:
+async def _there_for_an_hour(year: NextYear, *, with_all_rights: bool) -> tuple[bytes, Named, bytes]:
+    """Somebody was in Mme Petit's new class before her laptop, and is gone; her key is said as his."""
     named = _somebody(1)
     space = await year.new_class()
     await _comes(year, space, named)
@@ -88,10 +107,33 @@ async def test_who_was_there_for_an_hour_before_her_and_is_back_months_later_is_
     await year.sync(year.machine)
     gone = await _is_gone(year, space, named, with_all_rights=with_all_rights)
     await year.sync()
+    return space, named, gone
+
+
+@pytest.mark.parametrize("with_all_rights", [False, True])
+@attack(ROW, off={"sync_agent.hand_ins.first_readers._Stay.seen_here": _as_if_never_gone})
+async def test_who_was_there_for_an_hour_before_her_and_is_back_months_later_is_given_nothing_that_she_opened(
+    year: NextYear, *, with_all_rights: bool
+) -> None:
+    space, named, gone = await _there_for_an_hour(year, with_all_rights=with_all_rights)
     works = await _opened_in_a_month(year, space)
     await _is_granted(year, space, named, after=(gone,))
     await year.sync(year.machine)
     assert not [work for work in works if await _opens(year, space, work, named.keys)]
+
+
+async def _nothing(_: object) -> None:
+    pass
+
+
+@attack(ROW, off={"sync_agent.hand_ins.wraps.note_stays": _nothing})
+async def test_nor_where_there_was_no_work_while_he_was_gone_but_what_she_has_opened_today(year: NextYear) -> None:
+    space, named, gone = await _there_for_an_hour(year, with_all_rights=True)
+    await _a_week_passes(year)
+    work = await _she_opens(year, space)
+    await _is_granted(year, space, named, after=(gone,))
+    await year.sync(year.machine)
+    assert not await _opens(year, space, work, named.keys)
 
 
 @pytest.mark.parametrize("was_in_for_ten_minutes", [False, True])
@@ -116,5 +158,39 @@ async def test_nor_is_whom_the_pc_met_in_a_class_of_the_keys_own_and_whose_right
     await year.sync()
     works = await _opened_in_a_month(year, space)
     await _is_granted(year, space, named)
+    await year.sync(year.machine)
+    assert not [work for work in works if await _opens(year, space, work, named.keys)]
+
+
+# --- whom it has not met anew ----------------------------------------------------------------------------------------
+
+WAITS_FOR_EVER: dict[str, object] = {"sync_agent.hand_ins.wraps._Class._is_over": lambda *_: False}
+
+
+@attack(WAITING, off=WAITS_FOR_EVER)
+async def test_a_pc_keeps_no_key_for_longer_than_a_week_after_she_has_opened_that_whoever_says_her_key_as_his(
+    year: NextYear,
+) -> None:
+    space = await _who_says_her_key(year)
+    work = await _she_opens(year, space)
+    assert await keeps_key_of(year.machine, work)
+    await _a_week_passes(year)
+    await year.hand_in(space)  # it looks when there is news
+    assert not await keeps_key_of(year.machine, work)
+
+
+@attack(WAITING, off=WAITS_FOR_EVER)
+async def test_who_was_there_before_her_with_a_key_to_which_nothing_can_be_sealed_is_given_nothing_in_june(
+    year: NextYear,
+) -> None:
+    named, space = _somebody(1), await year.new_class()
+    await _is_granted(year, space, named, reading_key=bytes(32))
+    await year.sync(year.machine)
+    await year.lets_her_in(space)
+    await year.sync(year.teacher)
+    await year.sync()
+    works = await _opened_in_a_month(year, space)
+    await _a_week_passes(year)
+    await year.spy_says(space, Kind.PERSON_KEY, PersonKey(named.keys.agreement.public).encode(), named.person)
     await year.sync(year.machine)
     assert not [work for work in works if await _opens(year, space, work, named.keys)]
