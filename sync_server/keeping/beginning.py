@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, Refused
 from protocol.replica.at_work.replica import Entropy
+from protocol.replica.console.by_name import compared
 from protocol.replica.console.command import run_command
 from protocol.replica.console.frame import Notices
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
+from protocol.replica.console.parameters import shown
 from protocol.replica.console.stepping_down import refuse_for_others
 from protocol.replica.console.typed_by import by_here
 from protocol.replica.office.names import name_of
@@ -51,7 +52,7 @@ async def begin(
 ) -> JSON:
     """Begin a territory in DIR, new or from a kit; the keys of the contract. Raises `BadInput`, `LocalFailure`.
 
-    Without a name one that is begun again is called what its kit says.
+    One that is begun again is called what its kit says: another name is that of another kit (`Refused`).
     """
     check_folder(folder)
     if name is None and recover is None:
@@ -65,7 +66,12 @@ async def begin(
     else:
         found = KitInFile.read(recover, passphrase)
         known, place = found.kit, kit
-        known = known if given is None else replace(known, name=given)
+        if given is not None and compared(given) != compared(known.name):
+            raise Refused(
+                Code.WRONG_TERRITORY,
+                f"{recover} is the kit of “{shown(known.name)}”, not of “{given}”: nothing has been made. Take the "
+                "other kit, or leave --name out",
+            )
     if kit is not None:
         _check_kit(folder, kit)
 
@@ -84,6 +90,7 @@ async def begin(
         if place is not None:
             tell(kit_advice(place, passphrase))
         if found is not None:
+            tell(f"begun again: the territory “{shown(known.name)}”, as the kit says")
             tell(found.told)
             tell(WHOSE_NOBODY_SAYS)
             tell(_EARLIER_KEYS)

@@ -108,6 +108,17 @@ def test_who_begins_again_with_a_kit_need_not_say_the_name_that_stands_on_it(ser
     assert not another.folder.exists()
 
 
+def test_the_kit_of_another_territory_makes_none_of_the_name_that_is_meant(server: Machine, tmp_path: Path) -> None:
+    again = server_in(tmp_path / "again")
+    wrong = again.run("init", "--name", "Écoles de la Nièvre", "--recover", str(tmp_path / "kit"))
+    refused(wrong, 5, Code.WRONG_TERRITORY)
+    assert "“Cher”" in wrong.json["error"]["message"]
+    assert not again.folder.exists()
+    made = again.run("init", "--name", " cher", "--recover", str(tmp_path / "kit"))
+    assert made.json["territory"] == server.ok("status")["territory"]
+    assert "begun again: the territory “Cher”" in made.err
+
+
 def test_a_folder_that_is_initialised_or_holds_something_else_is_left_alone(server: Machine, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in server.folder.rglob("*") if path.is_file()}
     refused(server.run("init", "--name", "Nièvre"), 2, Code.ALREADY_INITIALISED)
