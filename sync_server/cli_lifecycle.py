@@ -461,13 +461,17 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         new_passphrase_file: Annotated[
             str | None, Option(metavar="FILE", help="A file with the passphrase that protects the new kit.")
         ] = None,
+        new_kit_open: Annotated[
+            bool, Option(help="Make the new kit without a passphrase, though the old one has one.")
+        ] = False,
         anyway: Annotated[
             bool, Option(help="Even if this server may not have heard all that the kit has signed; it counts no more.")
         ] = False,
     ) -> JSON:
         """Give the territory another root, after a theft of the kit. Repeatable with the same files after a cut."""
-        from sync_server.keeping.new_root import NewKit  # noqa: PLC0415
+        from sync_server.keeping.new_root import NewKit, check_protection  # noqa: PLC0415
 
+        check_protection(passphrase_file, Path(new_kit), new_passphrase_file, open_too=new_kit_open)
         old = _kit_in(call, kit, passphrase_file)
         made = NewKit(Path(kit), passphrase_file, Path(new_kit), new_passphrase_file, secrets.token_bytes)
         params: Params = {"anyway": anyway}

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from protocol.errors import RelaisError
+from protocol.errors import BadInput, RelaisError
 from protocol.model.entry import Entry, kind_name
 from protocol.replica.private_file import write_private
 from protocol.trust.kit import Kit, parse_kit
@@ -53,7 +53,12 @@ class KitInFile:
         """The kit in a file. Raises `BadInput`."""
         # read once: a kit may come out of a pipe
         text = text_of_kit(place)
-        kit = parse_kit(text, passphrase=passphrase)
+        try:
+            kit = parse_kit(text, passphrase=passphrase)
+        except BadInput as reason:
+            if reason.facts.get("problem") != "passphrase-missing":
+                raise
+            raise BadInput(reason.code, f"{reason.message}: --passphrase-file FILE", **reason.facts) from reason
         roots = {kit.root.public}
         with suppress(RelaisError):
             roots |= roots_before(kit)

@@ -29,6 +29,22 @@ from sync_server.kit.memory import with_said, without_room
 from sync_server.kit.root_line import roots_in, rotations_to
 
 
+def check_protection(
+    old_passphrase_file: str | None, place: Path, passphrase_file: str | None, *, open_too: bool
+) -> None:
+    """Raise `BadInput(USAGE)` where a kit that lay behind a passphrase would be followed by one that lies open.
+
+    A file that is there already goes on as it was begun.
+    """
+    if old_passphrase_file is None or passphrase_file is not None or open_too or place.exists():
+        return
+    raise BadInput(
+        Code.USAGE,
+        "nothing was done: the old kit has a passphrase, and the new one would have none, so that whoever finds the "
+        "file can erase this territory. --new-passphrase-file FILE gives it one; --new-kit-open makes it without",
+    )
+
+
 class NewKit:
     """A kit with new keys, in a file of its own. Raises `BadInput` for a place that holds something else."""
 
@@ -44,6 +60,8 @@ class NewKit:
         self._place = place
         self._entropy = entropy
         self._passphrase = passphrase_of(passphrase_file)
+        if place.exists() and old_place.exists() and place.samefile(old_place):
+            check_kit_place(place, "--new-kit", is_ours=lambda: False)
         old_file = KitInFile.read(old_place, passphrase_of(old_passphrase_file))
         old = old_file.kit
         self._first = old.first_root or old.root.public

@@ -154,7 +154,14 @@ def test_a_kit_without_a_passphrase_is_said_to_be_one(server: Machine, tmp_path:
     begun = ("rotate", "root", "--kit", str(tmp_path / "kit"), "--new-kit", str(kit))
     assert "no passphrase" not in server.run(*begun, "--new-passphrase-file", str(secret)).err
     again = ("rotate", "root", "--kit", str(kit), "--passphrase-file", str(secret), "--new-kit", str(newer))
-    done = server.run(*again)
+    refused(server.run(*again), 2, Code.USAGE)
+    assert not newer.exists(), "a kit behind a passphrase is followed by none that lies open, unless that is said"
+    refused(server.run(*again[:-1], str(kit)), 2, Code.USAGE)
+    told = server.run(
+        "rotate", "root", "--kit", str(kit), "--new-kit", str(newer), "--new-passphrase-file", str(secret)
+    )
+    assert (told.status, "--passphrase-file" in told.err) == (2, True)
+    done = server.run(*again, "--new-kit-open")
     assert done.status == 0
     assert f"{newer} can rebuild this territory, and erase it. It has no passphrase" in done.err
 
