@@ -20,6 +20,7 @@ from protocol.replica.office import commands, grants, withdrawals
 from protocol.replica.office.erasures import check_known, erase_persons, known_beyond, with_doubles
 from protocol.replica.office.grants import Standing
 from protocol.replica.office.heard import Known, known_of, said_by
+from protocol.replica.office.leaving import told_of_partings
 from protocol.replica.office.mentioned import day_of
 from protocol.replica.office.names import device_id, invited_role, person_id, person_role
 from protocol.replica.office.namesakes import called_in, told_of_namesakes, told_of_numbers
@@ -251,6 +252,8 @@ async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
     await _check_none_teaches(office, persons)
     for line in await described_alone(office, persons):
         await outgoing.progress(f"to be forgotten: {line}")
+    for line in await told_of_partings(office, persons):
+        await outgoing.progress(line)
     await outgoing.progress(
         "what of theirs lies on a machine that has not called for long goes with it, unseen: which machines these are, "
         "`sync-server erase --dry-run` says at the server"

@@ -26,6 +26,7 @@ from protocol.replica.office.acts import Line
 from protocol.replica.office.as_root import check_kit
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, with_doubles
 from protocol.replica.office.frozen import freeze_person
+from protocol.replica.office.leaving import told_of_partings
 from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.namesakes import told_of_numbers
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
@@ -440,6 +441,8 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
     for person in persons:
         for line in await described_with_doubles(server, person):
             await outgoing.progress(f"to be forgotten: {line}")
+    for line in await told_of_partings(server, persons):
+        await outgoing.progress(line)
     alone = params.get("alone") is True
     going = persons if alone else await with_doubles(server.replica, persons)
     for line in await told_of_numbers(server, going):

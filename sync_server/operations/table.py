@@ -145,7 +145,7 @@ async def _invite(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
 
 
 async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    held = await totals(server)
+    held, found, left = await totals(server), await restored(server), await left_pupils(server)
     await _tell_of_reported(server, outgoing)
     return {
         "territory": server.replica.territory.hex(),
@@ -158,10 +158,11 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         "bytes": held.bytes,
         "erasures_waiting": await waiting_for_a_word(server),
         "erasures_held_back": await held_back(server),
-        "restored": None if (found := await restored(server)) is None else found.shown(),
+        "restored": None if found is None else found.shown(),
         "overused_codes": [each.row() for each in await overused_codes(server)],
         "classes_not_closed": [each.row() for each in await not_closed(server)],
-        "left_pupils": [each.row() for each in await left_pupils(server.replica)],
+        "left_pupils": [each.row() for each in left if each.is_sure and found is None],
+        "left_in_doubt": [each.row() for each in left if not each.is_sure or found is not None],
         "frozen_persons": [each.row() for each in await frozen_persons(server.replica)],
         "came_after_closing": [each.row() for each in await came_after_closing(server)],
         "unforeseen": [met.shown() for met in server.unforeseen.rows()],

@@ -17,6 +17,8 @@ from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.web.views import notice_of
 from sync_server.web.wording import Words
 from tests.harness.classroom import Classroom
+from tests.harness.commands import Desk
+from tests.harness.office_devices import town
 from tests.harness.portal import portal
 from tests.harness.server_in_process import Office
 from tests.integration.test_access import said_in
@@ -66,8 +68,40 @@ async def test_a_pupil_who_is_on_no_list_any_more_is_told_until_somebody_erases_
         await desk.do("person retire", person=person)
     (row,) = (await desk.do("status"))["left_pupils"]
     assert (row["person"], row["since"][:10]) == (left, "2026-11-18")
+    (parting,) = row["lists"]
+    assert (parting["space"], parting["by"], parting["has_them"]) == (desk.space, "server", False)
     await desk.do("erase", person=[left])
     assert (await desk.do("status"))["left_pupils"] == []
+    assert (await desk.do("status"))["left_in_doubt"] == []
+
+
+async def test_so_is_one_whom_the_head_teacher_has_taken_off_the_list_and_whose_other_class_was_closed(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        office, head = here.office, await here.head_of_the_school()
+        last_year = (await office.do("space add", name="CE2", school="0180001D", year="2025-2026"))["space"]
+        pupil = await office.add_person("Léa", "pupil", office.space, last_year)
+        await here.sync()
+        await Desk(head.agent).ask("ungrant", person=pupil, space=[office.space])
+        await here.sync()
+        assert (await office.do("status"))["left_pupils"] == []
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        await office.with_kit("space close", kit, space=last_year, unheard_too=True)
+        (row,) = (await office.do("status"))["left_pupils"]
+        (parting,) = row["lists"]
+        assert (row["person"], parting["by"]) == (pupil, "device")
+        office.said.lines.clear()
+        await office.do("erase", person=[pupil], dry_run=True)
+        (line,) = (line for line in office.said.lines if "off the list" in line)
+        assert line.startswith(f"off the list of “CM2 B”: {pupil}, by the device {head.agent.device.hex()}, ")
+
+
+async def test_whoever_is_on_a_list_is_forgotten_with_no_more_lines_than_that(desk: Office) -> None:
+    pupil = await desk.add_person("Léa", "pupil")
+    desk.said.lines.clear()
+    await desk.do("erase", person=[pupil], dry_run=True)
+    assert not [line for line in desk.said.lines if "list" in line]
 
 
 async def test_a_head_reads_on_her_page_which_class_of_a_past_year_was_not_closed(room: Classroom) -> None:

@@ -235,6 +235,7 @@ async def test_the_status_adds_up(desk: Office) -> None:
         "overused_codes",
         "classes_not_closed",
         "left_pupils",
+        "left_in_doubt",
         "frozen_persons",
         "came_after_closing",
         "unforeseen",

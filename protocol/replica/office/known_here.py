@@ -13,7 +13,8 @@ Rules:
 - out of a backup, or on a server of the kit alone, nothing is known but what is noted since, whatever came first, and
   whatever comes later: both are the word of whoever wrote it, or called first (docs/adr/0329, 0347, 0416);
 - which revocations were said here is noted likewise: by others a thief has a device seem gone (docs/adr/0332); and
-  which grants take them back, by others one that is gone seems back (docs/adr/0406).
+  which grants take them back, by others one that is gone seems back (docs/adr/0406); and which words take somebody off
+  a list, by others a pupil who is there seems to have left (docs/adr/0439).
 
 docs/adr/0293. Notes are marks of this replica, by pseudonymous ids, and no part of any set. docs/protocol.md,
 "Confirmed devices".
@@ -25,13 +26,21 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Final, Self
 
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import PersonRecord
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.office.bureau import Office
+from protocol.replica.office.bureau import Office, is_ours
 from protocol.replica.office.device_cuts import cuts_said_here, orders_by_key
 from protocol.replica.office.held_in_space import fallen, grants_not_held_back, not_held_back
 from protocol.replica.office.made_anew import came_at_once
-from protocol.replica.office.said_here import BACK_MARKS, CUT_MARKS, is_said_here, noted_cuts
+from protocol.replica.office.said_here import (
+    BACK_MARKS,
+    CUT_MARKS,
+    LEAVE_MARKS,
+    is_said_here,
+    noted_cuts,
+    noted_leaves,
+)
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
 from protocol.roles import HAS_READING_KEYS, RANK, SHARED, Role
@@ -44,7 +53,14 @@ WHOSE_SINCE_MARK: Final = "whose-device-since"
 """Since what arrival devices and codes are noted (as `EntryStore.latest` says it)."""
 CUTS_SINCE_MARK: Final = "cuts-made-since"
 """Since what arrival revocations are."""
-_NOTED_AS: Final[Mapping[int, str]] = {Kind.INVITE: CODE_MARKS, Kind.REVOKE: CUT_MARKS, Kind.GRANT: BACK_MARKS}
+LEAVES_SINCE_MARK: Final = "taken-off-since"
+"""Since what arrival words are that take somebody off a list."""
+_NOTED_AS: Final[Mapping[int, str]] = {
+    Kind.INVITE: CODE_MARKS,
+    Kind.REVOKE: CUT_MARKS,
+    Kind.GRANT: BACK_MARKS,
+    Kind.PERSON: LEAVE_MARKS,
+}
 _NOBODYS: Final = "machine"
 """As whose a machine is noted that is nobody's own: who runs a school is nobody's either, and something else."""
 _NUMBER_BYTES: Final = 8
@@ -63,7 +79,7 @@ class How(Enum):
 
 async def begin_noting(store: EntryStore, root: bytes, *, is_whole: bool = True) -> None:
     """From here on what comes in is noted; of a store that has lost entries nothing counts as of before that."""
-    for mark in (WHOSE_SINCE_MARK, CUTS_SINCE_MARK):
+    for mark in (WHOSE_SINCE_MARK, CUTS_SINCE_MARK, LEAVES_SINCE_MARK):
         since = await _since(store, mark)
         if since is not None and await store.authored_by_then(root, since) is not None:
             continue
@@ -73,7 +89,7 @@ async def begin_noting(store: EntryStore, root: bytes, *, is_whole: bool = True)
 
 
 async def note_said(store: EntryStore, said: Iterable[Entry]) -> None:
-    """Those of these that are codes, revocations, or take revocations back, were made here."""
+    """Those of these that are codes, revocations, take these back, or somebody off a list, were made here."""
     marks: dict[str, bytes | None] = {
         noted + one.id.hex(): b"" for one in said if (noted := _noted_as(one)) is not None
     }
@@ -86,8 +102,13 @@ def is_about_cuts(said: Entry) -> bool:
     return said.header.kind == Kind.REVOKE or (said.header.kind == Kind.GRANT and bool(said.header.parents))
 
 
+def _takes_off(said: Entry) -> bool:
+    record = parsed(said, PersonRecord.parse) if said.header.kind == Kind.PERSON else None
+    return record is not None and record.left
+
+
 def _noted_as(said: Entry) -> str | None:
-    is_noted = said.header.kind == Kind.INVITE or is_about_cuts(said)
+    is_noted = said.header.kind == Kind.INVITE or is_about_cuts(said) or _takes_off(said)
     return _NOTED_AS[said.header.kind] if is_noted else None
 
 
@@ -103,6 +124,24 @@ async def cuts_of_others(office: Office) -> list[Entry]:
     later = await store.scan_kinds([Kind.REVOKE], 0 if since is None else since[0])
     noted = await noted_cuts(store)
     return [one for one in later if not is_said_here(one, noted)]
+
+
+async def leaves_said_here(office: Office) -> Callable[[Entry], bool]:
+    """Whether a word that takes somebody off a list is this office's own, or a root's.
+
+    Of a server's those are that it has noted, or that were here before it did: out of a backup none was.
+    """
+    if office.rank < RANK[Role.SERVER]:
+        return lambda said: is_ours(office, said)
+    store, door = office.replica.store, office.replica.door
+    since, noted = await _since(store, LEAVES_SINCE_MARK), await noted_leaves(store)
+    first = 0 if since is None or await came_at_once(store) else since[0]
+    later = {one.id for one in await store.scan_kinds([Kind.PERSON], first)}
+
+    def is_said(said: Entry) -> bool:
+        return is_said_here(said, noted) or (said.id not in later and door.rank_of(said.header) == RANK[Role.SERVER])
+
+    return is_said
 
 
 async def made_here(store: EntryStore, codes: Iterable[Entry]) -> list[Entry]:
@@ -257,6 +296,11 @@ class KnownHere:
         if right is None:
             return False
         return self._is_noted(right, How.CODE, How.NAME) if since_noted else self._is_known(right)
+
+    async def knows(self, right: Authority) -> bool:
+        """Whether a device that has a right is known, by itself or through a school's computer; by its first keys."""
+        first = self._office.replica.door.began_with(right)
+        return self._is_known(first) or await self.is_by_a_school(first)
 
     async def is_made_by_somebody_known(self, code: Entry) -> bool:
         """Whether a code was made here, or by a school's computer that is known."""

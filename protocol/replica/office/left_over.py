@@ -9,12 +9,14 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from protocol.clock import milliseconds_of, rfc3339
+from protocol.clock import rfc3339
 from protocol.model.entry import Kind, parsed
 from protocol.model.structure import PersonRecord, SpaceRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
+from protocol.replica.office.bureau import Office
 from protocol.replica.office.erasures import closed_by_kit
+from protocol.replica.office.leaving import Parting, partings
 from protocol.replica.office.people import listings_of
 from protocol.roles import PersonRole
 from protocol.school_years import past_from_ms
@@ -45,14 +47,24 @@ class NotClosed:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A pupil, or a pupil's guardian, who is on no list any more, and whom nobody has erased; since when."""
+    """A pupil, or a pupil's guardian, whom no list shows any more, and whom nobody has erased; since when.
+
+    `off` is by whose word each list does not, as far as the kit has not closed it.
+    """
 
     person: bytes
     since_ms: int
+    off: tuple[Parting, ...]
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether nobody who has a copied key can have made it look so."""
+        return all(each.is_sure for each in self.off)
 
     def row(self) -> JSON:
         """As `status` has it: no name, which is looked for with the id."""
-        return {"person": self.person.hex(), "since": rfc3339(self.since_ms)}
+        lists: list[JSON] = [each.row() for each in self.off]
+        return {"person": self.person.hex(), "since": rfc3339(self.since_ms), "lists": lists}
 
 
 async def classes_not_closed(replica: Replica, records: Mapping[bytes, SpaceRecord], now_ms: int) -> list[NotClosed]:
@@ -70,11 +82,12 @@ async def classes_not_closed(replica: Replica, records: Mapping[bytes, SpaceReco
     )
 
 
-async def left_pupils(replica: Replica) -> list[Left]:
-    """Who is on no list any more: they left every class that is still there. Who has been gone for longest first.
+async def left_pupils(office: Office) -> list[Left]:
+    """Whom no list shows any more: they left every class that is still there. Who has been gone for longest first.
 
     Who was added twice, and is somebody else of the list, is not among them: `erase` takes all their ids.
     """
+    replica = office.replica
     said = {
         entry.header.subject
         for entry in await replica.store.scan_kinds([Kind.PERSON])
@@ -86,10 +99,10 @@ async def left_pupils(replica: Replica) -> list[Left]:
         for one, listed in lists.items()
         if listed and all(each.left for each in listed.values()) and not any(each.frozen for each in listed.values())
     }
-    entries = await replica.store.get([each.entry for listed in left.values() for each in listed.values()])
+    off = await partings(office, left)
     found = list[Left]()
     for person, listed in left.items():
         if not any([person in (await replica.view(space)).roster.aliases for space in listed]):
-            dates = [entries[each.entry].header.at for each in listed.values()]
-            found.append(Left(person, milliseconds_of(max(dates))))
+            dates = [each.said.timestamp_ms for each in off[person] if each.space in listed]
+            found += [Left(person, max(dates), tuple(off[person]))] if dates else []
     return sorted(found, key=lambda left: (left.since_ms, left.person))

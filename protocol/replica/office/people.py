@@ -154,11 +154,11 @@ async def listings(replica: Replica, person: bytes) -> dict[bytes, Listing]:
 async def listings_of(replica: Replica, persons: Collection[bytes]) -> dict[bytes, dict[bytes, Listing]]:
     """The same for each of these, nothing of whom no list names: all lists are looked through once."""
     found: dict[bytes, dict[bytes, Listing]] = {person: {} for person in persons}
-    for person, lists in (await _mentions(replica, persons)).items():
+    for person, lists in (await mentions(replica, persons)).items():
         for space, entries in lists.items():
-            listing = _listing(entries, (await replica.view(space)).roster.hides)
-            if listing is not None:
-                found[person][space] = listing
+            listed = listing(entries, (await replica.view(space)).roster.hides)
+            if listed is not None:
+                found[person][space] = listed
     return found
 
 
@@ -172,7 +172,7 @@ async def doubles_of(replica: Replica, person: bytes) -> Doubles:
     for space in replica.door.spaces():
         said |= {other for other, one in (await replica.view(space)).roster.aliases.items() if one == person}
     same = set()
-    for other, lists in (await _mentions(replica, said)).items():
+    for other, lists in (await mentions(replica, said)).items():
         views = [(await replica.view(space)).roster for space in lists]
         if all(roster.aliases.get(other) == person for roster in views):
             same.add(other)
@@ -185,16 +185,19 @@ async def ids_of(replica: Replica, person: bytes) -> list[bytes]:
     Whoever writes a list can put somebody new on it as the same as anybody: of whom that leads to, nothing is said
     that other lists have as well.
     """
-    lists = (await _mentions(replica, [person]))[person]
+    lists = (await mentions(replica, [person]))[person]
     shown = {(await replica.view(space)).roster.who(person) for space in lists}
     one = shown.pop() if len(shown) == 1 else person
-    if one != person and not (await _mentions(replica, [one]))[one].keys() <= lists.keys():
+    if one != person and not (await mentions(replica, [one]))[one].keys() <= lists.keys():
         return [person]
     return [one, *sorted((await doubles_of(replica, one)).same)]
 
 
-async def _mentions(replica: Replica, persons: Collection[bytes]) -> dict[bytes, dict[bytes, list[Entry]]]:
-    """For each of these people the entries that list them, by space: all lists are looked through once."""
+async def mentions(replica: Replica, persons: Collection[bytes]) -> dict[bytes, dict[bytes, list[Entry]]]:
+    """For each of these people the entries that list them, hidden or not, by space: all lists are looked through once.
+
+    Of lists of which nothing that lists them can be read here, nothing.
+    """
     found: dict[bytes, dict[bytes, list[Entry]]] = {person: {} for person in persons}
     for entry in await replica.store.scan_kinds([Kind.PERSON]):
         lists = found.get(entry.header.subject or b"")
@@ -288,7 +291,7 @@ def list_draft(person: bytes, record: PersonRecord, space: bytes, replaced: Sequ
     return Draft(space, Kind.PERSON, None, record.encode(), subject=person, parents=tuple(replaced))
 
 
-def _listing(entries: Iterable[Entry], hides: Callable[[Entry], bool]) -> Listing | None:
+def listing(entries: Iterable[Entry], hides: Callable[[Entry], bool]) -> Listing | None:
     """What these make of one person on one list."""
     counting, passed = list[Entry](), list[Entry]()
     for entry in entries:

@@ -1,4 +1,6 @@
-"""Which devices a server has cut off, and let back in, with its own commands: noted as it says so (docs/adr/0406).
+"""What a server has said with its own commands, and whoever has a copy of its key says likewise: noted as it is said.
+
+Which devices it has cut off, and let back in (docs/adr/0406), and whom it has taken off a list (docs/adr/0439).
 
 Whoever has a copy of its key says the like in its name, and notes nothing. A root's words nobody says but the root.
 """
@@ -16,6 +18,9 @@ CUT_MARKS: Final = "cuts-made/"
 BACK_MARKS: Final = "let-back/"
 """+ entry in hex: the grants of this server's that name revocations, and take them back."""
 
+LEAVE_MARKS: Final = "taken-off/"
+"""+ entry in hex: the words of this server's that take somebody off a list."""
+
 
 async def noted_cuts(store: EntryStore) -> frozenset[bytes]:
     """The revocations that were noted as said here."""
@@ -25,6 +30,11 @@ async def noted_cuts(store: EntryStore) -> frozenset[bytes]:
 async def noted_backs(store: EntryStore) -> frozenset[bytes]:
     """The grants that take revocations back, likewise."""
     return await _noted(store, BACK_MARKS)
+
+
+async def noted_leaves(store: EntryStore) -> frozenset[bytes]:
+    """The words that take somebody off a list, likewise."""
+    return await _noted(store, LEAVE_MARKS)
 
 
 def is_said_here(entry: Entry, noted: Container[bytes]) -> bool:

@@ -29,11 +29,11 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.office.absent import Named, named_of
 from protocol.replica.office.arrivals import authored_by, first_note
 from protocol.replica.office.as_root import write_as_root
-from protocol.replica.office.bureau import Office, is_ours
+from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import standing_cuts
 from protocol.replica.office.grants import devices_of, grants_of, with_below, write_and_tend
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, lists_of
-from protocol.replica.office.known_here import cuts_of_others
+from protocol.replica.office.known_here import cuts_of_others, leaves_said_here
 from protocol.replica.office.mistaken import note_if_mistaken
 from protocol.replica.office.people import Listing, ids_of, list_draft, listings, listings_of
 from protocol.replica.office.spaces import space_records
@@ -97,11 +97,12 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
     waits for a word. Raises `BadInput(UNKNOWN_PERSON)`.
     """
     lists = await _lists_of(office, person)
+    own = await _own_words(office, {each.entry for shown in lists.values() for each in shown.values() if each.left})
     drafts = [
         list_draft(one, PersonRecord(listed.name, listed.role, left=True, frozen=listed.frozen), space, listed.line)
         for one, shown in lists.items()
         for space, listed in shown.items()
-        if space in spaces and not (listed.left and await _is_own_word(office, listed.entry))
+        if space in spaces and not (listed.left and listed.entry in own)
     ]
     read, cut_short, gone = [], dict[bytes, int](), dict[VouchedDevice, bool]()
     devices = devices_of(office, lists)
@@ -128,9 +129,10 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
     return Withdrawn(await kept_by(office, read), cut_short, led, strange)
 
 
-async def _is_own_word(office: Office, name: bytes) -> bool:
-    entries = await office.replica.store.get([name])
-    return any(is_ours(office, each) for each in entries.values())
+async def _own_words(office: Office, names: Collection[bytes]) -> set[bytes]:
+    """Which of these words that take somebody off a list are surely this office's own."""
+    is_said_here, said = await leaves_said_here(office), await office.replica.store.get(list(names))
+    return {name for name, each in said.items() if is_said_here(each)}
 
 
 async def _speaking_for(office: Office, named: bytes, ids: Collection[bytes]) -> set[VouchedDevice]:

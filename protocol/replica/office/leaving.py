@@ -1,0 +1,185 @@
+"""By whose word somebody is off each list that ever had them, and which of these lists is hidden.
+
+Rules (docs/adr/0439):
+- whoever has a copy of the server's key hides a class for an hour, or takes anybody off its list by one word, dated as
+  they like: who seems to have left then may be there, and who is erased is gone for good;
+- so somebody has surely left a list by the kit's word, one that this office has said itself, or one of a device of
+  which it knows how it came in; and only what that word leads to is over: whatever else the list has said of them, they
+  are on it as long as that is hidden;
+- a list that the kit has closed is none. Any other that is hidden has whom it ever had.
+
+docs/privacy.md, "How long".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from protocol.clock import rfc3339
+from protocol.model.ancestry import led_to
+from protocol.model.entry import Entry, parsed
+from protocol.model.structure import PersonRecord
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.space_names import made_spaces
+from protocol.replica.console.operation import JSON
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.erasures import closed_by_kit
+from protocol.replica.office.known_here import KnownHere, leaves_said_here
+from protocol.replica.office.mentioned import day_of
+from protocol.replica.office.not_shown import whose_word, why_hidden
+from protocol.replica.office.people import listing, mentions
+from protocol.rights.door import Authority
+from protocol.rights.roster import Roster
+from protocol.roles import RANK, Role
+
+MAX_TOLD: Final = 10
+"""Of more lists that somebody is off it is told how many they are: whoever has the server's key says as many."""
+_ASK: Final = "ask the school whether they have left"
+
+
+class Whose(Enum):
+    """By whose word somebody is off a list."""
+
+    KIT = "kit"
+    OFFICE = "server"
+    KNOWN = "device"
+    KEY = "server-key"
+    """One of a server's, that no command here has said: it may be a copied one's."""
+    STRANGE = "unknown-device"
+
+
+_SURE: Final = frozenset({Whose.KIT, Whose.OFFICE, Whose.KNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """A list that somebody was on, and does not show them: `said` is its word of it, or the last one that is hidden.
+
+    `has_them` is a word of it that their leaving does not lead to, the last one by its date; None where there is none.
+    """
+
+    space: bytes
+    said: Entry
+    whose: Whose
+    has_them: Entry | None
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether nobody who has a copied key can have made it look so."""
+        return self.has_them is None and self.whose in _SURE
+
+    def row(self) -> JSON:
+        """As `status` has it."""
+        return {
+            "space": self.space.hex(),
+            "since": rfc3339(self.said.timestamp_ms),
+            "by": self.whose.value,
+            "device": self.said.header.author.hex(),
+            "has_them": self.has_them is not None,
+        }
+
+
+class _Words:
+    """Whose a word of a list is, by what this office knows. Made by `of`; what is seldom asked is looked up then."""
+
+    def __init__(self, office: Office, is_ours: Callable[[Entry], bool]) -> None:
+        self._office, self._is_ours = office, is_ours
+        self._known: KnownHere | None = None
+
+    @classmethod
+    async def of(cls, office: Office) -> _Words:
+        """As things stand."""
+        return cls(office, await leaves_said_here(office))
+
+    async def whose(self, said: Entry) -> Whose:
+        """Whose this one is."""
+        right = self._office.replica.door.authority(said.header.grant or b"")
+        if right is None:
+            return Whose.KIT
+        if self._is_ours(said):
+            return Whose.OFFICE
+        if right.rank >= RANK[Role.SERVER]:
+            return Whose.KEY
+        return Whose.KNOWN if await self._knows(right) else Whose.STRANGE
+
+    async def _knows(self, right: Authority) -> bool:
+        self._known = self._known or await KnownHere.of(self._office)
+        return await self._known.knows(right)
+
+
+async def partings(office: Office, persons: Collection[bytes]) -> dict[bytes, list[Parting]]:
+    """Of each of these people the lists that ever had them, do not show them now, and were not closed by the kit."""
+    replica, words, closed = office.replica, await _Words.of(office), await closed_by_kit(office.replica)
+    found = {}
+    for person, lists in (await mentions(replica, persons)).items():
+        there = {
+            space: entries
+            for space, entries in lists.items()
+            if not any(covered in closed for covered in (person, *replica.door.lineage(space)))
+        }
+        off = [await _parting(replica, space, entries, words) for space, entries in there.items()]
+        found[person] = [each for each in off if each is not None]
+    return found
+
+
+async def _parting(replica: Replica, space: bytes, entries: Collection[Entry], words: _Words) -> Parting | None:
+    """How a list lacks somebody of whom these are its words; None where it shows them, or says nothing."""
+    shown, last = listing(entries, (await replica.view(space)).roster.hides), listing(entries, lambda _: False)
+    if last is None or (shown is not None and not shown.left):
+        return None
+    known = {each.id: each for each in entries}
+    said = known[last.entry if shown is None else shown.entry]
+    over = () if shown is None else led_to([said.id], known, ())
+    has_them = [each for name, each in known.items() if name not in over and _has_them(each)]
+    there = max(has_them, key=lambda each: each.timestamp_ms, default=None if shown is not None else said)
+    return Parting(space, said, await words.whose(said), there)
+
+
+def _has_them(said: Entry) -> bool:
+    record = parsed(said, PersonRecord.parse)
+    return record is not None and not record.left
+
+
+async def told_of_partings(office: Office, persons: Collection[bytes]) -> list[str]:
+    """For whoever has these people forgotten: since when, and by whose word, each is on which list no more.
+
+    What a copied key may have said comes first.
+    """
+    lines = []
+    names = {space: record.name for space, record in (await made_spaces(office.replica)).items()}
+    for person, off in (await partings(office, persons)).items():
+        told = sorted(off, key=lambda each: each.is_sure)
+        lines += [await _line(office, person, each, names) for each in told[:MAX_TOLD]]
+        if len(told) > MAX_TOLD:
+            lines.append(f"and {len(told) - MAX_TOLD} more lists do not show {person.hex()}")
+    return lines
+
+
+async def _line(office: Office, person: bytes, parting: Parting, names: Mapping[bytes, str]) -> str:
+    roster = (await office.replica.view(parting.space)).roster
+    name, there = names.get(parting.space, parting.space.hex()), parting.has_them
+    if there is not None and roster.hides(there):
+        why = (await why_hidden(office.replica, roster, [there]))[there.id]
+        return f"warning: the list of “{name}” has {person.hex()}, and that is hidden ({why}): {_ASK}"
+    by = await _said_by(office, roster, parting)
+    off = f"off the list of “{name}”: {person.hex()}, {by}"
+    if there is not None:
+        return f"warning: {off}; by another of its words they are on it: {_ASK}"
+    is_to_ask = not parting.is_sure and office.rank >= RANK[Role.SERVER]
+    return f"warning: {off}: {_ASK}" if is_to_ask else off
+
+
+async def _said_by(office: Office, roster: Roster, parting: Parting) -> str:
+    """By whom that was said, and on which day by its own date."""
+    is_server, day = office.rank >= RANK[Role.SERVER], day_of(parting.said.timestamp_ms)
+    if parting.whose is Whose.OFFICE:
+        return f"by this {'server' if is_server else 'computer'}, {day}"
+    if parting.whose is Whose.KEY and is_server:
+        return f"by a server's key, by no command that this server has noted, dated {day}"
+    by = await whose_word(office.replica, roster, parting.said)
+    if parting.whose is Whose.STRANGE and is_server:
+        return f"{by}, on a computer of which this server does not know how it came in"
+    return by
