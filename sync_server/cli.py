@@ -101,7 +101,9 @@ async def _run(
 async def init(
     call: Call,
     *,
-    name: Annotated[str | None, Option(help="What the territory is called; with --recover, the kit's name.")] = None,
+    name: Annotated[
+        str | None, Option(help="What the territory is called; with --recover as in the kit, if left out.")
+    ] = None,
     kit: Annotated[str | None, Option(metavar="FILE", help="Where the recovery kit goes (DIR/recovery-kit).")] = None,
     passphrase_file: Annotated[
         str | None, Option(metavar="FILE", help="A file with the passphrase that protects the kit.")

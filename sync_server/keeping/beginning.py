@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import BadInput, Code, Refused
+from protocol.errors import BadInput, Code
 from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console.by_name import compared
 from protocol.replica.console.command import run_command
@@ -52,7 +53,7 @@ async def begin(
 ) -> JSON:
     """Begin a territory in DIR, new or from a kit; the keys of the contract. Raises `BadInput`, `LocalFailure`.
 
-    One that is begun again is called what its kit says: another name is that of another kit (`Refused`).
+    One that is begun again may be given another name than its kit's: that is told, since the kit may be another's.
     """
     check_folder(folder)
     if name is None and recover is None:
@@ -65,13 +66,7 @@ async def begin(
         known, place = new_kit(given or "", entropy), folder / DEFAULT_KIT if kit is None else kit
     else:
         found = KitInFile.read(recover, passphrase)
-        known, place = found.kit, kit
-        if given is not None and compared(given) != compared(known.name):
-            raise Refused(
-                Code.WRONG_TERRITORY,
-                f"{recover} is the kit of “{shown(known.name)}”, not of “{given}”: nothing has been made. Take the "
-                "other kit, or leave --name out",
-            )
+        known, place = found.kit if given is None else replace(found.kit, name=given), kit
     if kit is not None:
         _check_kit(folder, kit)
 
@@ -90,7 +85,7 @@ async def begin(
         if place is not None:
             tell(kit_advice(place, passphrase))
         if found is not None:
-            tell(f"begun again: the territory “{shown(known.name)}”, as the kit says")
+            tell(begun_again(found, known.name))
             tell(found.told)
             tell(WHOSE_NOBODY_SAYS)
             tell(_EARLIER_KEYS)
@@ -105,6 +100,17 @@ async def begin(
         yield {"init": operate}
 
     return await run_command(folder, "init", {}, NO_FILES, Notices(), table, create=True)
+
+
+def begun_again(found: KitInFile, name: str) -> str:
+    """Of which territory the kit is that one was begun again with, and whether it was called so before."""
+    before = f"begun again: the territory “{shown(found.kit.name)}”, {found.kit.fingerprint}, as the kit says"
+    if compared(name) == compared(found.kit.name):
+        return before
+    return (
+        f"{before}; it is called “{name}” from now on. If another territory was meant, {found.place} is the wrong kit: "
+        "no device of the other one believes this server. Delete the folder, and take the other kit"
+    )
 
 
 def check_folder(folder: Path) -> None:

@@ -108,15 +108,16 @@ def test_who_begins_again_with_a_kit_need_not_say_the_name_that_stands_on_it(ser
     assert not another.folder.exists()
 
 
-def test_the_kit_of_another_territory_makes_none_of_the_name_that_is_meant(server: Machine, tmp_path: Path) -> None:
-    again = server_in(tmp_path / "again")
-    wrong = again.run("init", "--name", "Écoles de la Nièvre", "--recover", str(tmp_path / "kit"))
-    refused(wrong, 5, Code.WRONG_TERRITORY)
-    assert "“Cher”" in wrong.json["error"]["message"]
-    assert not again.folder.exists()
+def test_whose_kit_it_is_that_a_territory_is_begun_again_with_is_told(server: Machine, tmp_path: Path) -> None:
+    other, again = server_in(tmp_path / "other"), server_in(tmp_path / "again")
+    wrong = other.run("init", "--name", "Écoles de la Nièvre", "--recover", str(tmp_path / "kit"))
+    assert wrong.status == 0
+    assert "the territory “Cher”" in wrong.err
+    assert "it is called “Écoles de la Nièvre” from now on" in wrong.err
     made = again.run("init", "--name", " cher", "--recover", str(tmp_path / "kit"))
     assert made.json["territory"] == server.ok("status")["territory"]
     assert "begun again: the territory “Cher”" in made.err
+    assert "from now on" not in made.err
 
 
 def test_a_folder_that_is_initialised_or_holds_something_else_is_left_alone(server: Machine, tmp_path: Path) -> None:

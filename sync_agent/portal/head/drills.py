@@ -132,7 +132,7 @@ class Drills:
             return visit.device_name if visit.me is None else visit.me.name
         if any(self._desk.shelf.is_unconfirmed(drill.grant, room) for room in visit.rooms):
             return visit.say("unknown.unconfirmed")
-        names = (self._desk.shelf.author_of(drill.grant, room) for room in visit.rooms)
+        names = (visit.author(self._desk.shelf, room, drill.grant) for room in visit.rooms)
         return next((name for name in names if name is not None), None)
 
 
