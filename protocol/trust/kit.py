@@ -54,8 +54,9 @@ RELAIS - KIT DE SECOURS
 Empreinte : {fingerprint}
 Protection : {protection}
 
-Ce texte permet de tout reconstruire, et de tout effacer. Imprimez-le, rangez-le sous clé, loin du serveur,
-puis effacez ce fichier. Il se recopie à la main : majuscules et espaces sont indifférentes, O vaut 0, I et L valent 1.
+Ce texte permet de tout reconstruire, et de tout effacer. Imprimez-le, rangez le papier et ce fichier sous clé, loin
+du serveur, et n'en laissez pas de copie ici : le fichier retient ce que le kit a déjà dit. Le texte se recopie à la
+main : majuscules et espaces sont indifférentes, O vaut 0, I et L valent 1.
 
 L'empreinte n'est pas secrète : notez-la aussi ailleurs. Chaque code qui ajoute un poste la porte après son premier
 chiffre ; comparez avant de le taper. Un code qui en porte une autre mène chez quelqu'un d'autre.
