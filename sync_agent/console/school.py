@@ -116,7 +116,7 @@ def _add_classes(program: Program, run: Run) -> None:
 
     @program.command("space list")
     async def space_list(call: Call) -> JSON:
-        """Every class of the school: id, name, school, how many entries, and the fingerprint of their set."""
+        """Every class of the school: id, name, school, year, how many entries, and the fingerprint of their set."""
         return await run(call, "space list", {})
 
     @program.command("space rename", said="renamed; the devices learn it with their next sync")
@@ -278,7 +278,17 @@ def _add_rights(program: Program, run: Run) -> None:
 
     add_loss_command(program, run)
 
-    @program.command("stays")
+    @program.command(
+        "stays",
+        columns={
+            "device": "device",
+            "device_name": "calls itself",
+            "name": "whose",
+            "class": "class",
+            "until": "until",
+            "over": "over",
+        },
+    )
     async def stays(call: Call) -> JSON:
         """Access with an end: whose, where, until when, and whether it is over."""
         return await run(call, "stays", {})

@@ -21,7 +21,7 @@ from protocol.replica.office.erasures import check_known, erase_persons, known_b
 from protocol.replica.office.grants import Standing
 from protocol.replica.office.heard import Known, known_of, said_by
 from protocol.replica.office.leaving import told_of_partings
-from protocol.replica.office.mentioned import day_of
+from protocol.replica.office.mentioned import day_of, mentioned
 from protocol.replica.office.names import device_id, invited_role, person_id, person_role
 from protocol.replica.office.namesakes import called_in, told_of_namesakes, told_of_numbers
 from protocol.replica.office.people import (
@@ -220,6 +220,8 @@ async def _lost(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSO
 
 
 async def _stays(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> JSON:
+    found, called, records = await stays_of(office), await office.device_names(), await space_records(office)
+    names = await mentioned(office.replica, {stay.person for stay in found if stay.person is not None})
     return [
         {
             "device": stay.key.hex(),
@@ -227,8 +229,11 @@ async def _stays(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> 
             "person": None if stay.person is None else stay.person.hex(),
             "until": rfc3339(stay.until_ms),
             "over": stay.until_ms <= office.now_ms(),
+            "name": None if stay.person is None else names[stay.person].last or None,
+            "device_name": called.get(stay.key),
+            "class": records[stay.space].name if stay.space in records else None,
         }
-        for stay in await stays_of(office)
+        for stay in found
     ]
 
 

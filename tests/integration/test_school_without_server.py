@@ -185,6 +185,8 @@ async def test_a_substitute_is_let_in_for_fifteen_days_and_the_head_teachers_dev
         made = await enrol(tmp_path / "roux", address, code, room, "Roux")
     (stay,) = await desk.ask("stays")
     assert (stay["device"], stay["person"], stay["over"]) == (made.device.hex(), roux, False)
+    (listed,) = (row for row in await desk.ask("space list") if row["space"] == space)
+    assert (stay["name"], stay["device_name"], stay["class"]) == ("M. Roux", "Roux", listed["name"])
     room.territory.clock.advance(15 * DAY_MS + 1)
     assert (await desk.ask("stays"))[0]["over"] is True
     assert await end_what_is_over(head.agent) == 1

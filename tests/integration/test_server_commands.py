@@ -53,6 +53,22 @@ async def test_two_classes_may_have_the_same_name(desk: Office) -> None:
     assert [row["name"] for row in await desk.do("space list")] == ["CM2 B", "CM2 B"]
 
 
+async def test_classes_of_one_name_are_told_by_their_year_and_a_name_that_another_has_is_told(desk: Office) -> None:
+    made = {
+        year: (await desk.do("space add", name=year, school="0180001D", year=year))["space"]
+        for year in ("2026-2027", "2027-2028")
+    }
+    for space in made.values():
+        await desk.do("space rename", space=space, name="CE1")
+        await desk.do("space rename", space=space, name="CE1")
+    assert desk.said.lines == [], "of different years, and none is taken for its own namesake"
+    assert {row["year"]: row["space"] for row in await desk.do("space list") if row["name"] == "CE1"} == made
+    third = (await desk.do("space add", name="CE2", school="0180001D", year="2027-2028"))["space"]
+    await desk.do("space rename", space=third, name="ce1")
+    (told,) = desk.said.lines
+    assert told.startswith(f"warning: this school has a class “ce1” already ({made['2027-2028']})")
+
+
 async def test_a_wrong_check_letter_is_told_and_not_refused(desk: Office) -> None:
     await desk.do("space add", name="CP", school="0180001A", year="none")
     assert any("0180001" in line and "D" in line for line in desk.said.lines)

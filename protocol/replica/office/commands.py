@@ -97,6 +97,7 @@ def space_rows(spaces: Iterable[ListedSpace]) -> list[JSON]:
             "space": space.id.hex(),
             "name": space.name,
             "school": space.school,
+            "year": space.year,
             "entries": space.entries,
             "fingerprint": space.fingerprint.hex(),
         }
@@ -104,9 +105,11 @@ def space_rows(spaces: Iterable[ListedSpace]) -> list[JSON]:
     ]
 
 
-async def space_rename(office: Office, params: Params, _outgoing: Outgoing) -> JSON:
+async def space_rename(office: Office, params: Params, outgoing: Outgoing) -> JSON:
     """`space rename`."""
-    await rename_space(office, space_named(office, given.text(params, "space")), given.text(params, "name"))
+    space = space_named(office, given.text(params, "space"))
+    if warning := await rename_space(office, space, given.text(params, "name")):
+        await outgoing.progress(f"warning: {warning}")
     return {}
 
 

@@ -33,6 +33,7 @@ class ListedSpace:
     school: str
     entries: int
     fingerprint: bytes
+    year: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +81,24 @@ async def add_space(office: Office, name: str, school: str, year: str | None = N
     await office.tend_keys([made.id])
     warnings = [] if (mistyped := uai_warning(uai)) is None else [mistyped]
     if twin is not None:
-        warnings.append(
-            f"this school has a class “{record.name}” already ({twin.hex()}): two of a name are easily taken for one "
-            "another; `space rename` gives one of them another name"
-        )
+        warnings.append(_told_of_twin(record.name, twin))
     return AddedSpace(made.id, tuple(warnings))
 
 
-async def twin_of(office: Office, name: str, year: str | None, school: bytes) -> bytes | None:
-    """A class in the school that is called the same already, unless it is closed, or known to be of another year."""
+def _told_of_twin(name: str, twin: bytes) -> str:
+    return (
+        f"this school has a class “{name}” already ({twin.hex()}): two of a name are easily taken for one another; "
+        "`space rename` gives one of them another name"
+    )
+
+
+async def twin_of(office: Office, name: str, year: str | None, school: bytes, but: bytes | None = None) -> bytes | None:
+    """A class in the school that is called the same already, unless it is closed, or known to be of another year.
+
+    None that is `but`.
+    """
     for space, other in (await space_records(office)).items():
-        if other.name.strip().casefold() != name.strip().casefold():
+        if space == but or other.name.strip().casefold() != name.strip().casefold():
             continue
         same_year = year is None or other.year is None or year == other.year
         is_there = office.replica.door.parent(space) == school
@@ -115,6 +123,7 @@ async def list_spaces(office: Office) -> list[ListedSpace]:
                     schools.get(above or b"") or "",
                     counts.get(space, 0),
                     await office.replica.fingerprint(space),
+                    record.year,
                 )
             )
     return sorted(listed, key=lambda space: (space.school, space.name.casefold(), space.id))
@@ -211,9 +220,16 @@ async def pasts(replica: Replica) -> dict[bytes, SpacePast]:
     }
 
 
-async def rename_space(office: Office, space: bytes, name: str) -> None:
-    """Call a space something else, everywhere, whatever date its name bears. Raises `BadInput(BAD_NAME)`."""
+async def rename_space(office: Office, space: bytes, name: str) -> str | None:
+    """Call a space something else, everywhere, whatever date its name bears; what to say of one that has it already.
+
+    Raises `BadInput(BAD_NAME)`.
+    """
     change = SpaceChange(name_of(name, "a space"))
     _, shown = (await changes_shown(office.replica)).get(space, (None, None))
     parents = () if shown is None else (shown,)
+    made, above = (await space_records(office)).get(space), office.replica.door.parent(space)
+    year = None if made is None else made.year
+    twin = None if above is None else await twin_of(office, change.name, year, above, space)
     await office.say([Draft(space, Kind.SPACE_CHANGE, None, change.encode(), parents=parents)])
+    return None if twin is None else _told_of_twin(change.name, twin)
