@@ -15,6 +15,7 @@ from protocol.model.entry import Kind, compose
 from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation, SpaceRecord
 from protocol.replica.office.acquaintance import Acquaintance
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.commands import MAX_TOLD_DEVICES
 from protocol.replica.office.grants import standing_grants
 from protocol.rights.door import Authority
 from protocol.rights.speaking import Remembered, Said, Spoken, Starts, joined, speaking_devices
@@ -332,3 +333,18 @@ async def test_who_takes_a_teacher_off_a_class_is_told_of_computers_that_only_a_
     assert "somebody else's" in hers
     (line,) = [line for line in desk.told if his.agent.device.hex() in line]
     assert "somebody else's" not in line
+
+
+async def test_however_many_computers_are_invented_a_pc_that_goes_with_a_teacher_is_among_those_that_are_told(
+    here: Here,
+) -> None:
+    room, petit, pc = here.room, here.room.teacher_person, here.machine.agent
+    head, _ = await confirmed_head(here)
+    for number in range(MAX_TOLD_DEVICES):
+        await room.territory.let_in(new_device(Random(400 + number).randbytes), Role.TEACHER, room.space, person=petit)
+    await room.territory.let_in(pc.keys, Role.TEACHER, room.space, person=petit)
+    await here.sync(head)
+    desk = Desk(head.agent)
+    await desk.ask("ungrant", person=petit.hex(), space=[room.space.hex()])
+    (line,) = [line for line in desk.told if pc.device.hex() in line]
+    assert "somebody else's" in line

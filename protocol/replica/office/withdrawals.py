@@ -71,7 +71,8 @@ class Withdrawn:
 
     Of the devices that somebody's leaving took along, `led` are those to which that person's own lead, or with which
     these began, their copies, and an administrator's, which nobody confirms; of all others (`strange`) a grant alone
-    says that they are theirs.
+    says that they are theirs. Those of them first that came here as somebody else's, or as nobody's, a PC: the first
+    that are told.
     """
 
     kept: Sequence[Kept] = ()
@@ -104,12 +105,14 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
         for space, listed in shown.items()
         if space in spaces and not (listed.left and listed.entry in own)
     ]
-    read, cut_short, gone = [], dict[bytes, int](), dict[VouchedDevice, bool]()
+    read, cut_short, gone, others = [], dict[bytes, int](), dict[VouchedDevice, bool](), set[bytes]()
     devices = devices_of(office, lists)
     copies, speaking = _copies_of(office, devices), await _speaking_for(office, person, lists)
     said = await _said_in(office, [*devices, *copies])
     for device in dict.fromkeys([*devices, *copies]):
         known = grants_of(office, device)
+        if known[0].person not in lists:
+            others.add(device)
         theirs = [grant for grant in known if grant.person in lists] or [g for g in known if g.person is None]
         covered = [space for space in spaces if any(_teaches_by(office, grant, space) for grant in theirs)]
         here = [space for space in covered if not await _outranks(office, device, space)]
@@ -126,6 +129,7 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
         if all(space in spaces for space in shown):
             await note_if_mistaken(office, one)
     led, strange = ([pair for pair, is_led in gone.items() if is_led is wanted] for wanted in (True, False))
+    strange.sort(key=lambda pair: pair[0] not in others)
     return Withdrawn(await kept_by(office, read), cut_short, led, strange)
 
 
