@@ -252,10 +252,10 @@ async def _readable_version(agent: Agent, item: Item, revision: bytes | None, ou
         if await agent.holdings.is_complete(need_of(item, version)):
             await agent.note_opened(version.record.content.stream)
             return version
-        raise _incomplete(item.id)
+        raise _incomplete(agent, item.id)
     found = await readable_version(agent, item)
     if found is None:
-        raise _incomplete(item.id)
+        raise _incomplete(agent, item.id)
     if found is not item.shown:
         await outgoing.progress(await _instead(agent, item, found))
     await agent.note_opened(found.record.content.stream)
@@ -336,7 +336,7 @@ async def _feedback_content(agent: Agent, work: Work, revision: bytes | None) ->
         )
     content = next(iter(said.values()), None) if revision is None else said[revision]
     if content is not None and not await agent.holdings.is_complete(Need(work.space, content.stream, sealed=False)):
-        raise _incomplete(work.id)
+        raise _incomplete(agent, work.id)
     return content
 
 
@@ -361,7 +361,8 @@ def need_of(item: Item, version: Version) -> Need:
     return Need(item.space, version.record.content.stream, sealed=False)
 
 
-def _incomplete(what: bytes) -> LocalFailure:
+def _incomplete(agent: Agent, what: bytes) -> LocalFailure:
+    why = ": this disk has no room for them. Make some, sync" if agent.has_no_room else " yet; sync"
     return LocalFailure(
-        Code.INCOMPLETE, "the files have not all arrived on this device yet; sync and try again", id=what.hex()
+        Code.INCOMPLETE, f"the files have not all arrived on this device{why} and try again", id=what.hex()
     )

@@ -105,4 +105,8 @@ async def _host(invitation: Invitation, transport: PeerTransport, entropy: Entro
 
 def _nobody(transport: PeerTransport) -> NoAnswer:
     where = transport.address.authority
-    return NoAnswer(Code.UNREACHABLE, f"what answers at {where} lets nobody in with this code")
+    return NoAnswer(
+        Code.UNREACHABLE,
+        f"what answers at {where} lets nobody in with this code: a head teacher's computer does, at the address with "
+        "which it was started (`run --lan ADDRESS:PORT`)",
+    )

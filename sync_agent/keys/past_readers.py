@@ -453,11 +453,11 @@ async def tell_of_past_readers(agent: Agent, listed: Sequence[PastReader], outgo
         where = ", ".join(names.get(space, space.hex()) for space in each.spaces)
         many = f"{each.works} piece{'s' if each.works > 1 else ''} of pupils' work"
         days = " to ".join(dict.fromkeys(local_time(rfc3339(at_ms) or "") for at_ms in (each.first_ms, each.last_ms)))
-        ends = "reads no more"
+        ends = "to a key to which nothing is given any more"
         if each.still:
-            ends = "is let in still: nothing is given to it here, and some computers of the school take it for a reader"
+            ends = "and is let in still: nothing is given to it here, and computers of the school take it for a reader"
         await outgoing.progress(
-            f"{who} could read {many} ({where}), sealed to them {days}, and {ends}. If that surprises you, ask "
+            f"{who} could read {many} ({where}), sealed to them {days}, {ends}. If that surprises you, ask "
             "the head of your school why, or whoever looks after the server"
         )
     if len(news) > MAX_TOLD:

@@ -125,7 +125,7 @@ async def _merge(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
 async def _invite(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
     role = invited_role(given.text(params, "role"))
     if RANK[role] >= office.authority.rank:
-        raise Refused(Code.NO_RIGHT, f"this device may not let a {role} in")
+        raise Refused(Code.NO_RIGHT, f"nobody is let in as “{role}” here: who runs the server makes such codes")
     return await commands.new_code(office, params, role)
 
 

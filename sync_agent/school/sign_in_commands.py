@@ -18,9 +18,9 @@ from sync_agent.school.sign_in import SignInBook, drawn_pictures
 
 _DRAWN_PIN_DIGITS: Final = 6
 _SHUT_OUT: Final = (
-    "{without} nothing to sign in with yet, and cannot hand in on shared machines until then. `sign-in list` says who; "
-    "`sign-in set --space ID --person ID` draws three pictures for one (--method pin: a PIN); the class's sign-in "
-    "page on this computer draws them for all, and cards to print"
+    "{without} nothing to sign in with yet, and cannot hand in on shared machines until then. `sign-in list` says who "
+    "(no method); `sign-in set --space ID --person ID` draws three pictures for one (--method pin: a PIN); the "
+    "class's sign-in page on this computer draws them for all, and cards to print"
 )
 
 

@@ -36,6 +36,9 @@ def not_initialised(folder: Path) -> BadInput:
     if (folder / UNFINISHED_FILE).exists():
         text = f"{folder} is no server's data folder yet: `restore` or `init` was ended here; give that command again"
         return BadInput(Code.NOT_INITIALISED, text)
+    if (folder / KEYS_FOLDER).exists():
+        text = f"{folder} is no server's data folder, and keys of something else lie in it: name the server's (--data)"
+        return BadInput(Code.NOT_INITIALISED, text)
     return BadInput(Code.NOT_INITIALISED, f"{folder} is no server's data folder yet; use `sync-server init`")
 
 

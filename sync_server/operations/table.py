@@ -302,7 +302,7 @@ async def _verify(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
         for damage in (*await verify(server), *contested_roots(server))
     ]
     if broken := await server.acts.broken():
-        problems.append({"what": "audit", "id": f"{broken[0]:x}", "why": broken_trail(broken)})
+        problems.append({"what": "audit", "id": f"{broken[0]}", "why": broken_trail(broken)})
     await _tell_of_trail(server, outgoing)
     if old := await keys_that_still_count(server):
         await outgoing.progress(

@@ -49,7 +49,11 @@ def test_a_class_a_person_and_a_device_are_named_by_their_names(town: School, tm
 
     # the kit's word is given for an id alone, and a clone is confirmed by none but its own
     assert server.run("revoke", "Renard", "--kit", str(tmp_path / "kit")).code == "usage"
-    assert server.run("confirm", "Renard").code == "unknown-device"
+    by_name = server.run("confirm", "Renard")
+    assert by_name.code == "unknown-device"
+    assert "or the first eight; `devices` shows them" in by_name.json["error"]["message"]
+    unknown = server.run("grant", "--person", "ffffffff", "--space", "CM1")
+    assert "“ffffffff” is not the id of a person: no id here begins so" in unknown.json["error"]["message"]
     # nobody is forgotten by a name: whoever is meant has often left, and somebody else has it
     for command in (("erase", "--person", "mme petit"), ("person", "retire", "mme petit")):
         assert server.run(*command).status == 2

@@ -84,7 +84,7 @@ async def test_one_at_whom_nobody_has_looked_is_news_until_somebody_does(here: S
     async with portal(here.teacher.agent) as surfer:
         home = html.unescape(await surfer.page("/"))
         assert "M. Durand a pu lire 1 travail d'élève (CM1)" in home
-        assert "et ne lit plus. Si cela vous étonne, demandez pourquoi." in home
+        assert "avec une clé à laquelle plus rien n'est remis. Si cela vous étonne, demandez pourquoi." in home
         (past,) = await told(here.teacher)
         seen = await surfer.send("/readers", "/readers/seen-past", {"reader": past.id.hex()})
         assert (seen.status, seen.headers["Location"]) == (303, "/readers?done=seen")

@@ -306,6 +306,8 @@ async def test_below_the_reserve_entries_and_hand_ins_go_on_content_waits_and_al
     assert await complete(desk, items) == [False]
     assert "disk-full" in await troubles(room)
     assert (await desk.ask("status"))["disk"]["full"] is True
+    with pytest.raises(LocalFailure, match="this disk has no room for them"):
+        await desk.files("checkout", item=items[0].hex())
     with pytest.raises(LocalFailure) as caught:
         await machine.session.sync()
     assert caught.value.code is Code.DISK_FULL

@@ -199,6 +199,16 @@ def test_an_init_that_was_killed_can_be_repeated(tmp_path: Path) -> None:
         assert server.ok("status")["entries"] == 3
 
 
+def test_the_folder_of_an_agent_is_called_no_servers_and_is_offered_no_init(tmp_path: Path) -> None:
+    other = server_in(tmp_path / "agent")
+    (other.folder / "keys").mkdir(parents=True)
+    (other.folder / "keys" / "device").write_bytes(b"k")
+    asked = other.run("status")
+    refused(asked, 2, Code.NOT_INITIALISED)
+    assert "init" not in asked.json["error"]["message"]
+    refused(other.run("init", "--name", "Cher"), 2, Code.ALREADY_INITIALISED)
+
+
 def test_the_kit_brings_the_territory_back_on_an_empty_machine(server: Machine, tmp_path: Path) -> None:
     before = server.ok("status")
     reborn = server_in(tmp_path / "reborn")

@@ -20,6 +20,7 @@ MAX_LIFETIME_MS: Final = _MOST_DAYS * 24 * 3600 * 1000
 
 _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LIFETIME: Final = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
+_BEGINNING: Final = re.compile(r"[0-9a-f]{8,}", re.ASCII | re.IGNORECASE)
 NO_YEAR: Final = "none"
 _MADE_FOR_THE_NEXT_FROM: Final = 7
 """The month."""
@@ -59,17 +60,17 @@ def invited_role(text: str) -> Role:
 
 def device_id(text: str) -> bytes:
     """A device's id. Raises `BadInput(UNKNOWN_DEVICE)`."""
-    return _id(text, ID_BYTES, Code.UNKNOWN_DEVICE, "a device")
+    return _id(text, ID_BYTES, Code.UNKNOWN_DEVICE, "a device", "`devices`")
 
 
 def entry_id(text: str) -> bytes:
     """The id of an entry or of a device that wrote some. Raises `BadInput(UNKNOWN_HAND_IN)`."""
-    return _id(text, ID_BYTES, Code.UNKNOWN_HAND_IN, "an entry")
+    return _id(text, ID_BYTES, Code.UNKNOWN_HAND_IN, "an entry", "`waiting`")
 
 
 def person_id(text: str) -> bytes:
     """A person's id. Raises `BadInput(UNKNOWN_PERSON)`."""
-    return _id(text, PERSON_BYTES, Code.UNKNOWN_PERSON, "a person")
+    return _id(text, PERSON_BYTES, Code.UNKNOWN_PERSON, "a person", "`person list`")
 
 
 def hex_or_none(text: str, size: int) -> bytes | None:
@@ -135,10 +136,13 @@ def distinct(values: Iterable[T]) -> list[T]:
     return list(dict.fromkeys(values))
 
 
-def _id(text: str, size: int, code: Code, what: str) -> bytes:
+def _id(text: str, size: int, code: Code, what: str, listed: str) -> bytes:
+    """`listed`: the command that shows such ids."""
     found = hex_or_none(text.strip(), size)
     if found is None:
-        raise BadInput(code, f"“{text}” is not the id of {what}: {2 * size} hexadecimal digits, or the first eight")
+        is_one = _BEGINNING.fullmatch(text.strip()) is not None and len(text.strip()) <= 2 * size
+        why = "no id here begins so" if is_one else f"{2 * size} hexadecimal digits, or the first eight"
+        raise BadInput(code, f"“{text}” is not the id of {what}: {why}; {listed} shows them")
     return found
 
 
