@@ -10,11 +10,13 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from protocol.beside_words import beside_words
 from protocol.errors import BadInput, Code
 from protocol.folds.coursework import HandInState, Work
 from protocol.model.work import ItemKind
 from protocol.portable_names import displayable
 from protocol.replica.console import parameters as given
+from protocol.roles import Role
 from sync_agent.health import LastSync
 from sync_agent.keys.former_returns import ASKED, FormerReturn, list_former_returns
 from sync_agent.portal.each_page.desk import Desk
@@ -25,7 +27,8 @@ from sync_agent.portal.teacher.held_back import news_of
 from sync_agent.portal.teacher.readers import MAX_NOTICES, home_notices
 from sync_agent.portal.teacher.sign_in_notices import home_sign_ins
 from sync_agent.portal.wording import Words
-from sync_agent.school.device_names import key_words
+from sync_agent.school.device_names import device_names, key_words
+from sync_agent.school.forgetting import forgetting_of
 from sync_agent.school.held_back import own_held_back
 from sync_agent.status import fingerprint
 
@@ -89,6 +92,7 @@ class Pages:
             many_rooms=len(visit.classes) > 1,
             readers=await home_notices(visit, self._shelf.agent),
             former=await self._former(visit),
+            forgotten=await self._forgotten(visit),
             sign_ins=await home_sign_ins(visit, self._shelf),
             held_back=news_of(await own_held_back(self._shelf.agent)) if visit.teaches else 0,
         )
@@ -97,6 +101,21 @@ class Pages:
         """What is asked of former devices of the teacher's."""
         returns = await list_former_returns(self._shelf.agent) if visit.teaches else ()
         return [each for each in returns if each.state == ASKED][:MAX_NOTICES]
+
+    async def _forgotten(self, visit: Visit) -> str | None:
+        """That who teaches here is erased, by whose word, and until when; None where it is not so."""
+        agent, person = self._shelf.agent, await self._shelf.own_person()
+        found = None if person is None else await forgetting_of(agent.replica, person, visit.now_ms)
+        if found is None or not visit.teaches:
+            return None
+        word = agent.replica.door.authority(found.grant)
+        named = (await device_names(agent)).get(found.by)
+        by = f"« {beside_words(named)} »" if named else key_words(found.by, agent.replica.door)
+        if word is None or word.role is Role.SERVER:
+            by = visit.say("school.by_kit" if word is None else "school.by_server")
+        if found.in_doubt:
+            return visit.say("home.forgotten_in_doubt", by=by)
+        return visit.say("home.forgotten", by=by, day=visit.say.day(found.final_ms, visit.now_ms))
 
     async def _card(self, visit: Visit, piece: Piece, refusals: Mapping[str, bytes]) -> Card:
         told = None

@@ -7,7 +7,7 @@ Names are hidden already, and stay so. How many people that are, and who said so
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from protocol.limits import ERASURE_DELAY_MS
@@ -35,6 +35,15 @@ async def forgettings(replica: Replica, governs: Callable[[bytes], bool], now_ms
     """Those that are not over, the most urgent first; `governs` says which spaces count."""
     said = await replica.store.scan_kinds([Kind.PERSON])
     here = {entry.header.subject for entry in said if entry.payload is not None and governs(entry.header.space)}
+    return await _forgettings(replica, here, now_ms)
+
+
+async def forgetting_of(replica: Replica, person: bytes, now_ms: int) -> Forgetting | None:
+    """The most urgent of the same for one person, for who they are: their own computer goes on without them."""
+    return next(iter(await _forgettings(replica, {person}, now_ms)), None)
+
+
+async def _forgettings(replica: Replica, here: Container[bytes | None], now_ms: int) -> list[Forgetting]:
     since = await noted_since(replica.store)
     found: defaultdict[tuple[bytes, bytes | None], dict[bytes, Entry]] = defaultdict(dict)
     for entry, covers in await in_force(replica):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,19 @@ async def test_who_retires_is_off_the_lists_with_their_devices_cut_off_and_their
     await year.here.sync(year.machine)
     assert await year.names(year.machine) == {"Léa"}
     assert {row["title"] for row in await Desk(year.machine.agent).ask("items")} == {"Racontez", "L'eau"}
+
+
+async def test_who_teaches_and_is_erased_reads_so_and_until_when_it_is_taken_back(year: Year) -> None:
+    async with portal(year.teacher.agent) as adult:
+        assert 'id="forgotten"' not in await adult.page("/")
+        await year.do("erase", person=[year.person], alone=True)
+        await year.here.sync(year.teacher)
+        said = html.unescape(words_in(await adult.page("/")))
+        assert "Votre nom est effacé des listes, sur l'ordre de : le serveur." in said
+        assert "au plus tard." in said
+        await year.do("unerase", covers=year.person)
+        await year.here.sync(year.teacher)
+        assert 'id="forgotten"' not in await adult.page("/")
 
 
 async def test_work_of_who_has_left_keeps_its_name_and_is_counted_among_nobody_who_is_there(year: Year) -> None:
