@@ -273,14 +273,14 @@ async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
     dry = params.get("dry_run") is True
     is_meant = dry or params.get("renamed_too") is True
     await ask_about_names(office.replica, persons, persons, outgoing, NOBODY_YET, is_meant=is_meant)
+    if params.get("alone") is not True and set(await with_doubles(office.replica, persons)) != set(persons):
+        said = "others are listed as the same person, and nobody has been forgotten yet: "
+        how = "name each who is, with one more --person ID, and say --alone if that is all"
+        if not dry:
+            raise BadInput(Code.USAGE, said + how)
+        await outgoing.progress(said + how)
     if dry:
         return {}
-    if params.get("alone") is not True and set(await with_doubles(office.replica, persons)) != set(persons):
-        raise BadInput(
-            Code.USAGE,
-            "others are listed as the same person, and nobody has been forgotten yet: name each who is, with one more "
-            "--person ID, and say --alone if that is all",
-        )
     await erase_persons(office, persons)
     await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
     until = local_time(rfc3339(office.now_ms() + ERASURE_DELAY_MS) or "")

@@ -105,7 +105,9 @@ async def test_a_head_who_forgets_one_pupil_at_the_command_line_forgets_nobody_w
     desk, leaver = Desk(lists.head.agent), lists.leaver.hex()
     with pytest.raises(BadInput, match="nobody has been forgotten yet"):
         await desk.ask("erase", person=[leaver])
+    desk.told.clear()
     await desk.ask("erase", person=[leaver], dry_run=True)
+    assert any("say --alone if that is all" in line for line in desk.told), "a trial says what is asked afterwards"
     told = [line for line in desk.told if "all lists say that this is the same person" in line]
     assert {line.split(", ")[0] for line in told} == {f"to be forgotten: not “Tom {number}”" for number in range(3)}
     await desk.ask("erase", person=[leaver], alone=True)

@@ -40,6 +40,7 @@ async def test_new_keys_name_the_accounts_that_end_and_each_is_made_again_under_
     await made.do("administrator second-factor", name=NAME)
     (told,) = await _rotated(made)
     assert NAME in told
+    assert "nothing here compares them" in told
     async with pages_over(made) as (url, _):
         assert (await sign_in(url)).status != 303
         await made.do("administrator add", name=NAME, verifier=verifier_of(ANOTHER, bytes(16)))

@@ -141,7 +141,7 @@ def said_to_end(account: Administrator) -> str:
     return (
         f"signs in no more: {account.name}. An account goes with the keys of the server under which it was made: who "
         "had those may know its passphrase, and what else it asks for. `sync-server administrator add` it again, once "
-        "no other keys follow, with a passphrase that it never had"
+        "no other keys follow, with a passphrase that it never had: see to that, nothing here compares them"
     )
 
 
