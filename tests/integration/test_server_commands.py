@@ -75,6 +75,25 @@ async def test_a_wrong_check_letter_is_told_and_not_refused(desk: Office) -> Non
     assert {row["school"] for row in await desk.do("space list")} == {"0180001A", "0180001D"}
 
 
+async def test_who_is_added_though_they_only_change_class_is_told_of_the_one_there(desk: Office) -> None:
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
+    tom = await desk.add_person("Tom DURAND", "pupil")
+    desk.said.lines.clear()
+    again = await desk.add_person("DURAND Tom", "pupil", other)
+    (told,) = desk.said.lines
+    for part in (
+        "“CM2 B”",
+        f"`person retire {again}`",
+        f"`grant --person {tom} --space {other}`",
+        f"ungrant --person {tom}",
+    ):
+        assert part in told
+    desk.said.lines.clear()
+    await desk.add_person("Tom MARTIN", "pupil", other)
+    await desk.add_person("Tom BLANC", "teacher", other)
+    assert desk.said.lines == []
+
+
 async def test_somebody_on_several_lists_is_one_person(desk: Office) -> None:
     other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
     person = await desk.add_person("Mme Petit", "teacher", desk.space, other, desk.space)

@@ -23,7 +23,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.called_here import namesakes_before
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.people import described, duplicates_in, listings_of
-from protocol.replica.office.spaces import space_records
+from protocol.replica.office.spaces import is_closed, space_records
 from protocol.replica.office.whose_words import signatures
 from protocol.rights.roster import Person, Roster
 from protocol.roles import PersonRole
@@ -138,7 +138,29 @@ async def told_of_namesakes(office: Office, person: bytes, spaces: Sequence[byte
             told.append(await _told(office, space, person, if_one))
         elif (warning := await _told_of_signature(office, space, person, if_one)) is not None:
             told.append(warning)
+        elif (hint := await _told_of_another_class(office, space, person, if_one)) is not None:
+            told.append(hint)
     return told
+
+
+async def _told_of_another_class(office: Office, space: bytes, person: bytes, if_one: str) -> str | None:
+    """What to say of a pupil who may only have changed class: their work would stay another's."""
+    door, records = office.replica.door, await space_records(office)
+    added = (await office.replica.view(space)).roster.persons[person]
+    if added.role is not PersonRole.PUPIL or door.parent(space) in (None, door.territory):
+        return None
+    for other in sorted(set(door.below(door.parent(space) or b"")) - {space}):
+        if other not in records or await is_closed(office.replica, other):
+            continue
+        listed = (await office.replica.view(other)).roster.persons.values()
+        if alike_there := [one.id for one in listed if one.id != person and len(alike([added, one])) == 1]:
+            before = alike_there[0].hex()
+            return (
+                f"a pupil of that name is on the list of “{records[other].name}” ({before}). If that is the same one, "
+                f"who changes class, {if_one}; `grant --person {before} --space {space.hex()}` puts that one on this "
+                f"list, and `ungrant --person {before} --space {other.hex()}` takes them off the other"
+            )
+    return None
 
 
 async def _told(office: Office, space: bytes, person: bytes, if_one: str) -> str:
