@@ -45,7 +45,7 @@ from sync_agent.sync.peer_news import forget_unknown
 from sync_agent.sync.repair import SyncRepair
 from sync_agent.sync.run import Run
 from sync_agent.sync.sharing import Sharing
-from sync_agent.sync.withdrawn import take_withdrawals, take_withdrawals_with
+from sync_agent.sync.withdrawn import as_meant, take_withdrawals, take_withdrawals_with
 from sync_agent.transport.interface import Transport
 from sync_agent.transport.sealed_calls import SealedCalls, hold_to_servers
 
@@ -117,6 +117,8 @@ class Session:
             except RelaisError as error:
                 self._told = self._told or run.told
                 await self._note_failure(run, error)
+                if (meant := await as_meant(self.agent, error)) is not None:
+                    raise meant from error
                 raise
             finally:
                 await self._budget.note()

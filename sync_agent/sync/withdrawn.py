@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protocol.errors import PeerFault, RelaisError
+from protocol.errors import Code, PeerFault, Refused, RelaisError
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant
+from protocol.replica.office.mentioned import day_of
 from sync_agent.app import Agent
 from sync_agent.coursework.closed_classes import none_but_closed
+from sync_agent.school.own_stay import own_stay
 from sync_agent.space_names import space_names
 
 
@@ -28,6 +30,22 @@ async def take_withdrawals_with(agent: Agent, refusal: RelaisError, source: byte
     proofs = refusal.facts.get("withdrawn")
     if isinstance(proofs, tuple):
         await take_withdrawals(agent, proofs, source)
+
+
+async def as_meant(agent: Agent, refusal: RelaisError) -> Refused | None:
+    """What to tell people instead of a refusal of everything, where this device's time was meant to be over by now."""
+    until = await _time_over(agent) if refusal.code is Code.REVOKED else None
+    if until is None:
+        return None
+    return Refused(Code.REVOKED, f"{until}, and has ended; ask the school if it is to go on", **refusal.facts)
+
+
+async def _time_over(agent: Agent) -> str | None:
+    """Until when this device's access was meant to last, if that is past and it has none any more."""
+    stay = await own_stay(agent, is_refused=True)
+    if stay is None or not stay.is_ended or stay.until_ms > agent.now_ms():
+        return None
+    return f"the access of this computer was until {day_of(stay.until_ms)}"
 
 
 def lets_in(entry: Entry, device: bytes) -> bool:
@@ -51,7 +69,8 @@ async def why_not_listed(agent: Agent) -> list[str]:
     """What a list of coursework or work lacks, for who asks for it: classes that this device lost, or were closed."""
     said = []
     if ended := await ended_names(agent):
-        was = "this computer was revoked" if await agent.role() is None else "the access of this computer has ended"
+        revoked = await _time_over(agent) or "this computer was revoked"
+        was = revoked if await agent.role() is None else "the access of this computer has ended"
         kept = "what was made here and has not gone out is kept, and waits until it is let in again"
         said.append(f"not listed, since {was}: {', '.join(ended)}; {kept}")
     for closed in await none_but_closed(agent):

@@ -57,12 +57,18 @@ class Town:
         return above(self.office.server.replica, self.space)
 
     async def device(
-        self, role: str, person: str | None = None, space: str | None = None, *, keys: DeviceKeys | None = None
+        self,
+        role: str,
+        person: str | None = None,
+        space: str | None = None,
+        *,
+        keys: DeviceKeys | None = None,
+        code: str | None = None,
     ) -> Device:
-        """A new device in this role, which has synced once."""
+        """A new device in this role, by a code of its own if none is given, which has synced once."""
         server, number = self.office.server, len(self.devices) + 1
         keys = keys or new_device(Random(2_000 + number).randbytes)
-        code = await self.office.invite(role, *([space] if space else []), person=person)
+        code = code or await self.office.invite(role, *([space] if space else []), person=person)
         member = await self.office.enrol(code, keys, f"PC {number}")
         folder = self.folder / f"device-{number}"
         write_private(folder / DEVICE_KEYS_FILE, keys.to_bytes())

@@ -17,6 +17,8 @@ from protocol.model.entry import Kind
 from protocol.model.structure import Grant, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.arrivals import note_arrivals
+from protocol.replica.office.mentioned import day_of
+from protocol.replica.office.stays import end_stays
 from protocol.roles import Role
 from sync_agent.lan.exchange.meeting import secrets_of
 from sync_agent.sync.withdrawn import ended_names
@@ -106,6 +108,22 @@ async def test_a_device_that_may_do_nothing_any_more_knows_it_and_why(scene: Sce
     await scene.office.do("grant", device=device, space=[scene.office.space])
     await scene.here.sync(scene.machine)
     assert await scene.listed(scene.machine) == {scene.office.space}
+
+
+async def test_a_substitutes_laptop_says_after_the_last_day_that_its_time_is_over(scene: Scene) -> None:
+    office, person = scene.office, await scene.office.add_person("M. Roux", "teacher", scene.office.space)
+    wanted = {"role": "teacher", "space": [office.space], "person": person, "uses": 1, "ttl": "40d", "for": "15d"}
+    laptop = await scene.here.device("teacher", code=(await office.do("invite", **wanted))["code"])
+    last_day = day_of(office.clock() + 15 * DAY_MS)
+    office.clock.advance(15 * DAY_MS)
+    assert await end_stays(office.server)
+    with pytest.raises(Refused, match=f"was until {last_day}, and has ended") as caught:
+        await laptop.session.sync()
+    assert caught.value.code is Code.REVOKED
+    desk = Desk(laptop.agent)
+    assert await desk.ask("items") == []
+    (line,) = desk.told
+    assert f"was until {last_day}: CM2 B" in line
 
 
 @pytest.mark.parametrize("whose", ["teacher", "machine"])
