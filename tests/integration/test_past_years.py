@@ -162,6 +162,7 @@ async def test_a_computer_whose_one_class_was_closed_says_so_and_not_that_it_has
     assert on_the_page in page
     assert "pas encore de classe" not in page
     assert "va publier bientôt" not in page
+    assert "pas encore vérifié" not in page
     desk = Desk(pc.agent)
     for command in ("items", "hand-ins"):
         assert await desk.ask(command) == []

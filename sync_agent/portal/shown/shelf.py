@@ -367,12 +367,14 @@ class Shelf:
         waiting += len(await self.agent.replica.content.unsent_packs())
         proven = [await self.proven_ms(room) for room in rooms if room.is_class]
         last = await LastSync.read(store)
+        # where no class is shown, all of nothing is here as of the last answer
+        as_of = proven or ([] if last is None else [last.at_ms])
         return Exchange(
             outcome=outcome,
             waiting=waiting,
             missing=len(await self.agent.missing()),
             refused=len(await store.marks(REFUSED_MARKS)),
-            proven_ms=min((at for at in proven if at is not None), default=None) if None not in proven else None,
+            proven_ms=min((at for at in as_of if at is not None), default=None) if None not in as_of else None,
             held=self._held(),
             neighbours=self.agent.live_neighbours(),
             seen=None if last is None or last.seen is None else in_touch(last.seen, self.agent.live_neighbours()),
