@@ -88,8 +88,10 @@ def with_whole_ids(agent: Agent, name: str, operation: Operation) -> Operation:
 
 async def _meant(agent: Agent, name: str, key: str, text: str, beside: Params, outgoing: Outgoing) -> str:
     size, code, what = _ASKED[key]
-    if is_whole(text, size) or (what == "space" and _is_school(agent, text)):
+    if is_whole(text, size):
         return text
+    if what == "space" and agent.replica.door.knows_space(school := school_id(agent.replica.door.territory, text)):
+        return school.hex()
     if is_beginning(text, size) and is_whole(found := whole(text, await _known(agent, key), code, what), size):
         return found
     if key not in _NAMED and (name, key) != _SHOWN_ALONE:
@@ -97,11 +99,6 @@ async def _meant(agent: Agent, name: str, key: str, text: str, beside: Params, o
     one = await _called(agent, name, key, text, beside)
     await outgoing.progress(f"“{text}” is {one}")
     return one.id.hex()
-
-
-def _is_school(agent: Agent, text: str) -> bool:
-    door = agent.replica.door
-    return door.knows_space(school_id(door.territory, text))
 
 
 async def _known(agent: Agent, key: str) -> Iterable[bytes]:

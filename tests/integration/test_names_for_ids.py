@@ -39,6 +39,10 @@ def test_a_class_a_person_and_a_device_are_named_by_their_names(town: School, tm
     assert (nowhere.status, nowhere.code) == (2, "unknown-space")
     assert re.search(rf"CM1 \(0180001X, \d{{4}}-\d{{4}}, {town.space}\)", nowhere.json["error"]["message"])
 
+    lesson = ("publish", str(tmp_path / "consigne.txt"), "--title", "Raconte", "--kind", "lesson")
+    in_the_school = teacher.run(*lesson, "--space", "0180001X")
+    assert (in_the_school.status, in_the_school.code) == (5, "no-right"), "there is such a school, and it is not hers"
+
     # two of one name: none of them is taken
     second = server.ok("person", "add", "LÉA", "--role", "pupil", "--space", "CM1")["person"]
     pc.ok("sync")
