@@ -321,3 +321,16 @@ async def test_the_heads_page_calls_a_former_server_that_and_what_it_said_until_
             await here.sync(head)
             assert await office.do("waiting") == []
             assert 'id="held-back"' not in await surfer.page("/school")
+
+
+async def test_where_nothing_is_noted_yet_of_when_it_came_it_is_said_when_that_will_be_known(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        office, kit = here.office, kit_in(tmp_path / "server" / "kit", None)
+        await office.add_person("Léa", "pupil")
+        office.clock.advance(DAY_MS)
+        with pytest.raises(BadInput, match="It is noted every 10 minutes while `run` is up") as refused:
+            await office.with_kit("rotate server", kit, since="1h")
+        assert refused.value.code is Code.BAD_DATE
+        await note_arrivals(office.server.store, office.clock())
+        office.clock.advance(60_000)
+        await office.with_kit("rotate server", kit, since="30s")

@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 
 from protocol.errors import BadInput, Code
 from protocol.model.entry import Entry
-from protocol.replica.office.arrivals import authored_by, first_note
+from protocol.replica.office.arrivals import NOTE_INTERVAL_S, authored_by, first_note
 from protocol.replica.office.heads import MOST_LISTED_HEADS
 from protocol.rights.roster import Roster
 from protocol.roles import Role
@@ -112,6 +112,7 @@ async def _too_little(server: Server, unheard: Collection[bytes], *, is_any_olde
     return BadInput(
         Code.BAD_DATE,
         f"nothing was noted by that time{whose}: what has come when is known here for two months at most, and not from "
-        f"before this server was made (the first note: {first}). Give a later time; with `--anyway`, all that such a "
-        "key has ever said counts no more, and waits",
+        f"before this server was made (the first note: {first}). It is noted every {NOTE_INTERVAL_S / 60:.0f} minutes "
+        "while `run` is up: wait until that was so after machines have called, and give a time after that; with "
+        "`--anyway`, all that such a key has ever said counts no more, and waits",
     )
