@@ -244,7 +244,7 @@ MAX_BUNDLE_FRONTS_PER_LOOK_BYTES: Final = 256 * MiB  # heads and indexes that on
 # erasure
 ACQUAINTANCE_MS: Final = 7 * 24 * 3600 * 1000  # after which somebody who came to teach is known
 RECEIPT_PROOF_MS: Final = 30 * 24 * 3600 * 1000
-"""How long an author keeps a hand-in after the server's receipt, where its teacher has not opened it (R8)."""
+"""How long an author keeps a hand-in after the server's receipt, or once it has heard that it was opened (R8)."""
 ERASURE_DELAY_MS: Final = 7 * 24 * 3600 * 1000
 CUT_OFF_KEPT_MS: Final = 366 * 24 * 3600 * 1000  # what a server remembers of a machine that is cut off
 MAX_UNWATCHED_MS: Final = 3 * 24 * 3600 * 1000  # what counts of a time in which nobody looked

@@ -1,9 +1,10 @@
 """What each piece of content that is here is worth to this device (R8); what goes first is for `eviction` to say.
 
 Rules:
-- what this device wrote stays, with whichever of its keys; a hand-in until a teacher has opened it who was there when
-  this one met the class, or whom one of these has confirmed, or until the server and a backup have held it for long: a
-  receipt of who came since frees the key at most (docs/adr/0254);
+- what this device wrote stays, with whichever of its keys; a hand-in for a month that it watches after it heard that a
+  teacher has opened it who was there when this one met the class, or whom one of these has confirmed, or until the
+  server and a backup have held it for long: a receipt of who came since frees the key at most (docs/adr/0254), and of
+  who was there first nothing before a theft is found (docs/adr/0445);
 - what is nobody's to bring again once it is gone, a pupil's work on the devices of those who read it and the files of
   feedback everywhere, stays after it was opened as well: until a backup of the server has held it for a month, or its
   school year is over by what is said of the class *and* by this device's own clock, which a network sets, *and* by what
@@ -25,6 +26,7 @@ from typing import Final
 from protocol.errors import LocalFailure, PeerFault
 from protocol.folds.coursework import Item, Work
 from protocol.folds.hand_in_keys import is_given, is_opened_for_good
+from protocol.limits import RECEIPT_PROOF_MS
 from protocol.model.entry import Entry, Kind
 from protocol.model.work import ContentRef, Feedback, HandIn, Revision
 from protocol.replica.at_work.keyring import recovery_keys_ever
@@ -130,7 +132,7 @@ class Worths:
             heeded = known.without_newcomers() if is_made_here else known
             opened = is_opened_for_good(work, view.roster, recovery, heeded)
             if is_made_here:
-                received = opened and self._kit_opens(work, recovery)
+                received = opened and self._kit_opens(work, recovery) and await self._has_waited(work)
                 worth = Worth.RECEIVED if received or await self._is_safe_elsewhere(work, need) else Worth.KEPT
             elif not opened:
                 worth = Worth.KEPT
@@ -194,11 +196,22 @@ class Worths:
                 pieces.append(await self._piece(need, worth, at_ms))
         return pieces
 
+    async def _kept(self, work: Work) -> Kept | None:
+        mark = await self._agent.replica.store.mark(mark_of(work.id))
+        return None if mark is None else Kept.parse(mark)
+
+    async def _has_waited(self, work: Work) -> bool:
+        """Whether a month was watched since it was heard that a work was opened; an earlier version noted no time."""
+        kept = await self._kept(work)
+        if kept is None or kept.heard_ms is None:
+            return kept is not None and kept.sealed_key is None
+        return self._agent.watched.now_ms() - kept.heard_ms >= RECEIPT_PROOF_MS
+
     async def _is_safe_elsewhere(self, work: Work, need: Need) -> bool:
         if not work.at_server:
             return False
-        mark = await self._agent.replica.store.mark(mark_of(work.id))
-        seen = None if mark is None else Kept.parse(mark).seen
+        kept = await self._kept(work)
+        seen = None if kept is None else kept.seen
         # of what gave up its key before the server had it nothing was noted
         return (
             await self._is_held_for_long(need, work.received_ms)

@@ -86,6 +86,9 @@ async def test_nor_does_its_content_make_way_before(room: Classroom) -> None:
     petit, pc, work = await _handed_in_without_the_kit(room)
     await _opens(petit, pc, room, work)
     need = Need(room.space, (await work_of(pc, room, work)).record.content.stream, sealed=True)
+    for _ in range(35):
+        room.territory.clock.advance(DAY_MS)
+        await told_without(pc, room.territory.replica, Kind.RECOVERY_KEY)
     assert await worth_of(pc, need) is Worth.KEPT
     for _ in range(2):
         await pc.session.sync()

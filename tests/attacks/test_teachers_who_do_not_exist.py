@@ -190,7 +190,15 @@ async def test_what_somebody_new_says_was_opened_stays_on_the_pcs_disk_and_can_b
     assert not await here.keeps_key(work), "a word of who was there when the class was met frees it"
 
 
-@attack(ROW, off={"sync_agent.sync.worth.is_opened_for_good": lambda work, *_: work.opened})
+async def _waits_for_nothing(*_: object) -> bool:
+    return True
+
+
+AT_ONCE: dict[str, object] = {"sync_agent.sync.worth.Worths._has_waited": _waits_for_nothing}
+"""As it was before the month of docs/adr/0445."""
+
+
+@attack(ROW, off={**AT_ONCE, "sync_agent.sync.worth.is_opened_for_good": lambda work, *_: work.opened})
 async def test_the_content_of_what_somebody_new_says_was_opened_makes_no_room(here: Here) -> None:
     named = await here.name(1)
     work = await here.hand_in()
@@ -198,7 +206,7 @@ async def test_the_content_of_what_somebody_new_says_was_opened_makes_no_room(he
     assert await here.keeps_content(work)
 
 
-@attack(ROW, off={"protocol.folds.hand_in_keys.Known.without_newcomers": lambda known: known})
+@attack(ROW, off={**AT_ONCE, "protocol.folds.hand_in_keys.Known.without_newcomers": lambda known: known})
 async def test_the_content_of_a_work_waits_for_who_was_there_first_whoever_has_been_listed_for_a_week(
     here: Here,
 ) -> None:
