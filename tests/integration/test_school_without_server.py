@@ -31,6 +31,7 @@ from sync_agent.school.sign_in import SignInBook, Try
 from tests.harness.classroom import SMALL, Classroom, Device
 from tests.harness.commands import Desk
 from tests.harness.lan import exchange, listening_device
+from tests.harness.portal import portal
 from tests.harness.territory import new_device
 from tests.harness.wire import URL
 
@@ -187,6 +188,9 @@ async def test_a_substitute_is_let_in_for_fifteen_days_and_the_head_teachers_dev
     assert (stay["device"], stay["person"], stay["over"]) == (made.device.hex(), roux, False)
     (listed,) = (row for row in await desk.ask("space list") if row["space"] == space)
     assert (stay["name"], stay["device_name"], stay["class"]) == ("M. Roux", "Roux", listed["name"])
+    async with portal(head.agent) as surfer:
+        (line,) = (each for each in (await surfer.page(f"/school/{space}")).splitlines() if " · fin le " in each)
+        assert "M. Roux" in line
     room.territory.clock.advance(15 * DAY_MS + 1)
     assert (await desk.ask("stays"))[0]["over"] is True
     assert await end_what_is_over(head.agent) == 1

@@ -422,6 +422,11 @@ class SchoolPages:
             other_teachers=sorted(elsewhere.values(), key=lambda each: each.name.casefold()),
             roles=[role.value for role in _ROLES],
             stays=_STAYS,
+            ends={
+                each.key: say.day(each.until_ms, visit.now_ms)
+                for each in await stays_of(office)
+                if each.space == room.space
+            },
             code=code,
             fingerprint=fingerprint,
             picture=None if code is None else picture_of(code),
