@@ -305,9 +305,13 @@ class Asking:
         return Asked(request, (), (), health, noted=noted)
 
     async def _health(self, push: list[Entry], inline: list[PackInfo], trouble: Code | None = None) -> Health | None:
-        """The report, if it says something new: what will still be unsent when this request has arrived."""
+        """The report, if it says something new: what will still be unsent when this request has arrived.
+
+        What has waited at the server may wait there again: it counts as unsent until it was taken (docs/adr/0442).
+        """
         store, content = self._agent.replica.store, self._agent.replica.content
         _, wire_bytes = await store.unsent_totals()
+        push = [entry for entry in push if entry.id not in self.parked.sizes]
         untaken = await self._untaken(push)
         leaving = {pack.hash for pack in inline}
         leaving |= {pack for delta in await content.unsent_deltas() if delta.hash in leaving for pack in delta.covers}

@@ -64,6 +64,24 @@ async def test_an_entry_that_waits_at_the_server_stays_here_and_is_not_sent_with
     assert (await machine.session.sync()).bytes_out >= first.bytes_out - 8
 
 
+async def test_what_waits_at_the_server_is_reported_as_unsent_whenever_it_is_sent_again(room: Classroom) -> None:
+    machine = await room.machine()
+    await machine.session.sync()
+    await forged(room, bytes(32))
+    await machine.session.sync()
+    reports = _reports_of(machine)
+    for _ in range(3):
+        room.territory.clock.advance(3_600_000)
+        await machine.session.sync(routine=True)
+        known = await last_health(machine.agent.replica.store)
+        assert known is not None
+        assert known.backlog_entries == 1, "an overview would call the machine up to date"
+        assert known.backlog_bytes > 0
+        assert known.oldest_ms is not None, "nobody would be told that work waits"
+        await machine.session.sync(routine=True)
+    assert len(reports) == 1, "it is the same as before"
+
+
 async def test_an_entry_that_waited_and_got_in_by_itself_is_not_sent_again(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +150,19 @@ def _pushes_of(machine: Device, entry: bytes) -> list[bytes]:
 
     async def sync(request: SyncRequest) -> SyncAnswer:
         found.extend(pushed.id for pushed in request.push if pushed.id == entry)
+        return await asked(request)
+
+    machine.session._calls.sync = sync  # type: ignore[method-assign]
+    return found
+
+
+def _reports_of(machine: Device) -> list[bytes]:
+    """Grows with each request that brings a report."""
+    found: list[bytes] = []
+    asked = machine.session._calls.sync
+
+    async def sync(request: SyncRequest) -> SyncAnswer:
+        found.extend(request.registers)
         return await asked(request)
 
     machine.session._calls.sync = sync  # type: ignore[method-assign]
