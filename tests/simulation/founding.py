@@ -33,6 +33,7 @@ from tests.simulation.ledger import Files
 from tests.simulation.virtual_time import run
 
 NOW_MS: Final = 1_795_000_000_000
+_ENROLLED_BEFORE_MS: Final = 3600 * 1000
 _WEEK_MS: Final = 7 * 24 * 3600 * 1000
 
 CM1, CM2, CE1 = range(3)
@@ -81,7 +82,8 @@ class ServerBirth:
 class Founding:
     """See the module. `pupils` are by class; `published` are the files by title of what was published already.
 
-    The kit is kept apart and never burnt.
+    `begins_ms` is the time at which a history of it begins: no clock of it has shown a later one. The kit is kept apart
+    and never burnt.
     """
 
     kit: Kit
@@ -90,6 +92,7 @@ class Founding:
     spaces: tuple[bytes, ...]
     pupils: dict[bytes, tuple[bytes, ...]]
     published: Mapping[str, Files] = field(default_factory=dict)
+    begins_ms: int = NOW_MS + _ENROLLED_BEFORE_MS
 
 
 @lru_cache(maxsize=1)
@@ -156,7 +159,7 @@ async def with_crowd(begun: Founding, count: int) -> Founding:
     from tests.simulation.office import open_server  # noqa: PLC0415 — which uses what is made here
 
     entropy, disk = Random("crowd").randbytes, begun.server.disk.image()
-    server = await open_server(begun.server, disk.store, disk.packs, now_ms=lambda: NOW_MS, entropy=entropy)
+    server = await open_server(begun.server, disk.store, disk.packs, now_ms=lambda: begun.begins_ms, entropy=entropy)
     code = (await invite(server, Wanted(Role.MACHINE, [begun.spaces[CM1]], None, count, _WEEK_MS))).code
     crowd = [
         await enrol(server, server.keys.agreement, server.grant, f"seat-{number}", Role.MACHINE, code)

@@ -32,7 +32,7 @@ from sync_agent.sync.session import Session
 from sync_agent.sync.sharing import Sharing
 from tests.harness.classroom import Given
 from tests.simulation.disk import Disk
-from tests.simulation.founding import CM1, NOW_MS, Birth, Founding, enrol
+from tests.simulation.founding import CM1, Birth, Founding, enrol
 from tests.simulation.lines import CALM, Weather
 from tests.simulation.machine import Machine
 from tests.simulation.neighbours import PORT, Ear, Neighbours
@@ -147,7 +147,7 @@ class Morning:
 
     def true_ms(self) -> int:
         """The time of day."""
-        return NOW_MS + 3_600_000 + int(asyncio.get_running_loop().time() * 1000)
+        return self.begun.begins_ms + int(asyncio.get_running_loop().time() * 1000)
 
     def _chance(self) -> Random:
         return Random(self.random.random())

@@ -136,7 +136,13 @@ def _settled() -> Founding:
             for birth, machine in zip(begun.machines, world.machines, strict=True)
         ]
         server = replace(begun.server, disk=world.office.disk.image())
-        return replace(begun, server=server, machines=tuple(births), published=world.ledger.published)
+        return replace(
+            begun,
+            server=server,
+            machines=tuple(births),
+            published=world.ledger.published,
+            begins_ms=world.true_ms(),
+        )
 
     return run(settle())
 

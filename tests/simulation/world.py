@@ -23,7 +23,7 @@ from tests.simulation.by_kit import EVENTS as BY_KIT
 from tests.simulation.claims import EVENTS as OF_CLAIMS
 from tests.simulation.devices import EVENTS as OF_DEVICES
 from tests.simulation.disk import Disk
-from tests.simulation.founding import NOW_MS, Birth, Founding
+from tests.simulation.founding import Birth, Founding
 from tests.simulation.freezing import EVENTS as OF_FREEZING
 from tests.simulation.freezing import lift_all
 from tests.simulation.full_disks import EVENTS as OF_FULL_DISKS
@@ -171,7 +171,7 @@ class World:
 
     def true_ms(self) -> int:
         """The true time."""
-        return NOW_MS + 3_600_000 + self.ahead_ms + int(self._loop.now_s * 1000)
+        return self.founding.begins_ms + self.ahead_ms + int(self._loop.now_s * 1000)
 
     def note(self, who: str, what: str) -> None:
         """One line of the trace."""
