@@ -280,13 +280,13 @@ async def courier_export(call: Call, folder: Folder) -> JSON:
     from sync_agent.courier.commands import export_to  # noqa: PLC0415 — loaded only when needed
 
     place = folder_named(folder)
-    written = await export_to(place, _territory(call.data_dir), _runner(call))
-    if _on_one_disk(place, call.data_dir):
+    territory, is_stick = _territory(call.data_dir), not _on_one_disk(place.absolute(), call.data_dir)
+    if not is_stick:
         tell(
-            f"{place} lies on the disk of this computer's own data: if a stick is to carry it, look whether one is "
-            "plugged in there"
+            f"{place} lies on the disk of this computer's own data, and is written there: if a stick is to carry it, "
+            "look whether one is plugged in, and call this again"
         )
-    return written
+    return await export_to(place, territory, _runner(call), is_stick=is_stick)
 
 
 @PROGRAM.command("courier import")
@@ -300,10 +300,12 @@ async def courier_import(
 
 
 def _on_one_disk(place: Path, other: Path) -> bool:
+    """Whether what is written at `place`, some folders of which may have to be made, lies on the disk of `other`."""
     try:
-        return place.stat().st_dev == other.stat().st_dev
+        above = next(each for each in (place, *place.parents) if each.exists())
+        return above.stat().st_dev == other.stat().st_dev
     except OSError:
-        return False  # pulled out since: it was no disk of the computer's own
+        return False  # pulled out just now: it was no disk of the computer's own
 
 
 def _runner(call: Call) -> Callable[[str, Params, Incoming, Outgoing], Awaitable[JSON]]:

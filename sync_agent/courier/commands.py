@@ -138,10 +138,17 @@ async def pass_on_letters(disk: CourierDisk, run: Run, say: Callable[[str], None
     await asyncio.to_thread(clear_letters, disk.place, partial(_names_who_lets_in, disk))
     asked = await asyncio.to_thread(unanswered, disk.place)
     result = _read(await run(COURIER_LET_IN, {"asked": [ask.hex() for ask in asked.values()]}, NO_FILES, Notices()))
+    answered = 0
     for name, said in zip(asked, cast("Sequence[str | None]", result["answers"]), strict=True):
         if said is not None:
             await asyncio.to_thread(write_letter, disk, Letter.ANSWER, name, bytes.fromhex(said))
-            say("somebody asked on this disk to be let in; the answer is on it")
+            answered += 1
+    if answered:
+        say(
+            "somebody asked on this disk to be let in; the answer is on it"
+            if answered == 1
+            else f"{answered} asked on this disk to be let in; the answers are on it"
+        )
     for chain in map(bytes.fromhex, _names(result, "chains")):
         if await asyncio.to_thread(read_letter, disk.place, Letter.WHO, name_of(chain)) != chain:
             await asyncio.to_thread(write_letter, disk, Letter.WHO, name_of(chain), chain)
@@ -153,11 +160,18 @@ def _names_who_lets_in(disk: CourierDisk, chain: bytes) -> bool:
 
 
 async def export_to(
-    folder: Path, territory: bytes, run: Run, say: Callable[[str], None] = tell, *, keep: bool = False
+    folder: Path,
+    territory: bytes,
+    run: Run,
+    say: Callable[[str], None] = tell,
+    *,
+    keep: bool = False,
+    is_stick: bool = True,
 ) -> dict[str, JSON]:
     """Bring onto the disk what it lacks; the keys of the contract. Raises `LocalFailure`, `BadInput`, `Refused`.
 
-    `keep`: nothing is removed from it, since what it holds could not be taken in as a whole.
+    `keep`: nothing is removed from it, since what it holds could not be taken in as a whole. `is_stick`: as far as is
+    known it can be carried away, and whoever waits is told when.
     """
     disk = CourierDisk(folder, territory)
     await asyncio.to_thread(disk.make)
@@ -186,16 +200,16 @@ async def export_to(
             Code.CANNOT_READ, "the keys of this device's spaces have not reached it yet; it has to meet the server once"
         )
     result = {"waits": 0, **result}
-    say(_done(_count(result, "waits"), checked))
+    say(_done(_count(result, "waits"), checked, is_stick=is_stick))
     told: dict[str, JSON] = {"entries": entries, "bytes": size}
     if checked.lacking:
         told["damaged"] = list(checked.lacking)
     return {**told, "waits": result["waits"]} if result["waits"] else told
 
 
-def _done(waits: int, checked: _Checked) -> str:
+def _done(waits: int, checked: _Checked, *, is_stick: bool) -> str:
     """What people are told once an export has come to its end."""
-    note = ""
+    note, (where, leave) = "", ("on the disk", "; you may remove it") if is_stick else ("there", "")
     if checked.lacking:
         note = (
             f"{_counted(len(checked.lacking))} hollow: somebody has emptied what was there. That was set aside, "
@@ -203,16 +217,16 @@ def _done(waits: int, checked: _Checked) -> str:
         )
     if waits:
         return (
-            f"{note}everything new is on the disk and was read back; you may remove it. Of what lay on it before, "
+            f"{note}everything new is {where} and was read back{leave}. Of what lay on it before, "
             f"{-(-waits // _MB)} MB are closed to computers that came since, and find no room to be written again: "
             "fill another disk for these computers"
         )
     if checked.unread_bytes:
         return (
-            f"{note}everything is on the disk, and what is new was read back; you may remove it. Of what lay on it "
+            f"{note}everything is {where}, and what is new was read back{leave}. Of what lay on it "
             f"before, {-(-checked.unread_bytes // _MB)} MB were looked at where they begin"
         )
-    return f"{note}everything is on the disk and was read back; you may remove it"
+    return f"{note}everything is {where} and was read back{leave}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,18 +207,24 @@ async def _exchange(agent: Agent, stick: Path, say: Callable[[str], None]) -> Sy
     async def run(name: str, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         return await operations[name](params, incoming, outgoing)
 
-    territory = agent.replica.territory
+    territory, told = agent.replica.territory, set[str]()
+
+    def once(sentence: str) -> None:
+        if sentence not in told:
+            told.add(sentence)
+            say(sentence)
+
     try:
         # what an entry names is known to be wanted once the entry is here
         for _ in range(_PASSES):
-            if not (await import_from(stick, territory, run, say))["bytes"]:
+            if not (await import_from(stick, territory, run, once))["bytes"]:
                 break
     except Refused as refused:
         if refused.code is not Code.CANNOT_READ:
             raise
     await tend_reading_keys(agent)
     try:
-        await export_to(stick, territory, run, say)
+        await export_to(stick, territory, run, once)
     except Refused as refused:
         if refused.code is not Code.CANNOT_READ:
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -88,7 +88,9 @@ class Town:
         """A new computer of a head teacher of the class's school, which has synced once."""
         return await self.device("head", None, self.school.hex())
 
-    async def write_stick(self, device: Device, stick: Path, *, online: bool) -> None:
+    async def write_stick(
+        self, device: Device, stick: Path, *, online: bool, say: Callable[[str], None] = silent
+    ) -> None:
         """`courier export` on a device, which reaches the server or not."""
 
         def connect(_url: str) -> MemoryTransport:
@@ -101,7 +103,7 @@ class Town:
         async def run(name: str, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
             return await operations[name](params, incoming, outgoing)
 
-        await export_to(stick, device.agent.replica.territory, run, silent)
+        await export_to(stick, device.agent.replica.territory, run, say)
 
     async def class_at_work(self) -> AtWork:
         """A teacher and a pupil, a computer of each, and work that was asked for, which the pupils' has heard of."""

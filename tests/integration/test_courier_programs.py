@@ -78,6 +78,9 @@ def test_an_export_killed_at_any_moment_leaves_a_disk_that_holds_no_lie(here: Sc
         assert renard.run("courier", "import", str(stick)).status == 0
     done = teacher.run("courier", "export", str(stick))
     assert "the disk of this computer's own data" in done.err, "a stick that is not plugged in is a folder of the PC's"
+    assert "you may remove it" not in done.err
+    absent = teacher.run("courier", "export", str(tmp_path / "nowhere" / "Relais"))
+    assert absent.err.index("the disk of this computer's own data") < absent.err.index("everything is there")
     renard.ok("courier", "import", str(stick))
     assert [found["complete"] for found in renard.ok("items")] == [True]
     renard.ok("checkout", item, str(tmp_path / "out"))

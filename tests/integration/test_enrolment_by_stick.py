@@ -228,6 +228,21 @@ async def test_an_address_that_a_carrier_changed_is_told_and_another_may_be_give
     assert Enrolment.read(tmp_path / "two").server_url == "https://relais.example.org"
 
 
+async def test_of_a_stick_that_several_use_nothing_is_said_twice(here: Town, stick: Path, tmp_path: Path) -> None:
+    teacher, told, heard = await published(here, stick), list[str](), list[str]()
+    other = (await here.office.do("space add", name="CM1", school="0180001D", year="none"))["space"]
+    await visit(here, await here.device("machine", None, other), stick)
+    codes = [await here.office.invite("machine", ttl="7d") for _ in range(2)]
+    for code in codes:
+        with pytest.raises(NoAnswer):
+            await enrol(here, tmp_path / code, stick, code)
+    await here.write_stick(teacher, stick, online=True, say=told.append)
+    assert "2 asked on this disk to be let in; the answers are on it" in told
+    given = {"now_ms": here.office.clock, "entropy": os.urandom, "say": heard.append, "identify": identify}
+    await enroll_by_stick(tmp_path / codes[0], stick, codes[0], "Merle", **given)  # type: ignore[arg-type]
+    assert len([line for line in heard if "for others, and left alone" in line]) == 1
+
+
 async def test_a_chain_that_ends_with_a_machine_lets_nobody_in(here: Town, stick: Path, tmp_path: Path) -> None:
     teacher = await published(here, stick)
     place = place_of(here, stick)
