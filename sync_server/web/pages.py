@@ -16,6 +16,7 @@ from aiohttp import web
 
 from protocol.errors import BadInput, LocalFailure, RelaisError
 from protocol.replica.at_work.replica import Entropy
+from protocol.replica.office.erasures import closed_by_kit
 from protocol.replica.office.grants import confirm_clone, is_listed_but_revoked, passed_on_now
 from protocol.replica.office.names import device_id, entry_id
 from protocol.replica.office.spaces import shown_by_id
@@ -254,6 +255,7 @@ class Pages:
             counts=row.standing.counts,
             total=row.standing.devices,
             classes=class_views(class_rows(found, uai), visit.words),
+            closed={space.hex() for space in await closed_by_kit(self._server.replica)},
         )
 
     async def _nothing(self, visit: Visit) -> web.StreamResponse:

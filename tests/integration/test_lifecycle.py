@@ -22,9 +22,12 @@ from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.keys.confirming import own_device
 from sync_agent.portal.shown.shelf import Shelf
 from sync_agent.watching.folders import publishing_folders
+from sync_server.handlers.accounts.administrators import add_administrator, verifier_of
 from sync_server.handlers.by_kit.territory import kit_in
+from tests.harness.administration import NAME, ask, cookie_of, sign_in
 from tests.harness.classroom import SMALL, WORK, Device, Given
 from tests.harness.commands import Desk
+from tests.harness.fleet import PASSPHRASE, pages_over
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town
 from tests.harness.portal import portal, words_in
@@ -369,3 +372,17 @@ async def test_a_class_whose_teacher_has_left_its_list_is_not_closed_unless_that
 async def test_a_school_is_not_closed_like_a_class(year: Year) -> None:
     with pytest.raises(BadInput):
         await year.with_kit("space close", space="0180001D")
+
+
+async def test_a_class_that_was_closed_is_called_that_on_its_schools_page(year: Year) -> None:
+    office = year.here.office
+    await add_administrator(office.server, NAME, verifier_of(PASSPHRASE, bytes(16)))
+    async with pages_over(office) as (url, _):
+        cookie = cookie_of(await sign_in(url))
+        is_said = []
+        for is_closed in (False, True):
+            if is_closed:
+                await year.with_kit("space close", space=office.space, unheard_too=True)
+            page = (await ask(url, "/admin/schools/0180001D", Cookie=cookie)).body.decode()
+            is_said.append("fermée" in page)
+        assert is_said == [False, True]
