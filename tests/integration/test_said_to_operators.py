@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
 from protocol.identity import territory_id
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica.at_work.space_names import made_spaces
+from protocol.replica.office.names import next_year_perhaps
 from protocol.roles import Role
 from protocol.trust.invitation import territory_fingerprint
 from tests.harness.classroom import classroom
@@ -118,6 +120,13 @@ async def test_who_makes_a_class_without_saying_its_year_is_told_which_it_is_of(
     (told,) = desk.said.lines
     assert "of the school year 2026-2027" in told
     assert (await made_spaces(desk.server.replica))[bytes.fromhex(space)].year == "2026-2027"
+
+
+async def test_who_makes_a_class_in_spring_is_told_that_it_is_past_in_september(desk: Office) -> None:
+    while not next_year_perhaps(desk.clock()):
+        desk.clock.advance(30 * DAY_MS)
+    await desk.do("space add", name="CE2", school="0180001D")
+    assert any("if it is a class for September" in line and "`--year " in line for line in desk.said.lines)
 
 
 async def test_who_reads_two_of_her_classes_is_told_once_with_both(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from protocol.replica.office.names import (
     invited_role,
     lifetime_ms,
     name_of,
+    next_year_perhaps,
     person_id,
     person_role,
     school_year,
@@ -105,6 +106,14 @@ def test_a_class_is_of_the_year_in_which_it_is_made_unless_somebody_says_another
     said: str | None, today: str, year: str | None
 ) -> None:
     assert year_meant(said, int(dt.datetime.fromisoformat(f"{today}T00:00:00Z").timestamp() * 1000)) == year
+
+
+@pytest.mark.parametrize(
+    ("today", "year"),
+    [("2027-03-31", None), ("2027-04-01", "2027-2028"), ("2027-06-30", "2027-2028"), ("2027-07-01", None)],
+)
+def test_in_spring_a_class_may_be_one_for_september(today: str, year: str | None) -> None:
+    assert next_year_perhaps(int(dt.datetime.fromisoformat(f"{today}T00:00:00Z").timestamp() * 1000)) == year
 
 
 def test_what_is_no_year_makes_no_class() -> None:

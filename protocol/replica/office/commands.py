@@ -25,7 +25,15 @@ from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.known_here import note_told
 from protocol.replica.office.losses import NEW_KEYS, lost
 from protocol.replica.office.mentioned import mentioned
-from protocol.replica.office.names import NO_YEAR, device_id, lifetime_ms, moment_ms, person_id, year_meant
+from protocol.replica.office.names import (
+    NO_YEAR,
+    device_id,
+    lifetime_ms,
+    moment_ms,
+    next_year_perhaps,
+    person_id,
+    year_meant,
+)
 from protocol.replica.office.namesakes import called_in
 from protocol.replica.office.people import list_persons, listings, rename_person
 from protocol.replica.office.phrases_of_lost import Drawn
@@ -77,12 +85,18 @@ async def new_space(office: Office, params: Params, school: str, program: str, o
     for person in persons:
         await listings(office.replica, person)
     said = given.text_or_none(params, "year")
-    year = year_meant(said, max(office.now_ms(), office.replica.proven_ms or 0))
+    now_ms = max(office.now_ms(), office.replica.proven_ms or 0)
+    year = year_meant(said, now_ms)
     added = await add_space(office, given.text(params, "name"), school, year)
     if said is None:
         await outgoing.progress(
             f"of the school year {year}, which is today's: `--year` says another, `--year {NO_YEAR}` that it is of none"
         )
+        if following := next_year_perhaps(now_ms):
+            await outgoing.progress(
+                "if it is a class for September, it is past by then, and no command gives it another year: make one "
+                f"with `--year {following}`, and `space close` this one"
+            )
     for person in persons:
         await let_in_person(office, person, [added.id], program, outgoing)
     for warning in added.warnings:

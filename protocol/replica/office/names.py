@@ -23,6 +23,7 @@ _LIFETIME: Final = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
 _BEGINNING: Final = re.compile(r"[0-9a-f]{8,}", re.ASCII | re.IGNORECASE)
 NO_YEAR: Final = "none"
 _MADE_FOR_THE_NEXT_FROM: Final = 7
+_PERHAPS_FOR_THE_NEXT_FROM: Final = 4
 """The month."""
 _YEAR: Final = re.compile(r"([0-9]{4})-([0-9]{4})", re.ASCII)
 
@@ -102,6 +103,13 @@ def year_meant(text: str | None, now_ms: int) -> str | None:
     day = dt.datetime.fromtimestamp(now_ms / 1000, dt.UTC)
     first = day.year if day.month >= _MADE_FOR_THE_NEXT_FROM else day.year - 1
     return f"{first}-{first + 1}"
+
+
+def next_year_perhaps(now_ms: int) -> str | None:
+    """The school year after today's, in the months in which people begin to make its classes."""
+    day = dt.datetime.fromtimestamp(now_ms / 1000, dt.UTC)
+    is_spring = _PERHAPS_FOR_THE_NEXT_FROM <= day.month < _MADE_FOR_THE_NEXT_FROM
+    return f"{day.year}-{day.year + 1}" if is_spring else None
 
 
 def lifetime_ms(text: str) -> int:
