@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Final, ParamSpec, TypeVar
@@ -171,8 +171,11 @@ class Pages:
             title_facts={"name": view.label},
             device=view,
             stays_out=stays_out,
-            confirmed_in=await shown_by_id(self._server, is_in, visit.words("device.everywhere")),
+            confirmed_in=await self._places_of(is_in, visit.words),
         )
+
+    async def _places_of(self, spaces: Iterable[bytes], words: Words) -> list[str]:
+        return await shown_by_id(self._server, spaces, words("device.everywhere"), words("device.quoted"))
 
     async def _confirm(self, visit: Visit, _form: Form) -> web.StreamResponse:
         """A person says that a clone belongs here."""
@@ -192,7 +195,7 @@ class Pages:
         waiting = await list_waiting(self._server)
         words = await words_of(self._server, {each.entry.id: each.gives for each in waiting})
         spaces = dict.fromkeys(each.entry.header.space for each in waiting)
-        places = await shown_by_id(self._server, spaces, visit.words("device.everywhere"))
+        places = await self._places_of(spaces, visit.words)
         place_of = dict(zip(spaces, places, strict=True))
         rows = [
             WaitingView(each, found, visit.words, words.get(each.entry.id), place_of[each.entry.header.space])

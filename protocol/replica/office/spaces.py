@@ -188,10 +188,12 @@ async def space_records(office: Office) -> dict[bytes, SpaceRecord]:
     return records
 
 
-async def shown_by_id(office: Office, spaces: Iterable[bytes], everywhere: str = "every school") -> list[str]:
+async def shown_by_id(
+    office: Office, spaces: Iterable[bytes], everywhere: str = "every school", quoted: str = "“{name}”"
+) -> list[str]:
     """Classes, schools and the territory by their ids, with the names that they have now behind them."""
     records, territory = await space_records(office), office.replica.territory
-    names = {space: f"“{record.name}”" for space, record in records.items()} | {territory: everywhere}
+    names = {space: quoted.format(name=record.name) for space, record in records.items()} | {territory: everywhere}
     return [f"{space.hex()} ({names[space]})" if space in names else space.hex() for space in spaces]
 
 
