@@ -286,8 +286,12 @@ async def _drill_report(server: Server, params: Params, _outgoing: Outgoing) -> 
     return await measures.report_drill(server, space, given.text(params, "school"))
 
 
-async def _quarantine_start(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    await measures.start_quarantine(server, _school(server, params))
+async def _quarantine_start(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    if await measures.start_quarantine(server, _school(server, params)):
+        await outgoing.progress(
+            "a drill is running: machines that are in it hear of this when they next ask for orders, within five "
+            "minutes, and take sticks until then"
+        )
     return {}
 
 

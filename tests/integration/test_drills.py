@@ -403,9 +403,14 @@ async def test_the_server_orders_and_reports_too(tmp_path: Path) -> None:
         desk.clock.advance(MINUTE)
         report = await desk.do("drill report", school=uai)
         assert (report["drill"], report["running"], report["devices"]) == (drill, True, [])
+        await desk.do("quarantine start", school=uai)
+        assert any("hear of this when they next ask" in line for line in desk.said.lines), "a drill is running"
+        await desk.do("quarantine stop", school=uai)
         await desk.do("drill stop", school=uai)
         assert not (await desk.do("drill report", school=uai))["running"]
+        desk.said.lines.clear()
         await desk.do("quarantine start", school=uai)
+        assert desk.said.lines == []
         school = school_id(desk.server.replica.territory, uai)
         assert (await measures_of(desk.server.replica, school)).quarantines
         lifted = await desk.do("quarantine stop", school=uai)

@@ -50,11 +50,13 @@ async def report_drill(server: Server, school: bytes, name: str) -> dict[str, JS
     return shown_report(report, name, names, server.now_ms())
 
 
-async def start_quarantine(server: Server, school: bytes) -> None:
-    """Impose a quarantine, unless there is one."""
-    drafts = quarantine_drafts(await measures_of(server.replica, school), school, server.grant)
+async def start_quarantine(server: Server, school: bytes) -> bool:
+    """Impose a quarantine, unless there is one; whether a drill is running, in which machines seldom ask for orders."""
+    measures = await measures_of(server.replica, school)
+    drafts = quarantine_drafts(measures, school, server.grant)
     if drafts:
         await server.write(drafts)
+    return bool(running_drills(measures, server.now_ms()))
 
 
 async def stop_quarantine(server: Server, school: bytes) -> dict[str, JSON]:
