@@ -65,6 +65,11 @@ async def read_receipts(agent: Agent, works: Container[bytes]) -> None:
     read.after = max(read.after, latest[0])
 
 
+def is_said_to_be_opened(agent: Agent, work: bytes) -> bool:
+    """Whether anybody with a say has ever said so, whoever they are; `read_receipts` comes first."""
+    return bool(_READ.setdefault(agent.replica, _Read()).said.get(work))
+
+
 async def has_heard_opened(agent: Agent, work: Work, roster: Roster) -> bool:
     """Whether somebody who could have opened a work has ever said so; `read_receipts` comes first."""
     read = _READ.setdefault(agent.replica, _Read())

@@ -57,7 +57,7 @@ from protocol.rights.vouching import Circle, Device
 from sync_agent.app import Agent
 from sync_agent.hand_ins.first_readers import FirstReaders, note_stays
 from sync_agent.hand_ins.for_good import opened_for_good
-from sync_agent.hand_ins.heard_opened import has_heard_opened, read_receipts
+from sync_agent.hand_ins.heard_opened import has_heard_opened, is_said_to_be_opened, read_receipts
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.acquaintances import is_acquaintance, turns
 from sync_agent.keys.confirming import circle_of, own_grant, own_grants
@@ -278,10 +278,12 @@ async def _tend_own(agent: Agent) -> int:
     works, opening = await agent.replica.store.get(list(open_keys)), agent.key_slots.opening()
     for entry in works.values():
         view = await agent.replica.view(entry.header.space)
-        work = view.coursework.hand_ins.get(entry.id)
+        work, mine = view.coursework.hand_ins.get(entry.id), open_keys[entry.id]
         if work is None:
+            known = await _of_hidden(agent, entry, mine)
+            freed += [mine.sealed_key] if mine.sealed_key is not None and known.sealed_key is None else []
+            noted |= {mark_of(entry.id): known.encode(), **agent.watched.marks()} if known != mine else {}
             continue
-        mine = open_keys[entry.id]
         if work.space not in classes:
             classes[work.space] = await _Class.of(agent, view.roster)
         here = classes[work.space]
@@ -309,6 +311,22 @@ async def _tend_own(agent: Agent) -> int:
     if noted:
         await agent.replica.store.set_marks(noted)
     return await agent.write_unasked(*drafts)
+
+
+async def _of_hidden(agent: Agent, entry: Entry, mine: Kept) -> Kept:
+    """What is kept of work that is not shown, erased or held back or somebody's who is frozen (docs/adr/0447).
+
+    It is given to nobody, and its week passes all the same: whoever has the server hides it for as long as they like.
+    """
+    heard_ms, now_ms = mine.heard_ms, agent.watched.now_ms()
+    if heard_ms == _HEARD_ONCE_MS or (heard_ms is None and is_said_to_be_opened(agent, entry.id)):
+        heard_ms = now_ms
+    known = replace(mine, heard_ms=heard_ms)
+    if not _is_week_over(known, now_ms):
+        return known
+    own = (await _own_wraps(agent, entry.header.space)).get(entry.id, ())
+    is_with_the_kit = _kit_opens(await recovery_keys(agent.replica), _wrapped(own))
+    return replace(known, sealed_key=None) if is_with_the_kit else known
 
 
 async def give_up_keys(agent: Agent, works: Iterable[bytes]) -> None:
@@ -359,7 +377,11 @@ class _Class:
 
     def _is_over(self, kept: Kept) -> bool:
         """Whether the week has passed in which somebody is waited for."""
-        return kept.heard_ms is not None and self.now_ms - kept.heard_ms >= ACQUAINTANCE_MS
+        return _is_week_over(kept, self.now_ms)
+
+
+def _is_week_over(kept: Kept, now_ms: int) -> bool:
+    return kept.heard_ms is not None and now_ms - kept.heard_ms >= ACQUAINTANCE_MS
 
 
 def _kit_opens(recovery: Collection[bytes], wrapped: Collection[bytes]) -> bool:

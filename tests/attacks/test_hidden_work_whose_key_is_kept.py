@@ -1,0 +1,74 @@
+"""Work that its teacher has opened is hidden before the PC on which it was handed in looks (docs/threat-model.md).
+
+Its week passes all the same (docs/adr/0437, docs/adr/0447).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from protocol.clock import DAY_MS
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure
+from protocol.replica.at_work.replica import Draft
+from sync_agent.app import Agent
+from sync_agent.hand_ins.wraps import Kept, tend_hand_ins
+from sync_agent.upkeep.erasing import destroy_erased
+from tests.attacks.test_who_a_thief_says_is_gone import thief_says
+from tests.harness.attack import attack
+from tests.harness.classroom import keeps_key_of
+from tests.harness.commands import Desk
+from tests.harness.office_devices import AtWork, Town, town
+
+ROW = "a PC keeps the key of opened work while that work is hidden"
+
+
+async def _as_it_is(_agent: Agent, _entry: Entry, mine: Kept) -> Kept:
+    return mine
+
+
+async def _hides(here: Town, pupil: str, work: bytes, how: str) -> None:
+    server = here.office.server
+    if how == "somebody froze her":
+        await here.office.do("person freeze", person=pupil)
+        return
+    covers = work if how == "that work" else here.space
+    await thief_says(here.office, Draft(here.school, Kind.ERASE, server.grant, Erasure(covers).encode()))
+
+
+async def _days(here: Town, at: AtWork, count: int) -> None:
+    for _ in range(count):
+        here.office.clock.advance(DAY_MS)
+        await here.sync(at.machine)
+        await destroy_erased(at.machine.agent)
+        await tend_hand_ins(at.machine.agent)
+
+
+@pytest.mark.parametrize("how", ["somebody froze her", "that work", "the class"])
+@attack(ROW, off={"sync_agent.hand_ins.wraps._of_hidden": _as_it_is})
+async def test_a_pc_lets_go_of_the_key_of_opened_work_that_is_hidden_after_a_week(tmp_path: Path, how: str) -> None:
+    async with town(tmp_path) as here:
+        at = await here.class_in_step()
+        work = await here.work(at.machine, at.item, at.pupil)
+        for _ in range(2):
+            await here.sync()
+        desk = Desk(at.teacher.agent)
+        await desk.files("open-hand-in", id=work.hex())
+        await desk.ask("confirm-opened", id=work.hex())
+        await here.sync(at.teacher)
+        await _hides(here, at.pupil, work, how)
+        await _days(here, at, 10)
+        assert not await keeps_key_of(at.machine, work)
+
+
+async def test_of_hidden_work_that_nobody_has_opened_the_key_stays(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        at = await here.class_in_step()
+        work = await here.work(at.machine, at.item, at.pupil)
+        for _ in range(2):
+            await here.sync()
+        await _hides(here, at.pupil, work, "that work")
+        await _days(here, at, 10)
+        assert await keeps_key_of(at.machine, work)
