@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Final, Self
 
 from protocol.canonical import encode
 from protocol.errors import Code, PeerFault
@@ -403,6 +403,10 @@ class Ruling:
         )
 
 
+MAY_BE_FROZEN: Final = frozenset({PersonRole.PUPIL, PersonRole.GUARDIAN})
+"""A teacher's words are about others as well, and what is said of their keys opens what others handed in."""
+
+
 @dataclass(frozen=True, slots=True)
 class PersonRecord:
     """A person's name and role in one space; the entry's subject is the pseudonymous id."""
@@ -426,6 +430,11 @@ class PersonRecord:
             raise PeerFault(Code.MALFORMED, "a person has a role that this version does not know", role=text) from None
         same_as = fields.octets_or_none("same", PERSON_BYTES)
         return cls(fields.name("name"), role, fields.flag("left"), same_as, fields.flag("frozen"))
+
+    @property
+    def freezes(self) -> bool:
+        """Whether this freezes them: nobody else than a pupil, or a guardian, is."""
+        return self.frozen and self.role in MAY_BE_FROZEN
 
     def encode(self) -> bytes:
         """To an entry's payload."""

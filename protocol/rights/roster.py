@@ -251,8 +251,6 @@ _FROZEN: Final = frozenset(
         Kind.SIGN_IN_LOCK,
     }
 )
-MAY_BE_FROZEN: Final = frozenset({PersonRole.PUPIL, PersonRole.GUARDIAN})
-"""A teacher's words are about others as well, and what is said of their keys opens what others handed in."""
 _NOTHING: Final = Remembered()
 
 
@@ -456,7 +454,7 @@ def persons_of(entries: Iterable[Entry], hides: Callable[[Entry], bool]) -> List
     same = {subject: other for subject, entry in shown.items() if (other := records[entry.id].same_as) is not None}
     aliases = {subject: one for subject, one in _ends_of(same).items() if one != subject}
     said = {subject: records[entry.id] for subject, entry in shown.items()}
-    frozen = {subject for subject, record in said.items() if record.frozen and record.role in MAY_BE_FROZEN}
+    frozen = {subject for subject, record in said.items() if record.freezes}
     frozen |= {subject for subject, one in aliases.items() if one in frozen}
     found, left = dict[bytes, Person](), dict[bytes, Person]()
     for subject, record in said.items():

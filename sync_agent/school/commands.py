@@ -13,6 +13,7 @@ from protocol.beside_words import unlike_words
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS
+from protocol.model.structure import MAY_BE_FROZEN
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
@@ -35,7 +36,6 @@ from protocol.replica.office.people import (
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named, space_records, uai_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_whether_one, once_otherwise
-from protocol.rights.roster import MAY_BE_FROZEN
 from protocol.rights.vouching import device_words
 from protocol.roles import RANK, Role
 from sync_agent.app import Agent

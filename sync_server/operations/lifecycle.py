@@ -25,7 +25,7 @@ from protocol.replica.office import commands, withdrawals
 from protocol.replica.office.acts import Line
 from protocol.replica.office.as_root import check_kit
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, with_doubles
-from protocol.replica.office.frozen import freeze_person
+from protocol.replica.office.frozen import freeze_person, unfreeze_person
 from protocol.replica.office.leaving import told_of_partings
 from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.namesakes import told_of_numbers
@@ -184,7 +184,7 @@ async def _person_freeze(server: Server, params: Params, outgoing: Outgoing) -> 
     person = person_id(given.text(params, "person"))
     for line in await described_with_doubles(server, person):
         await outgoing.progress(f"to be frozen: {line}")
-    lists = await freeze_person(server, person, frozen=True)
+    lists = await freeze_person(server, person)
     await outgoing.progress(
         "on no list, and hidden with all their work, wherever this arrives. Until `person unfreeze` nobody erases them "
         "here or closes their classes; tell their teachers: on a machine that has not called they see it still"
@@ -195,7 +195,7 @@ async def _person_freeze(server: Server, params: Params, outgoing: Outgoing) -> 
 
 async def _person_unfreeze(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
     person = person_id(given.text(params, "person"))
-    return {"person": person.hex(), "lists": await freeze_person(server, person, frozen=False)}
+    return {"person": person.hex(), "lists": await unfreeze_person(server, person)}
 
 
 async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:

@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 from unittest import mock
 
-from protocol.replica.office.frozen import freeze_person, frozen_persons
+from protocol.replica.office.frozen import freeze_person, frozen_persons, unfreeze_person
 from tests.simulation.at_server import at_server, some_pupil
 from tests.simulation.machine import Machine
 
@@ -25,7 +25,7 @@ async def freeze(world: World, _machine: Machine, random: Random) -> str:
     pupil = None if server is None else await some_pupil(world, server, random)
     if pupil is None:
         return "-"
-    return await at_server(world, f"freeze {pupil.hex()[:8]}", lambda server: freeze_person(server, pupil, frozen=True))
+    return await at_server(world, f"freeze {pupil.hex()[:8]}", lambda server: freeze_person(server, pupil))
 
 
 async def unfreeze(world: World, _machine: Machine, _random: Random) -> str:
@@ -37,7 +37,7 @@ async def lift_all(server: Server) -> int:
     """Nobody is frozen any more; how many were."""
     frozen = await frozen_persons(server.replica)
     for each in frozen:
-        await freeze_person(server, each.person, frozen=False)
+        await unfreeze_person(server, each.person)
     return len(frozen)
 
 

@@ -54,7 +54,7 @@ async def erase_persons(office: Office, persons: Sequence[bytes], kit: RootKit |
     """
     known = await _known_in(office.replica, persons)
     _check_known(office, known)
-    await check_none_frozen(office.replica, persons)
+    await check_none_frozen(office, persons)
     turns = await turns_of(office.replica) if kit is not None else Counter()
     drafts = []
     for space, named in _where(office, known).items():

@@ -4,43 +4,60 @@ Rules:
 - it is said on each list that names them, under each of their ids, by the word that says what they are called: who is
   frozen is on no list, and the folds pass over their work and what was said of it (`rights.roster`);
 - nothing of it is destroyed: no office erases them, or closes their class, before that is lifted;
+- whoever has a copy of the server's key says likewise that it is. For what destroys, somebody is frozen as long as any
+  word that froze them, shown or not, is not noted as lifted at this very server: that notes each that is there as
+  `person unfreeze` is said, and a head teacher's computer, or a server out of a backup, none (docs/adr/0446);
 - who is being erased is not frozen: that is taken back first;
 - lifted, all is as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.clock import milliseconds_of, rfc3339
+from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
-from protocol.model.entry import Kind, parsed
-from protocol.model.structure import PersonRecord
+from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.structure import MAY_BE_FROZEN, PersonRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.people import ids_of, list_draft, listings, listings_of
-from protocol.rights.roster import MAY_BE_FROZEN
+from protocol.replica.office.said_here import LIFTED_MARKS, noted_lifted
+from protocol.roles import RANK, Role
 
 LIFTED_BY: Final = "`sync-server person unfreeze ID` lifts that"
 
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """Somebody who is frozen, and since when; an id alone, as names are looked for with it."""
+    """Somebody who is frozen, and since when; an id alone, as names are looked for with it.
+
+    `lifted` are the words of lists by which they are so no more, though no command of this server's has said it.
+    """
 
     person: bytes
     since_ms: int
+    lifted: tuple[Entry, ...] = ()
 
     def row(self) -> JSON:
         """As `status` has it."""
-        return {"person": self.person.hex(), "since": rfc3339(self.since_ms)}
+        lifted: list[JSON] = [
+            {
+                "space": said.header.space.hex(),
+                "device": said.header.author.hex(),
+                "since": rfc3339(said.timestamp_ms),
+            }
+            for said in self.lifted
+        ]
+        return {"person": self.person.hex(), "since": rfc3339(self.since_ms), "lifted": lifted}
 
 
-async def freeze_person(office: Office, person: bytes, *, frozen: bool) -> int:
-    """Freeze somebody on every list that names them, or lift that; on how many that was said anew.
+async def freeze_person(office: Office, person: bytes) -> int:
+    """Freeze somebody on every list that names them; on how many that was said anew.
 
     Raises `BadInput` (UNKNOWN_PERSON; USAGE for who is no pupil or guardian; NOT_YET for who is being erased).
     """
@@ -48,25 +65,79 @@ async def freeze_person(office: Office, person: bytes, *, frozen: bool) -> int:
     drafts = []
     for one, lists in (await listings_of(office.replica, await ids_of(office.replica, person))).items():
         for space, listed in lists.items():
-            if frozen and listed.role not in MAY_BE_FROZEN:
+            if listed.role not in MAY_BE_FROZEN:
                 raise BadInput(Code.USAGE, f"a {listed.role} is not frozen: what they said is about others as well")
-            if frozen and one in (await office.replica.view(space)).roster.erased:
+            if one in (await office.replica.view(space)).roster.erased:
                 raise BadInput(Code.NOT_YET, "this person is being forgotten; `sync-server unerase` takes that back")
-            if listed.frozen is not frozen:
-                said = PersonRecord(listed.name, listed.role, listed.left, listed.same_as, frozen)
+            if not listed.frozen:
+                said = PersonRecord(listed.name, listed.role, listed.left, listed.same_as, frozen=True)
                 drafts.append(list_draft(one, said, space, listed.line))
     if drafts:
         await office.say(drafts)
     return len(drafts)
 
 
-async def check_none_frozen(replica: Replica, persons: Collection[bytes]) -> None:
+async def unfreeze_person(office: Office, person: bytes) -> int:
+    """Lift that, whoever said it and whoever says that it is over, and note it; on how many lists it was so.
+
+    Raises `BadInput(UNKNOWN_PERSON)`.
+    """
+    ids, freezing = await ids_of(office.replica, person), await freezing_words(office.replica)
+    words = [word for one in ids for word in freezing.get(one, ())]
+    if not words:
+        await listings(office.replica, person)
+    drafts = [
+        list_draft(one, PersonRecord(listed.name, listed.role, listed.left, listed.same_as), space, listed.line)
+        for one, lists in (await listings_of(office.replica, ids)).items()
+        for space, listed in lists.items()
+        if listed.frozen
+    ]
+    if drafts:
+        await office.say(drafts)
+    if words:
+        await office.replica.store.set_marks({LIFTED_MARKS + word.id.hex(): b"" for word in words})
+    said = {(draft.subject, draft.space) for draft in drafts}
+    return len(said | {(word.header.subject, word.header.space) for word in words})
+
+
+async def freezing_words(replica: Replica) -> Mapping[bytes, Sequence[Entry]]:
+    """For each person the words that froze them on any list, shown or not, and were not lifted at this server."""
+    lifted, ever = await noted_lifted(replica.store), await _ever_said(replica)
+    held = {person: [word for word in words if word.id not in lifted] for person, words in ever.items()}
+    return {person: words for person, words in held.items() if words}
+
+
+async def _ever_said(replica: Replica) -> Mapping[bytes, Sequence[Entry]]:
+    found = defaultdict[bytes, list[Entry]](list)
+    for entry in await replica.store.scan_kinds([Kind.PERSON]):
+        record = parsed(entry, PersonRecord.parse)
+        if record is not None and record.freezes and entry.header.subject is not None:
+            found[entry.header.subject].append(entry)
+    return found
+
+
+async def frozen_in(replica: Replica, space: bytes) -> Collection[bytes]:
+    """Who is frozen in a class, for whatever would destroy something of it."""
+    freezing = await freezing_words(replica)
+    held = {person for person, words in freezing.items() if any(word.header.space == space for word in words)}
+    return held | (await replica.view(space)).roster.frozen
+
+
+async def check_none_frozen(office: Office, persons: Collection[bytes]) -> None:
     """Raise `BadInput(NOT_YET)` where one of these people is frozen, under any of their ids."""
+    replica, freezing = office.replica, await freezing_words(office.replica)
     frozen = [
         person.hex()
         for person, lists in (await listings_of(replica, persons)).items()
-        if any([person in (await replica.view(space)).roster.frozen for space in lists])
+        if person in freezing or any([person in (await replica.view(space)).roster.frozen for space in lists])
     ]
+    if frozen and office.rank < RANK[Role.SERVER]:
+        raise BadInput(
+            Code.NOT_YET,
+            f"what there is about {', '.join(frozen)} is frozen (`person freeze`), or was: who has lifted that is "
+            "known at the server alone. Nothing was done; who runs the server has them forgotten (`sync-server erase`)",
+            persons=", ".join(frozen),
+        )
     if frozen:
         raise frozen_fault(frozen)
 
@@ -76,21 +147,22 @@ def frozen_fault(persons: Collection[str]) -> BadInput:
     return BadInput(
         Code.NOT_YET,
         f"what there is about {', '.join(persons)} is frozen (`person freeze`), and is to be kept as it is: nothing "
-        f"was done. {LIFTED_BY}",
+        f"was done. {LIFTED_BY}; `sync-server status` (`frozen_persons`) says by whose word lists show them all the "
+        "same",
         persons=", ".join(persons),
     )
 
 
 async def frozen_persons(replica: Replica) -> list[Frozen]:
-    """Who is frozen on some list, longest first."""
-    said = {
-        entry.header.subject
-        for entry in await replica.store.scan_kinds([Kind.PERSON])
-        if (record := parsed(entry, PersonRecord.parse)) is not None and record.frozen
-    }
+    """Who is frozen on some list, longest first; those whom no list shows so, and nobody has lifted it here, too."""
+    freezing = await freezing_words(replica)
     found = list[Frozen]()
-    for person, lists in (await listings_of(replica, [one for one in said if one is not None])).items():
-        if words := [listed.entry for listed in lists.values() if listed.frozen]:
-            entries = await replica.store.get(words)
-            found.append(Frozen(person, milliseconds_of(min(each.header.at for each in entries.values()))))
+    for person, lists in (await listings_of(replica, (await _ever_said(replica)).keys())).items():
+        since = [*freezing.get(person, ())]
+        since += (await replica.store.get([each.entry for each in lists.values() if each.frozen])).values()
+        where = {word.header.space for word in freezing.get(person, ())}
+        lifting = [lists[space].entry for space in where & lists.keys() if not lists[space].frozen]
+        lifted = sorted((await replica.store.get(lifting)).values(), key=lambda said: (said.timestamp_ms, said.id))
+        if since:
+            found.append(Frozen(person, min(each.timestamp_ms for each in since), tuple(lifted)))
     return sorted(found, key=lambda each: (each.since_ms, each.person))

@@ -16,6 +16,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.erasures import closed_by_kit
+from protocol.replica.office.frozen import freezing_words
 from protocol.replica.office.leaving import Parting, partings
 from protocol.replica.office.people import listings_of
 from protocol.roles import PersonRole
@@ -94,10 +95,14 @@ async def left_pupils(office: Office) -> list[Left]:
         if (record := parsed(entry, PersonRecord.parse)) is not None and record.left and record.role in _PUPILS
     }
     lists = await listings_of(replica, [person for person in said if person is not None])
+    freezing = await freezing_words(replica)
     left = {
         one: listed
         for one, listed in lists.items()
-        if listed and all(each.left for each in listed.values()) and not any(each.frozen for each in listed.values())
+        if one not in freezing
+        and listed
+        and all(each.left for each in listed.values())
+        and not any(each.frozen for each in listed.values())
     }
     off = await partings(office, left)
     found = list[Left]()

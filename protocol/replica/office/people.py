@@ -301,4 +301,4 @@ def listing(entries: Iterable[Entry], hides: Callable[[Entry], bool]) -> Listing
         return None
     shown = heads(counting, passed)[0]
     said = PersonRecord.parse(shown.payload or b"")
-    return Listing(said.name, said.role, said.left, shown.id, to_replace(counting, passed), said.frozen, said.same_as)
+    return Listing(said.name, said.role, said.left, shown.id, to_replace(counting, passed), said.freezes, said.same_as)

@@ -1,6 +1,7 @@
 """What a server has said with its own commands, and whoever has a copy of its key says likewise: noted as it is said.
 
-Which devices it has cut off, and let back in (docs/adr/0406), and whom it has taken off a list (docs/adr/0439).
+Which devices it has cut off, and let back in (docs/adr/0406), whom it has taken off a list (docs/adr/0439), and
+which words that froze somebody it has lifted (docs/adr/0446).
 
 Whoever has a copy of its key says the like in its name, and notes nothing. A root's words nobody says but the root.
 """
@@ -21,6 +22,9 @@ BACK_MARKS: Final = "let-back/"
 LEAVE_MARKS: Final = "taken-off/"
 """+ entry in hex: the words of this server's that take somebody off a list."""
 
+LIFTED_MARKS: Final = "unfrozen/"
+"""+ entry in hex: the words of anybody's that freeze somebody, and that `person unfreeze` has lifted at this server."""
+
 
 async def noted_cuts(store: EntryStore) -> frozenset[bytes]:
     """The revocations that were noted as said here."""
@@ -35,6 +39,11 @@ async def noted_backs(store: EntryStore) -> frozenset[bytes]:
 async def noted_leaves(store: EntryStore) -> frozenset[bytes]:
     """The words that take somebody off a list, likewise."""
     return await _noted(store, LEAVE_MARKS)
+
+
+async def noted_lifted(store: EntryStore) -> frozenset[bytes]:
+    """The words that froze somebody and were lifted here, likewise."""
+    return await _noted(store, LIFTED_MARKS)
 
 
 def is_said_here(entry: Entry, noted: Container[bytes]) -> bool:

@@ -37,7 +37,7 @@ from protocol.replica.at_work.signer import RootKit
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import said_already, turns_of
-from protocol.replica.office.frozen import frozen_fault
+from protocol.replica.office.frozen import frozen_fault, frozen_in
 from protocol.replica.office.mentioned import day_of
 from protocol.replica.office.not_shown import NotShown, not_shown, switched_by
 from protocol.replica.office.opened import is_opened_by_the_listed
@@ -121,8 +121,8 @@ async def close_space(
     if kit is None or space in await said_already(server, above, by_kit=True):
         return found
     check_kit(server, kit)
-    if view.roster.frozen:
-        raise frozen_fault(sorted(person.hex() for person in view.roster.frozen))
+    if frozen := await frozen_in(server.replica, space):
+        raise frozen_fault(sorted(person.hex() for person in frozen))
     if not renamed_too and (await which_class(server, space)).taken:
         raise BadInput(
             Code.NOT_YET,
