@@ -9,8 +9,8 @@ Rules:
   it waits for, wherever they were met (docs/adr/0415);
 - what she reads by another laptop that hers lead to, she has;
 - so is who was cut off: that takes a server as long as an end does, and is taken back as easily (docs/adr/0263);
-- after a week that this PC has watched nobody waits for who has no right that holds by its clock, is cut off, or is
-  back and not confirmed again: a teacher who has left, or lost a laptop, keeps no keys on PCs for ever;
+- after a week that this PC has watched nobody waits for who has no right as that person's that holds by its clock, is
+  cut off, or is back and not confirmed again: a teacher who has left, or lost a laptop, keeps no keys on PCs for ever;
 - who comes back after such a week is met anew: what was made before waits for them no more than for a newcomer.
   Whoever has a copy of the server's key is in a class for an hour in September, and back for one in June
   (docs/adr/0436).
@@ -78,14 +78,15 @@ async def note_stays(agent: Agent) -> None:
         roster = (await agent.replica.view(space)).roster
         met = list(_met_in(agent, space))
         living = set(_living(roster, agent.now_ms()))
-        here = {device for person, device in met if device in living and not roster.is_away(device, person)}
+        here = {each for each in met if _as_listed(roster, each) in living and not roster.is_away(each[1], each[0])}
         # whom work waits for is dear to ask, and a class that nobody ever left has nothing to note
-        if here.issuperset(device for _, device in met) and _marks_of(space).rstrip("/") not in of_classes:
+        if here.issuperset(met) and _marks_of(space).rstrip("/") not in of_classes:
             continue
         for each in _first(agent, roster):
             name = f"{_marks_of(space)}{device_id(each.device).hex()}"
             was = noted.get(name, _Stay())
-            stay = was.seen_here(now_ms, met_ms) if each.device in here else was.seen_gone(now_ms)
+            is_here = (each.person, each.device) in here
+            stay = was.seen_here(now_ms, met_ms) if is_here else was.seen_gone(now_ms)
             if stay != was:
                 changed[name] = None if stay == _Stay() else stay.encode()
     if changed:
@@ -158,8 +159,14 @@ class FirstReaders:
         return frozenset(key.agreement for each in mine if (key := parsed(each, PersonKey.parse)) is not None)
 
 
-def _living(roster: Roster, now_ms: int) -> Iterator[Device]:
-    """The devices that a grant makes a teacher's here, whose end is not past."""
+def _living(roster: Roster, now_ms: int) -> Iterator[tuple[bytes, Device]]:
+    """The devices that a grant makes somebody's here whose end is not past: as another's, or nobody's, they are not."""
     for each in roster.authorities:
-        if each.role in HAS_READING_KEYS and (each.until_ms is None or each.until_ms > now_ms):
-            yield each.pair
+        is_over = each.until_ms is not None and each.until_ms <= now_ms
+        if each.role in HAS_READING_KEYS and each.person is not None and not is_over:
+            yield roster.who(each.person), each.pair
+
+
+def _as_listed(roster: Roster, met: tuple[bytes, Device]) -> tuple[bytes, Device]:
+    person, device = met
+    return roster.who(person), device

@@ -20,6 +20,7 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as Pair
 from protocol.roles import HAS_READING_KEYS, Role
 from sync_agent.hand_ins.first_readers import _Stay
+from sync_agent.hand_ins.wraps import tend_hand_ins
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.attacks.test_opened_work_in_a_new_class import (
     Named,
@@ -41,8 +42,16 @@ def _as_if_never_gone(_: _Stay, _now_ms: int, _met_ms: int) -> _Stay:
     return _Stay()
 
 
-def _whatever_its_end(roster: Roster, _now_ms: int) -> Iterator[Pair]:
-    return (each.pair for each in roster.authorities if each.role in HAS_READING_KEYS)
+def _whatever_its_end(roster: Roster, _now_ms: int) -> Iterator[tuple[bytes, Pair]]:
+    given = ((each.person, each.pair) for each in roster.authorities if each.role in HAS_READING_KEYS)
+    return ((roster.who(person), device) for person, device in given if person is not None)
+
+
+def _as_anybodys(roster: Roster, now_ms: int) -> Iterator[tuple[bytes, Pair]]:
+    """As if a right that the same keys have as somebody else, or as nobody, kept them in a class as anybody."""
+    there = {each.pair for each in roster.authorities if each.until_ms is None or each.until_ms > now_ms}
+    ever = {each.person for each in roster.granted.values() if each.person is not None}
+    return ((roster.who(person), device) for person in ever for device in there)
 
 
 async def _is_granted(
@@ -160,6 +169,33 @@ async def test_nor_is_whom_the_pc_met_in_a_class_of_the_keys_own_and_whose_right
     await _is_granted(year, space, named)
     await year.sync(year.machine)
     assert not [work for work in works if await _opens(year, space, work, named.keys)]
+
+
+@pytest.mark.parametrize("as_who", ["somebody else", "nobody, a head"])
+@attack(ROW, off={"sync_agent.hand_ins.first_readers._living": _as_anybodys})
+async def test_nor_is_he_there_meanwhile_by_another_right_of_the_same_keys_as_somebody_else(
+    year: NextYear, as_who: str
+) -> None:
+    named, space, clock = _somebody(1), await year.new_class(), year.here.office.clock
+    await _is_granted(year, space, named, until_ms=clock() + 3_600_000)
+    await year.sync(year.machine)
+    await year.lets_her_in(space)
+    await year.sync(year.teacher)
+    await year.sync(year.machine)
+    clock.advance(2 * 3_600_000)
+    keys, is_head = named.keys, as_who == "nobody, a head"
+    role, person = (Role.HEAD, None) if is_head else (Role.TEACHER, b"Y" * 16)
+    pair = keys.signing.public, keys.agreement.public
+    given = Grant(*pair, keys.tls.fingerprint, role, person, None).encode()
+    await year._says_by_copy(year.here.school if is_head else space, Kind.GRANT, given)
+    await year.sync()
+    for _ in range(3):
+        await _a_week_passes(year)
+        await tend_hand_ins(year.machine.agent)
+    work = await _she_opens(year, space)
+    await _is_granted(year, space, named)
+    await year.sync(year.machine)
+    assert not await _opens(year, space, work, named.keys)
 
 
 # --- whom it has not met anew ----------------------------------------------------------------------------------------
