@@ -464,16 +464,22 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         new_kit_open: Annotated[
             bool, Option(help="Make the new kit without a passphrase, though the old one has one.")
         ] = False,
+        take_up: Annotated[
+            bool, Option(help="Go on with the new kit that an earlier call, which was cut, has begun in FILE.")
+        ] = False,
         anyway: Annotated[
             bool, Option(help="Even if this server may not have heard all that the kit has signed; it counts no more.")
         ] = False,
     ) -> JSON:
-        """Give the territory another root, after a theft of the kit. Repeatable with the same files after a cut."""
-        from sync_server.keeping.new_root import NewKit, check_protection  # noqa: PLC0415
+        """Give the territory another root, after a theft of the kit. Repeatable with --take-up after a cut."""
+        from sync_server.keeping.new_root import NewKit, check_new_place  # noqa: PLC0415
 
-        check_protection(passphrase_file, Path(new_kit), new_passphrase_file, open_too=new_kit_open)
+        place = Path(new_kit)
+        check_new_place(passphrase_file, place, new_passphrase_file, open_too=new_kit_open, take_up=take_up)
         old = _kit_in(call, kit, passphrase_file)
-        made = NewKit(Path(kit), passphrase_file, Path(new_kit), new_passphrase_file, secrets.token_bytes)
+        made = NewKit(Path(kit), passphrase_file, place, new_passphrase_file, secrets.token_bytes)
+        if take_up:
+            tell(f"goes on with the kit in {place}, {made.kit.fingerprint}")
         params: Params = {"anyway": anyway}
         desk = kits.desk("rotate root", params, old.kit, new=made.kit, remembered=old.said, note=made.take)
         try:

@@ -29,13 +29,20 @@ from sync_server.kit.memory import with_said, without_room
 from sync_server.kit.root_line import roots_in, rotations_to
 
 
-def check_protection(
-    old_passphrase_file: str | None, place: Path, passphrase_file: str | None, *, open_too: bool
+def check_new_place(
+    old_passphrase_file: str | None, place: Path, passphrase_file: str | None, *, open_too: bool, take_up: bool
 ) -> None:
-    """Raise `BadInput(USAGE)` where a kit that lay behind a passphrase would be followed by one that lies open.
+    """Raise `BadInput(USAGE)` where a kit lies already that nobody said to take up, or one would lie open unsaid.
 
-    A file that is there already goes on as it was begun.
+    Whoever knows a territory's public key writes a kit that says that it follows this one: the old root would sign
+    theirs (docs/adr/0448). One that is taken up goes on as it was begun.
     """
+    if place.is_file() and not take_up:
+        raise BadInput(
+            Code.USAGE,
+            f"{place} exists already; move it to a safe place, or choose another file with --new-kit. If it is what an "
+            "earlier call of this command has begun, and nobody else has had it in hands since, --take-up goes on",
+        )
     if old_passphrase_file is None or passphrase_file is not None or open_too or place.exists():
         return
     raise BadInput(
@@ -127,7 +134,7 @@ class NewKit:
     def _stays(self) -> str:
         return (
             f"the old root may have named the new one all the same: keep {self._place} and the old kit, and call this "
-            "again with both, on a new machine if this one may be in other hands"
+            "again with both, and --take-up, on a new machine if this one may be in other hands"
         )
 
     def _proven(self, done: JSON) -> tuple[Kit, str] | None:

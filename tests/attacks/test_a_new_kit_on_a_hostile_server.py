@@ -11,12 +11,14 @@ from typing import TypeAlias
 import pytest
 
 from protocol.errors import BadInput, Code, PeerFault
+from protocol.identity import AgreementKey, SigningKey
 from protocol.messages.enrollment import encode_chain, parse_chain
 from protocol.replica.console.command import run_command
 from protocol.replica.console.control import serve_control
 from protocol.replica.console.frame import Call, Program
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params
 from protocol.replica.console.ownership import acquire
+from protocol.trust.kit import Kit, write_kit
 from sync_server.cli_lifecycle import add_lifecycle_commands
 from sync_server.handlers.by_kit.rotation import rotate_root
 from sync_server.handlers.by_kit.territory import begin_territory, kit_in
@@ -28,11 +30,12 @@ from tests.harness.commands import no_table
 from tests.harness.office_devices import Town, town
 
 ROW = "whoever has the store open is asked for another root"
+LAID = "somebody lays a kit of their own where the new one is to go"
 
 Answer: TypeAlias = Callable[[KitAway], Awaitable[JSON]]
 
 
-async def typed(here: Town, folder: Path, answer: Answer, what: str = "rotate root") -> JSON:
+async def typed(here: Town, folder: Path, answer: Answer, what: str = "rotate root", *, take_up: bool = True) -> JSON:
     """What a rotation says, or raises, where a thief's process has DIR open and answers like this."""
     held = folder / "held"
     held.mkdir(exist_ok=True)
@@ -60,9 +63,10 @@ async def typed(here: Town, folder: Path, answer: Answer, what: str = "rotate ro
 
     program = Program("sync-server", "", lambda: "")
     add_lifecycle_commands(program, run, here.office.clock)
-    command, given = program._commands[what].handler, {"kit": str(folder / "server" / "kit")}
+    command = program._commands[what].handler
+    given: dict[str, object] = {"kit": str(folder / "server" / "kit")}
     if what == "rotate root":
-        given["new_kit"] = str(folder / "kit-2")
+        given |= {"new_kit": str(folder / "kit-2"), "take_up": take_up and (folder / "kit-2").exists()}
     with owner:
         async with serve_control({what: asked}, owner):
             said: JSON = await command(Call("sync-server", what, held, json=False), **given)
@@ -146,3 +150,18 @@ async def test_an_answer_that_proves_nothing_is_said_and_the_new_kit_stays(tmp_p
         with pytest.raises(PeerFault, match=r"does not prove the new root.*kit-2"):
             await typed(here, tmp_path, lying)
         assert kit_in(tmp_path / "kit-2", None).chain == b""
+
+
+def _whatever_lies_there(*_: object, **__: object) -> None:
+    pass
+
+
+@attack(LAID, off={"sync_server.keeping.new_root.check_new_place": _whatever_lies_there})
+async def test_a_kit_that_somebody_laid_where_the_new_one_goes_is_signed_by_no_root(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        old = kit_in(tmp_path / "server" / "kit", None)
+        theirs = Kit(old.name, SigningKey(bytes(31) + b"\1"), AgreementKey(bytes(31) + b"\2"), b"", old.root.public)
+        (tmp_path / "kit-2").write_text(write_kit(theirs, passphrase=None, salt=bytes(16)), encoding="utf-8")
+        with suppress(BadInput):
+            await typed(here, tmp_path, lambda away: honest(here, away), take_up=False)
+        assert here.office.server.replica.door.root_now == old.root.public

@@ -15,10 +15,10 @@ from protocol.canonical import encode
 from protocol.clock import at_from
 from protocol.errors import Code, LocalFailure, Refused
 from protocol.identity import AgreementKey, SigningKey, school_id, territory_id
-from protocol.model.entry import Entry, Kind, compose
+from protocol.model.entry import Entry, Kind, compose, encode_header
 from protocol.model.entry import restore as restored
 from protocol.model.register import RegisterKind, compose_register
-from protocol.model.structure import Erasure, Grant, Invite
+from protocol.model.structure import Erasure, Grant, Invite, RecoveryKey
 from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.quarantine import Quarantine
 from protocol.replica.console.operation import NO_FILES
@@ -215,6 +215,32 @@ async def test_it_tells_nothing_either_where_the_row_is_damaged_that_says_which_
         await make_backup(server, case.backup)
     assert b"SQLite format 3" not in case.backup.read_bytes()
     await case.restore(desk.clock)
+
+
+def _whoever_signed(*_: object) -> bool:
+    return True
+
+
+@attack("a backup is in other hands", off={"sync_server.opened.kits_key.signature_holds": _whoever_signed})
+async def test_it_is_sealed_to_no_key_that_somebody_wrote_into_the_servers_database(case: Case) -> None:
+    async with office(case.folder / "server", kit=case.kit) as desk:
+        server = desk.server
+        (named,) = await server.store.scan_kinds([Kind.RECOVERY_KEY])
+        said = RecoveryKey(AgreementKey(bytes(31) + b"\1").public).encode()
+        root = server.replica.door.root_now
+        forged = compose(
+            author=SigningKey(bytes(31) + b"\2"),
+            space=named.header.space,
+            kind=Kind.RECOVERY_KEY,
+            grant=None,
+            at=named.header.at + 1,
+            payload=said,
+            salt=bytes(16),
+        )
+        header = replace(forged.header, author=root)
+        written = [encode_header(header), forged.signature, forged.salt, said]
+        await server.store.set_marks({KITS_KEY_MARK: encode(written)})
+        assert await kits_key(server.replica) == case.kit.recovery.public
 
 
 async def test_where_nothing_says_which_kit_that_is_none_is_written(case: Case) -> None:

@@ -59,8 +59,7 @@ async def test_a_reported_device_of_somebody_who_has_no_other_comes_along_into_n
     await thieving.year.do("lost", device=his.signing.public.hex())
     await _is_let_back(thieving, his, person)
     assert not await thieving.reads(his, await thieving.next_class(person))
-    (line,) = thieving.office.said.lines
-    assert f"the device {his.signing.public.hex()} stays out" in line
+    assert any(f"the device {his.signing.public.hex()} stays out" in line for line in thieving.office.said.lines)
 
 
 @attack(ROW, off=AS_ITS_OWN)

@@ -268,7 +268,8 @@ def test_a_kit_of_which_nothing_proves_that_its_root_took_over_is_no_good_one(se
     (tmp_path / "newer").write_text(write_kit(begun, passphrase=None, salt=bytes(16)), encoding="utf-8")
     refused(server.run("kit", "check", str(tmp_path / "newer")), 2, Code.BAD_KIT)
     made = ("rotate", "root", "--kit", str(tmp_path / "kit"), "--new-kit", str(tmp_path / "newer"))
-    shown = server.ok(*made)["fingerprint"]
+    refused(server.run(*made), 2, Code.USAGE)  # anybody writes one that says that it follows
+    shown = server.ok(*made, "--take-up")["fingerprint"]
     assert server.ok("kit", "check", str(tmp_path / "newer"))["fingerprint"] == shown
 
 

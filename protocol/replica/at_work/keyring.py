@@ -219,13 +219,23 @@ def _wrap_drafts(
 
 async def recovery_keys(replica: Replica) -> list[bytes]:
     """The newest recovery key that the latest root which named one has named, if there is one."""
+    latest = latest_recovery_key(replica, await recovery_keys_said(replica))
+    return [] if latest is None else [latest[1]]
+
+
+def latest_recovery_key(replica: Replica, said: Iterable[tuple[Entry, bytes]]) -> tuple[Entry, bytes] | None:
+    """Of words that name recovery keys, each with the key, the newest of the latest root."""
+    return max(
+        said,
+        key=lambda each: (replica.door.place_of_root(each[0].header.author), each[0].header.at, each[0].id),
+        default=None,
+    )
+
+
+async def recovery_keys_said(replica: Replica) -> list[tuple[Entry, bytes]]:
+    """The words that name recovery keys and count, each with the key."""
     held_back = (await replica.view(replica.territory)).roster.held_back
-    found = [
-        (replica.door.place_of_root(entry.header.author), entry.header.at, entry.id, key)
-        for entry, key in await _recovery_keys_said(replica)
-        if entry.id not in held_back
-    ]
-    return [max(found)[-1]] if found else []
+    return [each for each in await _recovery_keys_said(replica) if each[0].id not in held_back]
 
 
 async def recovery_keys_ever(replica: Replica) -> frozenset[bytes]:
