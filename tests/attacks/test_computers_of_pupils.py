@@ -77,6 +77,17 @@ async def test_nor_where_the_key_lists_her_as_a_teacher_as_well(year: NextYear) 
 
 
 @attack(ROW, off=OFF)
+async def test_nor_where_the_server_heard_that_before_who_added_the_pupil_had_a_line_to_it(year: NextYear) -> None:
+    head: Device = await year.here.head_of_the_school()
+    desk = Desk(head.agent)
+    year.pupil = (await desk.ask("person add", name="Tom", role="pupil", space=[year.here.space.hex()]))["person"]
+    await _says(year, Kind.PERSON, PersonRecord("Tom", PersonRole.TEACHER).encode(), year.pupil)
+    await _calls_it_hers(year, Role.TEACHER)
+    await year.sync(head)
+    assert not await _is_in(year, await _next_class(year))
+
+
+@attack(ROW, off=OFF)
 async def test_nor_by_a_head_teachers_computer_whichever_of_both_it_heard_first(year: NextYear) -> None:
     await _says(year, Kind.PERSON, PersonRecord("Léa", PersonRole.TEACHER).encode(), year.pupil)
     await _calls_it_hers(year, Role.TEACHER)

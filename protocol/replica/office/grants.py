@@ -235,16 +235,13 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
 
 
 async def _has_no_computers(office: Office, person: bytes) -> bool:
-    """Whether somebody came here as a pupil or a guardian: who writes lists calls them a teacher whenever they like.
+    """Whether any list ever had somebody as a pupil or a guardian, whatever it says by now, shown or hidden.
 
-    Where nothing was first (`called_first`), whether any list ever had them as one: what gives least.
+    Who writes lists calls them a teacher whenever they like, and before who added them had a line to here.
     """
     said = await office.replica.store.scan_kinds([Kind.PERSON])
-    records = [parsed(entry, PersonRecord.parse) for entry in said if entry.header.subject == person]
-    roles = [record.role for record in records if record is not None]
-    if not await goes_by_no_order(office):
-        roles = roles[:1]
-    return any(role in _HAVE_NO_COMPUTERS for role in roles)
+    records = (parsed(entry, PersonRecord.parse) for entry in said if entry.header.subject == person)
+    return any(record.role in _HAVE_NO_COMPUTERS for record in records if record is not None)
 
 
 async def is_listed_but_revoked(office: Office, device: bytes) -> bool:
