@@ -5,7 +5,7 @@ What follows cannot be undone: with the kit all goes everywhere (docs/adr/0446).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from protocol.errors import BadInput, Code
-from protocol.model.entry import Entry
-from protocol.model.structure import PersonRecord
-from protocol.replica.at_work.replica import Replica
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import Erasure, PersonRecord, Ruling
+from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.office.frozen import freezing_words
 from protocol.replica.office.people import list_draft, listings
 from protocol.roles import PersonRole
 from sync_server.handlers.by_kit.territory import kit_in
@@ -145,3 +146,24 @@ async def test_a_server_out_of_a_backup_has_whoever_was_ever_frozen_until_it_is_
         assert [row["person"] for row in await scene.frozen()] == [scene.pupil]
         await scene.office.do("person unfreeze", person=scene.pupil)
         assert await scene.frozen() == []
+
+
+async def _whose_list_says_so(replica: Replica, space: bytes) -> Collection[bytes]:
+    freezing = await freezing_words(replica)
+    return {person for person, words in freezing.items() if any(word.header.space == space for word in words)}
+
+
+@attack(ROW, off={"sync_server.handlers.by_kit.closing.frozen_in": _whose_list_says_so})
+async def test_nor_is_a_class_closed_that_was_hidden_for_the_hour_in_which_somebody_of_it_was_frozen(
+    tmp_path: Path,
+) -> None:
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, at_work):
+        server, scene = here.office.server, Scene(here, at_work.pupil)
+        other = (await here.office.do("space add", name="CE2", school="0180001D", year="none"))["space"]
+        await here.office.do("grant", person=at_work.pupil, space=[other])
+        hides = Draft(here.school, Kind.ERASE, server.grant, Erasure(here.space).encode())
+        (hidden,) = await thief_says(here.office, hides)
+        await here.office.do("person freeze", person=at_work.pupil)
+        shows = Draft(here.school, Kind.RULING, server.grant, Ruling((), (hidden.id,)).encode())
+        await thief_says(here.office, shows)
+        await scene.nothing_is_destroyed()

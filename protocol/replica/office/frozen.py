@@ -117,10 +117,9 @@ async def _ever_said(replica: Replica) -> Mapping[bytes, Sequence[Entry]]:
 
 
 async def frozen_in(replica: Replica, space: bytes) -> Collection[bytes]:
-    """Who is frozen in a class, for whatever would destroy something of it."""
-    freezing = await freezing_words(replica)
-    held = {person for person, words in freezing.items() if any(word.header.space == space for word in words)}
-    return held | (await replica.view(space)).roster.frozen
+    """Who is frozen, and was ever on a class's list: a list that was hidden that day has no word of it."""
+    there = {one.entry.header.subject or b"" for one in await replica.store.of_kinds(space, [Kind.PERSON])}
+    return (there & (await freezing_words(replica)).keys()) | (await replica.view(space)).roster.frozen
 
 
 async def check_none_frozen(office: Office, persons: Collection[bytes]) -> None:
