@@ -155,7 +155,7 @@ def speaking_devices(said: Said, cut: frozenset[bytes], remembered: Remembered) 
         for person, firsts in begun.items():
             starts[person] = tuple(dict.fromkeys((*firsts, *_gone_before(firsts, said.apart, cut, person, remembered))))
             # a list silences nobody whom this replica knows under that id, gone elsewhere or not
-            is_known = bool(firsts) or any(remembered.met(person, each) < UNMET for each in in_use[person])
+            is_known = bool(firsts) or any(remembered.met(person, each) < UNMET for each in in_use.get(person, ()))
             own = there & led[person] if is_known else there
             if own <= said.voices.let_back:
                 before = GONE if own else DOUBTED if there else UNMET if noted else _ANYBODY
