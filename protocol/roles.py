@@ -68,3 +68,6 @@ RUNS_A_SCHOOL: Final = frozenset({Role.HEAD, Role.ADMIN})
 """Whose devices let others in and out with no server in reach."""
 KEEPS_REPORTS: Final = frozenset({Role.TEACHER, Role.HEAD, Role.RELAY})
 """Whose devices pass on how others are."""
+ARE_TAUGHT: Final = frozenset({PersonRole.PUPIL, PersonRole.GUARDIAN})
+"""Pupils, and who is there for one: they have no computer of their own here, and what there is about them is about
+nobody else."""

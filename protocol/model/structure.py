@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Self
 
 from protocol.canonical import encode
 from protocol.errors import Code, PeerFault
@@ -24,7 +24,7 @@ from protocol.limits import (
     MAX_SPACES_PER_INVITE,
 )
 from protocol.model.entry import ID_BYTES, PERSON_BYTES, SIGNATURE_BYTES, Entry
-from protocol.roles import PersonRole, Role
+from protocol.roles import ARE_TAUGHT, PersonRole, Role
 from protocol.trust.invitation import Invitation, is_vouched
 
 GENERATION_BYTES = 8
@@ -403,10 +403,6 @@ class Ruling:
         )
 
 
-MAY_BE_FROZEN: Final = frozenset({PersonRole.PUPIL, PersonRole.GUARDIAN})
-"""A teacher's words are about others as well, and what is said of their keys opens what others handed in."""
-
-
 @dataclass(frozen=True, slots=True)
 class PersonRecord:
     """A person's name and role in one space; the entry's subject is the pseudonymous id."""
@@ -433,8 +429,11 @@ class PersonRecord:
 
     @property
     def freezes(self) -> bool:
-        """Whether this freezes them: nobody else than a pupil, or a guardian, is."""
-        return self.frozen and self.role in MAY_BE_FROZEN
+        """Whether this freezes them: nobody else than a pupil, or a guardian, is.
+
+        A teacher's words are about others as well, and what is said of their keys opens what others handed in.
+        """
+        return self.frozen and self.role in ARE_TAUGHT
 
     def encode(self) -> bytes:
         """To an entry's payload."""

@@ -13,7 +13,6 @@ from protocol.beside_words import unlike_words
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS
-from protocol.model.structure import MAY_BE_FROZEN
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
@@ -37,7 +36,7 @@ from protocol.replica.office.spaces import list_spaces, open_spaces_named, space
 from protocol.replica.office.stays import stays_of
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_whether_one, once_otherwise
 from protocol.rights.vouching import device_words
-from protocol.roles import RANK, Role
+from protocol.roles import ARE_TAUGHT, RANK, Role
 from sync_agent.app import Agent
 from sync_agent.machine.command_names import CHOSEN, LEFT_OFF, LOOK_AT
 from sync_agent.school.device_names import key_words
@@ -240,7 +239,7 @@ async def _stays(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> 
 async def _check_none_teaches(office: SchoolOffice, persons: Collection[bytes]) -> None:
     """Raise `Refused(NO_RIGHT)` on a head's device for who is anywhere on a list and no pupil (docs/adr/0425)."""
     lists = await listings_of(office.replica, persons)
-    adults = [one for one in persons if any(each.role not in MAY_BE_FROZEN for each in lists[one].values())]
+    adults = [one for one in persons if any(each.role not in ARE_TAUGHT for each in lists[one].values())]
     if adults and office.rank < RANK[Role.ADMIN]:
         told = "; ".join(await described_alone(office, adults))
         raise Refused(

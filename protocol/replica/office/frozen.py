@@ -21,13 +21,13 @@ from typing import Final
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
 from protocol.model.entry import Entry, Kind, parsed
-from protocol.model.structure import MAY_BE_FROZEN, PersonRecord
+from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.people import ids_of, list_draft, listings, listings_of
 from protocol.replica.office.said_here import LIFTED_MARKS, noted_lifted
-from protocol.roles import RANK, Role
+from protocol.roles import ARE_TAUGHT, RANK, Role
 
 LIFTED_BY: Final = "`sync-server person unfreeze ID` lifts that"
 
@@ -65,7 +65,7 @@ async def freeze_person(office: Office, person: bytes) -> int:
     drafts = []
     for one, lists in (await listings_of(office.replica, await ids_of(office.replica, person))).items():
         for space, listed in lists.items():
-            if listed.role not in MAY_BE_FROZEN:
+            if listed.role not in ARE_TAUGHT:
                 raise BadInput(Code.USAGE, f"a {listed.role} is not frozen: what they said is about others as well")
             if one in (await office.replica.view(space)).roster.erased:
                 raise BadInput(Code.NOT_YET, "this person is being forgotten; `sync-server unerase` takes that back")

@@ -26,7 +26,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final, NamedTuple
+from itertools import chain
+from typing import NamedTuple
 
 from protocol.errors import BadInput, Code
 from protocol.limits import MAX_PARENTS
@@ -39,12 +40,10 @@ from protocol.replica.office.called_first import goes_by_no_order, least_first, 
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.held_in_space import grants_not_held_back
 from protocol.replica.office.known_here import note_named
-from protocol.replica.office.people import list_draft, listings, listings_of
+from protocol.replica.office.people import list_draft, listings, listings_of, mentions
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
-from protocol.roles import DEVICES, HAS_READING_KEYS, RANK, SHARED, PersonRole, Role
-
-_HAVE_NO_COMPUTERS: Final = frozenset({PersonRole.PUPIL, PersonRole.GUARDIAN})
+from protocol.roles import ARE_TAUGHT, DEVICES, HAS_READING_KEYS, RANK, SHARED, Role
 
 
 class Standing(NamedTuple):
@@ -239,9 +238,9 @@ async def _has_no_computers(office: Office, person: bytes) -> bool:
 
     Who writes lists calls them a teacher whenever they like, and before who added them had a line to here.
     """
-    said = await office.replica.store.scan_kinds([Kind.PERSON])
-    records = (parsed(entry, PersonRecord.parse) for entry in said if entry.header.subject == person)
-    return any(record.role in _HAVE_NO_COMPUTERS for record in records if record is not None)
+    said = chain.from_iterable((await mentions(office.replica, [person]))[person].values())
+    records = (parsed(entry, PersonRecord.parse) for entry in said)
+    return any(record.role in ARE_TAUGHT for record in records if record is not None)
 
 
 async def is_listed_but_revoked(office: Office, device: bytes) -> bool:

@@ -19,10 +19,8 @@ from protocol.replica.office.erasures import closed_by_kit
 from protocol.replica.office.frozen import freezing_words
 from protocol.replica.office.leaving import Parting, partings
 from protocol.replica.office.people import listings_of
-from protocol.roles import PersonRole
+from protocol.roles import ARE_TAUGHT
 from protocol.school_years import past_from_ms
-
-_PUPILS = (PersonRole.PUPIL, PersonRole.GUARDIAN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ async def left_pupils(office: Office) -> list[Left]:
     said = {
         entry.header.subject
         for entry in await replica.store.scan_kinds([Kind.PERSON])
-        if (record := parsed(entry, PersonRecord.parse)) is not None and record.left and record.role in _PUPILS
+        if (record := parsed(entry, PersonRecord.parse)) is not None and record.left and record.role in ARE_TAUGHT
     }
     lists = await listings_of(replica, [person for person in said if person is not None])
     freezing = await freezing_words(replica)
