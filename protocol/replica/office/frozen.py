@@ -102,9 +102,7 @@ async def unfreeze_person(office: Office, person: bytes) -> int:
 
 async def freezing_words(replica: Replica) -> Mapping[bytes, Sequence[Entry]]:
     """For each person the words that froze them on any list, shown or not, and were not lifted at this server."""
-    lifted, ever = await noted_lifted(replica.store), await _ever_said(replica)
-    held = {person: [word for word in words if word.id not in lifted] for person, words in ever.items()}
-    return {person: words for person, words in held.items() if words}
+    return await _not_lifted(replica, await _ever_said(replica))
 
 
 async def _ever_said(replica: Replica) -> Mapping[bytes, Sequence[Entry]]:
@@ -114,6 +112,12 @@ async def _ever_said(replica: Replica) -> Mapping[bytes, Sequence[Entry]]:
         if record is not None and record.freezes and entry.header.subject is not None:
             found[entry.header.subject].append(entry)
     return found
+
+
+async def _not_lifted(replica: Replica, ever: Mapping[bytes, Sequence[Entry]]) -> Mapping[bytes, Sequence[Entry]]:
+    lifted = await noted_lifted(replica.store)
+    held = {person: [word for word in words if word.id not in lifted] for person, words in ever.items()}
+    return {person: words for person, words in held.items() if words}
 
 
 async def frozen_in(replica: Replica, space: bytes) -> Collection[bytes]:
@@ -154,9 +158,9 @@ def frozen_fault(persons: Collection[str]) -> BadInput:
 
 async def frozen_persons(replica: Replica) -> list[Frozen]:
     """Who is frozen on some list, longest first; those whom no list shows so, and nobody has lifted it here, too."""
-    freezing = await freezing_words(replica)
-    found = list[Frozen]()
-    for person, lists in (await listings_of(replica, (await _ever_said(replica)).keys())).items():
+    ever = await _ever_said(replica)
+    freezing, found = await _not_lifted(replica, ever), list[Frozen]()
+    for person, lists in (await listings_of(replica, ever.keys())).items():
         since = [*freezing.get(person, ())]
         since += (await replica.store.get([each.entry for each in lists.values() if each.frozen])).values()
         where = {word.header.space for word in freezing.get(person, ())}
