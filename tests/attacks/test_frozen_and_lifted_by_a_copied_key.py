@@ -32,11 +32,11 @@ NO_MORE = PersonRecord("Léa", PersonRole.PUPIL)
 AS_A_TEACHER = PersonRecord("Léa", PersonRole.TEACHER, frozen=True)
 
 
-async def _as_shown(_replica: Replica) -> Mapping[bytes, Sequence[Entry]]:
+async def _as_shown(*_: object) -> Mapping[bytes, Sequence[Entry]]:
     return {}
 
 
-WHAT_LISTS_SHOW: dict[str, object] = {"protocol.replica.office.frozen.freezing_words": _as_shown}
+WHAT_LISTS_SHOW: dict[str, object] = {"protocol.replica.office.frozen._not_lifted": _as_shown}
 
 
 class Scene:
