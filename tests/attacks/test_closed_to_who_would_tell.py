@@ -20,10 +20,10 @@ from sync_server.handlers.by_kit.territory import begin_territory
 from sync_server.opened.app import opened
 from tests.attacks.test_a_new_root_before_all_is_heard import Again, again
 from tests.attacks.test_refused_once import WORK, answered_once_by_a_thief, is_not_closed, unheard
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import thief_says
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town
 from tests.harness.server_in_process import Office

@@ -20,10 +20,9 @@ from protocol.replica.office.frozen import freezing_words
 from protocol.replica.office.people import list_draft, listings
 from protocol.roles import PersonRole
 from sync_server.handlers.by_kit.territory import kit_in
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import back_up, burnt_and_restored
+from tests.harness.copied_keys import back_up, burnt_and_restored, thief_says
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town
 

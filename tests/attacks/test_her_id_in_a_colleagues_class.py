@@ -17,8 +17,8 @@ from protocol.replica.office.spaces import uai_of
 from protocol.rights.door import Authority
 from protocol.roles import PersonRole
 from sync_agent.keys.confirming import own_device
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
+from tests.harness.copied_keys import thief_says
 from tests.harness.next_year import NextYear
 
 ROW = "the server takes a device of a copied key's for the teacher"

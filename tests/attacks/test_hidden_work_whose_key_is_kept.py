@@ -16,10 +16,10 @@ from protocol.replica.at_work.replica import Draft
 from sync_agent.app import Agent
 from sync_agent.hand_ins.wraps import Kept, tend_hand_ins
 from sync_agent.upkeep.erasing import destroy_erased
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import keeps_key_of
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import thief_says
 from tests.harness.office_devices import AtWork, Town, town
 
 ROW = "a PC keeps the key of opened work while that work is hidden"

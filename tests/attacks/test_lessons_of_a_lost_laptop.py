@@ -22,10 +22,10 @@ from protocol.replica.console.frame import Notices
 from protocol.replica.office.spaces import uai_of
 from sync_agent.coursework.own_versions import OwnVoice
 from sync_agent.coursework.publisher import Wish, publish
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Device, Given
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import thief_says
 from tests.harness.office_devices import Town, town
 
 ROW = "what was written on a lost laptop is made no lesson any more"

@@ -18,10 +18,10 @@ from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.opened.app import Server
 from tests.attacks.test_closed_to_who_would_tell import calls_for_an_hour, lets_in, moved_elsewhere, right_of
 from tests.attacks.test_refused_once import is_not_closed, unheard
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import thief_says
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town, town
 

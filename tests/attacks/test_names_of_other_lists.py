@@ -31,10 +31,10 @@ from protocol.rights.roster import Roster
 from protocol.roles import PersonRole, Role
 from sync_agent.coursework.publisher import Wish, publish
 from sync_server.handlers.by_kit.territory import kit_in
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, Given
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import thief_says
 from tests.harness.erasures import closed_by_anybody
 from tests.harness.office_devices import AtWork, Town, town
 from tests.harness.portal import portal, words_in

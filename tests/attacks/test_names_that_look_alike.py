@@ -14,8 +14,8 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.people import spoken
 from protocol.replica.office.whose_words import files_of, signatures
 from protocol.roles import PersonRole, Role
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
+from tests.harness.copied_keys import thief_says
 from tests.harness.office_devices import town
 from tests.harness.territory import new_device
 

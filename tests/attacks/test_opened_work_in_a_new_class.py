@@ -21,10 +21,10 @@ from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import Start, in_turn, known_in, there_at_first
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import keeps_key_of
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import thief_says
 from tests.harness.next_year import NextYear
 from tests.harness.territory import new_device
 

@@ -24,11 +24,10 @@ from protocol.replica.office.bureau import Office, is_own
 from protocol.replica.office.leaving import Parting, Whose, partings
 from protocol.replica.office.people import list_draft, listings
 from protocol.roles import PersonRole, Role
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import back_up, brought, burnt_and_restored, granted, said_by_copy
+from tests.harness.copied_keys import back_up, brought, burnt_and_restored, granted, said_by_copy, thief_says
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town
 from tests.harness.territory import new_device

@@ -36,9 +36,9 @@ from tests.attacks.test_closed_to_who_would_tell import (
     with_work_that_a_thief_took,
 )
 from tests.attacks.test_refused_once import WORK, answered_once_by_a_thief, is_not_closed, unheard
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
+from tests.harness.copied_keys import thief_says
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.office_devices import Town, town
 from tests.harness.wire import MemoryTransport

@@ -25,10 +25,10 @@ from sync_agent.keys.succession import Place, bind
 from sync_agent.school.office import SchoolOffice
 from sync_agent.sync.session import Session
 from sync_server.handlers.by_kit.territory import kit_in
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Device, above
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import thief_says
 from tests.harness.kept_town import keep_town, town_in_step
 from tests.harness.office_devices import Town, town
 from tests.integration.test_clones import pc

@@ -25,10 +25,10 @@ from sync_server.opened.app import Server
 from sync_server.web.views import notice_of
 from sync_server.web.wording import Words
 from tests.attacks.test_classes_whose_machines_told_nothing import PCS_ALONE
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import thief_says
 from tests.harness.office_devices import Town, town
 
 ROW = "a class is closed while a line keeps its work from the server"

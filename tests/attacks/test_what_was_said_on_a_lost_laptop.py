@@ -18,10 +18,10 @@ from protocol.replica.office.arrivals import note_arrivals
 from protocol.rights.vouching import Device as Pair
 from sync_agent.hand_ins.handing_in import confirm_opened
 from sync_server.handlers.by_kit.territory import kit_in
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Given
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import thief_says
 from tests.harness.next_year import NextYear
 from tests.harness.portal import words_in
 

@@ -12,7 +12,7 @@ import pytest
 
 from protocol.clock import DAY_MS, at_from
 from protocol.errors import BadInput, Code, Refused
-from protocol.model.entry import Entry, Kind, compose
+from protocol.model.entry import Kind, compose
 from protocol.model.structure import Grant, Revocation, SpaceRecord
 from protocol.replica.at_work.replica import Draft
 from protocol.roles import SHARED, Role
@@ -25,6 +25,7 @@ from tests.attacks.test_a_new_root_before_all_is_heard import again
 from tests.attacks.test_classes_whose_machines_told_nothing import PCS_ALONE
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
+from tests.harness.copied_keys import thief_says
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
 from tests.harness.territory import new_device
@@ -46,13 +47,6 @@ ANY_WORD = {
     "sync_server.handlers.store.restored.still_waited_for": _who_is_in,
 }
 BY_ROLE = {"sync_server.handlers.by_kit.not_heard.is_machine_of": _by_its_highest_right, **PCS_ALONE}
-
-
-async def thief_says(office: Office, *drafts: Draft) -> list[Entry]:
-    """What a copy of the server's keys has signed, and some machine has brought."""
-    server = office.server
-    author, now_ms = server.keys.signing, office.clock()
-    return await server.replica.write(list(drafts), author=author, now_ms=now_ms, entropy=os.urandom, unsent=False)
 
 
 def _cut(space: bytes, grant: bytes | None, device: bytes) -> Draft:

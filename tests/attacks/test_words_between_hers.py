@@ -22,10 +22,10 @@ from protocol.replica.office.withdrawals import retire_person
 from protocol.roles import PersonRole, Role
 from sync_agent.school.office import SchoolOffice
 from sync_agent.school.sign_in import SignInBook, Try
-from tests.attacks.test_who_a_thief_says_is_gone import thief_says
 from tests.harness.attack import attack
 from tests.harness.classroom import Device, classroom, work_of
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import thief_says
 from tests.harness.office_devices import town
 from tests.harness.sign_in import signed_class
 from tests.harness.spied_class import SpiedClass, spied_class

@@ -10,11 +10,19 @@ from protocol.clock import DAY_MS, at_from
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Grant
+from protocol.replica.at_work.replica import Draft
 from protocol.roles import Role
 from sync_server.opened.app import opened
 from tests.harness.backups import make_backup, restore_backup
 from tests.harness.office_devices import Town
 from tests.harness.server_in_process import Office
+
+
+async def thief_says(office: Office, *drafts: Draft) -> list[Entry]:
+    """What a copy of the server's keys has signed, and some machine has brought."""
+    server = office.server
+    author, now_ms = server.keys.signing, office.clock()
+    return await server.replica.write(list(drafts), author=author, now_ms=now_ms, entropy=os.urandom, unsent=False)
 
 
 def said_by_copy(here: Town, kind: Kind, payload: bytes, space: bytes | None = None) -> Entry:
