@@ -8,7 +8,6 @@ from __future__ import annotations
 import pytest
 
 from protocol.model.entry import Kind
-from protocol.model.structure import Grant
 from protocol.rights.vouching import device_id
 from protocol.roles import Role
 from sync_agent.keys.confirming import own_device
@@ -19,6 +18,7 @@ from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import granted
 from tests.harness.next_year import NextYear
 
 ROW = "a server grants a pupils' PC a teacher's right, as hers"
@@ -30,10 +30,8 @@ ITS_OWNERS: dict[str, object] = {
 
 
 async def _is_called_hers(year: NextYear, machine: Device, role: Role = Role.TEACHER) -> bytes:
-    space, keys = await year.new_class(), machine.agent.keys
-    pair = keys.signing.public, keys.agreement.public
-    given = Grant(*pair, keys.tls.fingerprint, role, bytes.fromhex(year.person), None)
-    await year._says_by_copy(space, Kind.GRANT, given.encode())
+    space = await year.new_class()
+    await year.thief_says(space, Kind.GRANT, granted(machine.agent.keys, role, year.person))
     await year.sync(machine)
     return space
 

@@ -6,17 +6,15 @@ Who is known already comes by `grant --person`, a pupil like a teacher; with a t
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from protocol.model.entry import Kind
-from protocol.model.structure import Grant, PersonRecord
-from protocol.replica.at_work.replica import Draft
+from protocol.model.structure import PersonRecord
 from protocol.roles import PersonRole, Role
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import granted
 from tests.harness.next_year import NextYear
 
 ROW = "a thief's device comes along into the next class with a pupil"
@@ -29,26 +27,13 @@ async def _nobody(*_: object) -> bool:
 OFF: dict[str, object] = {"protocol.replica.office.grants._has_no_computers": _nobody}
 
 
-async def _says(year: NextYear, kind: Kind, payload: bytes, subject: str | None = None) -> None:
-    about = None if subject is None else bytes.fromhex(subject)
-    office = year.here.office
-    await year.server.write(
-        [Draft(year.here.space, kind, office.server.grant, payload, subject=about)],
-        author=office.server.keys.signing,
-        now_ms=office.clock(),
-        entropy=os.urandom,
-        unsent=False,
-    )
-
-
 async def _calls_it_hers(year: NextYear, role: Role) -> None:
-    keys = year.spy
-    pair = keys.signing.public, keys.agreement.public
-    await _says(
-        year,
-        Kind.GRANT,
-        Grant(*pair, keys.tls.fingerprint, role, bytes.fromhex(year.pupil), None).encode(),
-    )
+    await year.thief_says(year.here.space, Kind.GRANT, granted(year.spy, role, year.pupil))
+
+
+async def _lists_as_a_teacher(year: NextYear, name: str) -> None:
+    record = PersonRecord(name, PersonRole.TEACHER).encode()
+    await year.thief_says(year.here.space, Kind.PERSON, record, subject=year.pupil)
 
 
 async def _is_in(year: NextYear, space: bytes) -> bool:
@@ -71,7 +56,7 @@ async def test_no_computer_comes_along_with_a_pupil(year: NextYear, role: Role) 
 
 @attack(ROW, off=OFF)
 async def test_nor_where_the_key_lists_her_as_a_teacher_as_well(year: NextYear) -> None:
-    await _says(year, Kind.PERSON, PersonRecord("Léa", PersonRole.TEACHER).encode(), year.pupil)
+    await _lists_as_a_teacher(year, "Léa")
     await _calls_it_hers(year, Role.TEACHER)
     assert not await _is_in(year, await _next_class(year))
 
@@ -81,7 +66,7 @@ async def test_nor_where_the_server_heard_that_before_who_added_the_pupil_had_a_
     head: Device = await year.here.head_of_the_school()
     desk = Desk(head.agent)
     year.pupil = (await desk.ask("person add", name="Tom", role="pupil", space=[year.here.space.hex()]))["person"]
-    await _says(year, Kind.PERSON, PersonRecord("Tom", PersonRole.TEACHER).encode(), year.pupil)
+    await _lists_as_a_teacher(year, "Tom")
     await _calls_it_hers(year, Role.TEACHER)
     await year.sync(head)
     assert not await _is_in(year, await _next_class(year))
@@ -89,7 +74,7 @@ async def test_nor_where_the_server_heard_that_before_who_added_the_pupil_had_a_
 
 @attack(ROW, off=OFF)
 async def test_nor_by_a_head_teachers_computer_whichever_of_both_it_heard_first(year: NextYear) -> None:
-    await _says(year, Kind.PERSON, PersonRecord("Léa", PersonRole.TEACHER).encode(), year.pupil)
+    await _lists_as_a_teacher(year, "Léa")
     await _calls_it_hers(year, Role.TEACHER)
     head: Device = await year.here.head_of_the_school()
     await year.sync()

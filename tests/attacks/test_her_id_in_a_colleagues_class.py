@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord
-from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import key_cut_off
 from protocol.replica.office.said_here import noted_cuts
@@ -18,17 +17,10 @@ from protocol.rights.door import Authority
 from protocol.roles import PersonRole
 from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
-from tests.harness.copied_keys import thief_says
 from tests.harness.next_year import NextYear
 
 ROW = "the server takes a device of a copied key's for the teacher"
 ANYBODY: dict[str, object] = {"protocol.replica.office.servers_memory._strangers": lambda *_: frozenset()}
-
-
-async def _is_listed(year: NextYear, space: bytes) -> None:
-    office, listed = year.here.office, PersonRecord("Mme Petit", PersonRole.TEACHER).encode()
-    her = bytes.fromhex(year.person)
-    await thief_says(office, Draft(space, Kind.PERSON, office.server.grant, listed, subject=her))
 
 
 async def _in_a_colleagues_class(year: NextYear) -> bytes:
@@ -41,7 +33,8 @@ async def _in_a_colleagues_class(year: NextYear) -> bytes:
     await year.lets_the_pc_in(space)
     laptop = await here.device("teacher", roy, space.hex())
     await year.sync()
-    await _is_listed(year, space)
+    listed = PersonRecord("Mme Petit", PersonRole.TEACHER).encode()
+    await year.thief_says(space, Kind.PERSON, listed, subject=year.person)
     await year.spy_comes(space, dated_days_ago=0)
     await year.sync()
     item = await here.asks_for_work(laptop, space)

@@ -6,7 +6,6 @@ is met anew (docs/adr/0436), and what was opened waits for nobody for longer tha
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,8 +13,7 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.limits import ACQUAINTANCE_MS
 from protocol.model.entry import Kind
-from protocol.model.structure import Grant, PersonKey, Revocation
-from protocol.replica.at_work.replica import Draft
+from protocol.model.structure import PersonKey, Revocation
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as Pair
 from protocol.roles import HAS_READING_KEYS, Role
@@ -32,6 +30,7 @@ from tests.attacks.test_opened_work_in_a_new_class import (
 )
 from tests.harness.attack import attack
 from tests.harness.classroom import keeps_key_of
+from tests.harness.copied_keys import granted
 from tests.harness.next_year import NextYear
 
 ROW = "who was in a class for an hour is back in June"
@@ -64,27 +63,19 @@ async def _is_granted(
     reading_key: bytes | None = None,
 ) -> None:
     """A teacher's right, and a reading key; `after` what it is let back from."""
-    office, keys = year.here.office, named.keys
-    person = bytes.fromhex(named.person)
-    given = Grant(
-        keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.TEACHER, person, None, until_ms
-    )
-    (said,) = await year.server.write(
-        [Draft(space, Kind.GRANT, office.server.grant, given.encode(), parents=after)],
-        author=office.server.keys.signing,
-        now_ms=office.clock(),
-        entropy=os.urandom,
-        unsent=False,
-    )
-    year.spy, year.grants[space] = keys, said.id
-    await year.spy_says(space, Kind.PERSON_KEY, PersonKey(reading_key or keys.agreement.public).encode(), named.person)
+    given = granted(named.keys, Role.TEACHER, named.person, until_ms=until_ms)
+    said = await year.thief_says(space, Kind.GRANT, given, parents=after)
+    year.spy, year.grants[space] = named.keys, said.id
+    key = PersonKey(reading_key or named.keys.agreement.public).encode()
+    await year.spy_says(space, Kind.PERSON_KEY, key, named.person)
 
 
 async def _is_gone(year: NextYear, space: bytes, named: Named, *, with_all_rights: bool) -> bytes:
     """With all that he said left as it is: nothing is held back."""
     key = named.keys.signing.public
     gone = Revocation(key, tuple(await year.server.tips(space, key))).encode()
-    return (await year._says_by_copy(space, Kind.REVOKE, gone, None if with_all_rights else year.grants[space])).id
+    right = None if with_all_rights else year.grants[space]
+    return (await year.thief_says(space, Kind.REVOKE, gone, target=right)).id
 
 
 async def _a_week_passes(year: NextYear) -> None:
@@ -183,11 +174,10 @@ async def test_nor_is_he_there_meanwhile_by_another_right_of_the_same_keys_as_so
     await year.sync(year.teacher)
     await year.sync(year.machine)
     clock.advance(2 * 3_600_000)
-    keys, is_head = named.keys, as_who == "nobody, a head"
-    role, person = (Role.HEAD, None) if is_head else (Role.TEACHER, b"Y" * 16)
-    pair = keys.signing.public, keys.agreement.public
-    given = Grant(*pair, keys.tls.fingerprint, role, person, None).encode()
-    await year._says_by_copy(year.here.school if is_head else space, Kind.GRANT, given)
+    if as_who == "nobody, a head":
+        await year.thief_says(year.here.school, Kind.GRANT, granted(named.keys, Role.HEAD, None))
+    else:
+        await year.thief_says(space, Kind.GRANT, granted(named.keys, Role.TEACHER, (b"Y" * 16).hex()))
     await year.sync()
     for _ in range(3):
         await _a_week_passes(year)

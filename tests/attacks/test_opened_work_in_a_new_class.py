@@ -15,7 +15,6 @@ from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey, PersonRecord
-from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import Device as Pair
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole
@@ -24,7 +23,6 @@ from sync_agent.keys.acquaintances import Start, in_turn, known_in, there_at_fir
 from tests.harness.attack import attack
 from tests.harness.classroom import keeps_key_of
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import thief_says
 from tests.harness.next_year import NextYear
 from tests.harness.territory import new_device
 
@@ -70,11 +68,9 @@ def _somebody(number: int) -> Named:
 
 async def _comes(year: NextYear, space: bytes, *named: Named) -> None:
     """On the class's list, granted, and with a reading key."""
-    office = year.here.office
     for one in named:
         record = PersonRecord(f"M. {one.person[:2]}", PersonRole.TEACHER).encode()
-        listed = Draft(space, Kind.PERSON, office.server.grant, record, subject=bytes.fromhex(one.person))
-        await thief_says(office, listed)
+        await year.thief_says(space, Kind.PERSON, record, subject=one.person)
         year.spy = one.keys
         await year.spy_comes(space, dated_days_ago=0, person=one.person)
 

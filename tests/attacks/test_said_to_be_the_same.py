@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import thief_says
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.portal import portal
 from tests.harness.server_in_process import office
@@ -147,9 +147,7 @@ async def test_a_server_whose_key_was_copied_forgets_no_class_with_a_pupil_who_h
             )
             for number, other in enumerate(others)
         ]
-        await server.replica.write(
-            same, author=server.keys.signing, now_ms=here.clock(), entropy=os.urandom, unsent=False
-        )
+        await thief_says(here, *same)
         await here.with_kit("rotate server", kit_in(tmp_path / "kit", None))
         with suppress(BadInput):
             await here.do("erase", person=[leaver])

@@ -13,7 +13,6 @@ import pytest
 from protocol.errors import RelaisError
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, SpaceRecord
-from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.rights.vouching import Device as Pair
 from sync_agent.hand_ins.handing_in import confirm_opened
@@ -21,7 +20,6 @@ from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Given
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import thief_says
 from tests.harness.next_year import NextYear
 from tests.harness.portal import words_in
 
@@ -48,16 +46,15 @@ class Answered:
         cut = await self.year.thief_cuts_her_off(space, *await office.server.replica.tips(space, laptop))
         held = office.server.replica.door.authorities_of(laptop)[0]
         again = Grant(held.key, held.agreement, held.tls_sha256, held.role, held.person, None)
-        await thief_says(office, Draft(space, Kind.GRANT, office.server.grant, again.encode(), parents=(cut.id,)))
+        await self.year.thief_says(space, Kind.GRANT, again.encode(), parents=(cut.id,))
         await self.year.sync()
 
     async def is_cut_off(self) -> None:
         await self.year.thief_cuts_her_off(self.year.here.space)
 
     async def is_cut_off_where_it_never_was(self) -> None:
-        office = self.year.here.office
         record = SpaceRecord("X", year="2026-2027").encode()
-        (made,) = await thief_says(office, Draft(self.year.here.school, Kind.SPACE, office.server.grant, record))
+        made = await self.year.thief_says(self.year.here.school, Kind.SPACE, record)
         await self.year.thief_cuts_her_off(made.id)
         await self.year.sync()
 

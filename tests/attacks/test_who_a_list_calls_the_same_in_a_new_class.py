@@ -5,14 +5,13 @@ Her laptop and the school's PC have known each other for two months in the class
 
 from __future__ import annotations
 
-import os
-
-from protocol.model.entry import Kind, compose
+from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord
 from protocol.roles import PersonRole
 from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import brought, said_by_copy
 from tests.harness.next_year import NextYear
 
 ROW = "a list calls a teacher somebody of a copied key's before she is in a new class"
@@ -20,18 +19,8 @@ OFF: dict[str, object] = {"protocol.rights.speaking._in_use": lambda *_: []}
 
 
 async def _lists_her_as(year: NextYear, space: bytes, other: str) -> None:
-    office = year.here.office
-    entry = compose(
-        author=office.server.keys.signing,
-        space=space,
-        kind=Kind.PERSON,
-        grant=office.server.grant,
-        at=office.clock() << 16,
-        payload=PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=bytes.fromhex(other)).encode(),
-        salt=os.urandom(16),
-        subject=bytes.fromhex(year.person),
-    )
-    assert (await year.server.admit([entry], source=b"a PC", now_ms=office.clock())).admitted
+    record = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=bytes.fromhex(other)).encode()
+    await brought(year.here, said_by_copy(year.here, Kind.PERSON, record, space, subject=year.person))
 
 
 async def _the_other_is_there_first(year: NextYear, *, cut_off: bool = False) -> bytes:

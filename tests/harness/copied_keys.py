@@ -25,7 +25,9 @@ async def thief_says(office: Office, *drafts: Draft) -> list[Entry]:
     return await server.replica.write(list(drafts), author=author, now_ms=now_ms, entropy=os.urandom, unsent=False)
 
 
-def said_by_copy(here: Town, kind: Kind, payload: bytes, space: bytes | None = None) -> Entry:
+def said_by_copy(
+    here: Town, kind: Kind, payload: bytes, space: bytes | None = None, *, subject: str | None = None
+) -> Entry:
     """What a copy of the server's key says."""
     server = here.office.server
     return compose(
@@ -36,13 +38,17 @@ def said_by_copy(here: Town, kind: Kind, payload: bytes, space: bytes | None = N
         at=at_from(here.office.clock()),
         payload=payload,
         salt=os.urandom(16),
+        subject=None if subject is None else bytes.fromhex(subject),
     )
 
 
-def granted(keys: DeviceKeys, role: Role, person: str | None) -> bytes:
+def granted(
+    keys: DeviceKeys, role: Role, person: str | None, *, code: bytes | None = None, until_ms: int | None = None
+) -> bytes:
     """What a grant says that lets a device in, as this person's."""
     whose = None if person is None else bytes.fromhex(person)
-    return Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, role, whose, None).encode()
+    public = keys.signing.public, keys.agreement.public, keys.tls.fingerprint
+    return Grant(*public, role, whose, code, until_ms).encode()
 
 
 async def brought(here: Town, *entries: Entry) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from random import Random
 
 from protocol.clock import DAY_MS
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import Grant, PersonKey, Revocation
+from protocol.model.structure import PersonKey, Revocation
 from protocol.model.work import Feedback, Receipt
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.operation import NO_FILES
@@ -21,6 +20,7 @@ from protocol.roles import Role
 from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.classroom import Device, Given
 from tests.harness.commands import Desk, Received
+from tests.harness.copied_keys import granted, thief_says
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town
 from tests.harness.territory import new_device
@@ -70,18 +70,11 @@ class NextYear:
         self, space: bytes, *, dated_days_ago: int, person: str | None = None, code: bytes | None = None
     ) -> None:
         """As Mme Petit, or somebody else, with a reading key; by a code, as the grant has it."""
-        keys = self.spy
-        given = Grant(
-            keys.signing.public,
-            keys.agreement.public,
-            keys.tls.fingerprint,
-            Role.TEACHER,
-            bytes.fromhex(person or self.person),
-            code,
-        )
-        self.grants[space] = (await self._says_by_copy(space, Kind.GRANT, given.encode())).id
-        key = PersonKey(keys.agreement.public).encode()
-        await self.spy_says(space, Kind.PERSON_KEY, key, person or self.person, days_ago=dated_days_ago)
+        person = person or self.person
+        given = granted(self.spy, Role.TEACHER, person, code=code)
+        self.grants[space] = (await self.thief_says(space, Kind.GRANT, given)).id
+        key = PersonKey(self.spy.agreement.public).encode()
+        await self.spy_says(space, Kind.PERSON_KEY, key, person, days_ago=dated_days_ago)
 
     async def spy_is_there_before_her(self) -> bytes:
         """A new class in which the PC has heard it as Mme Petit when she is let in."""
@@ -94,17 +87,22 @@ class NextYear:
     async def thief_cuts_her_off(self, space: bytes, *heads: bytes, right: bytes | None = None) -> Entry:
         """Her laptop has left with what these lead to, or this right of its has ended, as the copied key says."""
         cut = Revocation(self.teacher.agent.device, heads).encode()
-        return await self._says_by_copy(space, Kind.REVOKE, cut, right)
+        return await self.thief_says(space, Kind.REVOKE, cut, target=right)
 
-    async def _says_by_copy(self, space: bytes, kind: Kind, payload: bytes, target: bytes | None = None) -> Entry:
-        office = self.here.office
-        (said,) = await self.server.write(
-            [Draft(space, kind, office.server.grant, payload, target=target)],
-            author=office.server.keys.signing,
-            now_ms=office.clock(),
-            entropy=os.urandom,
-            unsent=False,
-        )
+    async def thief_says(
+        self,
+        space: bytes,
+        kind: Kind,
+        payload: bytes,
+        *,
+        subject: str | None = None,
+        target: bytes | None = None,
+        parents: tuple[bytes, ...] = (),
+    ) -> Entry:
+        """By the copied key."""
+        office, about = self.here.office, None if subject is None else bytes.fromhex(subject)
+        draft = Draft(space, kind, office.server.grant, payload, subject=about, target=target, parents=parents)
+        (said,) = await thief_says(office, draft)
         return said
 
     async def spy_says(
