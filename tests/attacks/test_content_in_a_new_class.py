@@ -11,6 +11,7 @@ from sync_agent.machine.eviction import Worth
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.attacks.test_a_month_with_the_server import worth_of
 from tests.harness.attack import attack
+from tests.harness.before_her import an_hour_before_her, somebody
 from tests.harness.classroom import keeps_key_of
 from tests.harness.next_year import NextYear
 
@@ -22,12 +23,7 @@ async def _at_once(*_: object) -> bool:
 
 
 async def _said_to_be_opened(year: NextYear) -> tuple[bytes, Need]:
-    space = await year.new_class()
-    other = await year.here.office.add_person("M. X", "teacher", space.hex())
-    await year.spy_comes(space, dated_days_ago=0, person=other)
-    await year.sync(year.machine)
-    await year.lets_her_in(space)
-    await year.sync()
+    space = await an_hour_before_her(year, somebody(1))
     work = await year.hand_in(space)
     await year.spy_opens(space, work)
     await year.sync(year.machine)

@@ -10,7 +10,6 @@ from random import Random
 
 import pytest
 
-from protocol.folds.hand_in_keys import content_key_of
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey
 from protocol.rights.vouching import Device as Pair
@@ -89,7 +88,7 @@ async def _is_hers_alone(year: NextYear, space: bytes) -> None:
     await year.answers(work)
     await year.spy_answers(space, work)
     shown = (await year.machine.agent.replica.view(space)).coursework.hand_ins[work]
-    assert content_key_of(shown, {year.spy.agreement.public: year.spy.agreement}) is None
+    assert not await year.is_given(space, work, year.spy)
     assert await Desk(year.teacher.agent).files("open-hand-in", id=work.hex())
     assert [note.record.mark for note in shown.remarks] == ["18/20"]
 
@@ -147,14 +146,10 @@ async def test_nor_is_what_she_opens_in_that_week_given_to_whoever_comes_where_m
     hers = year.teacher.agent.reading_keys.newest_of(space)
     assert hers is not None
     await year.spy_says(space, Kind.PERSON_KEY, PersonKey(hers.public).encode(), year.person)
-    desk = Desk(year.teacher.agent)
-    await desk.files("open-hand-in", id=work.hex())
-    await desk.ask("confirm-opened", id=work.hex())
-    await year.sync()
+    await year.opens(work)
     year.pass_days(1)
     year.spy = new_device(Random(99).randbytes)
     later = await year.here.office.add_person("M. X", "teacher", space.hex())
     await year.spy_comes(space, dated_days_ago=0, person=later)
     await year.sync()
-    shown = (await year.server.view(space)).coursework.hand_ins[work]
-    assert content_key_of(shown, {year.spy.agreement.public: year.spy.agreement}) is None
+    assert not await year.is_given(space, work, year.spy)

@@ -20,15 +20,8 @@ from protocol.roles import HAS_READING_KEYS, Role
 from sync_agent.hand_ins.first_readers import _Stay
 from sync_agent.hand_ins.wraps import tend_hand_ins
 from sync_agent.upkeep.erasing import destroy_erased
-from tests.attacks.test_opened_work_in_a_new_class import (
-    Named,
-    _comes,
-    _opens,
-    _she_opens,
-    _somebody,
-    _who_says_her_key,
-)
 from tests.harness.attack import attack
+from tests.harness.before_her import Named, comes, somebody, who_says_her_key
 from tests.harness.classroom import keeps_key_of
 from tests.harness.copied_keys import granted
 from tests.harness.next_year import NextYear
@@ -89,22 +82,13 @@ async def _opened_in_a_month(year: NextYear, space: bytes) -> list[bytes]:
     works = []
     for _ in range(4):
         await _a_week_passes(year)
-        works.append(await _she_opens(year, space))
+        works.append(await year.opened_work(space))
     return works
 
 
 async def _there_for_an_hour(year: NextYear, *, with_all_rights: bool) -> tuple[bytes, Named, bytes]:
     """Somebody was in Mme Petit's new class before her laptop, and is gone; her key is said as his."""
-    named = _somebody(1)
-    space = await year.new_class()
-    await _comes(year, space, named)
-    await year.sync(year.machine)
-    await year.lets_her_in(space)
-    await year.sync(year.teacher)
-    await year.sync(year.machine)
-    (hers,) = (await year.server.view(space)).roster.reading_keys[bytes.fromhex(year.person)]
-    await year.spy_says(space, Kind.PERSON_KEY, PersonKey(hers).encode(), named.person)
-    await year.sync(year.machine)
+    named, space = somebody(1), await who_says_her_key(year)
     gone = await _is_gone(year, space, named, with_all_rights=with_all_rights)
     await year.sync()
     return space, named, gone
@@ -119,7 +103,7 @@ async def test_who_was_there_for_an_hour_before_her_and_is_back_months_later_is_
     works = await _opened_in_a_month(year, space)
     await _is_granted(year, space, named, after=(gone,))
     await year.sync(year.machine)
-    assert not [work for work in works if await _opens(year, space, work, named.keys)]
+    assert not [work for work in works if await year.is_given(space, work, named.keys)]
 
 
 async def _nothing(_: object) -> None:
@@ -130,10 +114,10 @@ async def _nothing(_: object) -> None:
 async def test_nor_where_there_was_no_work_while_he_was_gone_but_what_she_has_opened_today(year: NextYear) -> None:
     space, named, gone = await _there_for_an_hour(year, with_all_rights=True)
     await _a_week_passes(year)
-    work = await _she_opens(year, space)
+    work = await year.opened_work(space)
     await _is_granted(year, space, named, after=(gone,))
     await year.sync(year.machine)
-    assert not await _opens(year, space, work, named.keys)
+    assert not await year.is_given(space, work, named.keys)
 
 
 @pytest.mark.parametrize("was_in_for_ten_minutes", [False, True])
@@ -141,8 +125,8 @@ async def test_nor_where_there_was_no_work_while_he_was_gone_but_what_she_has_op
 async def test_nor_is_whom_the_pc_met_in_a_class_of_the_keys_own_and_whose_right_here_was_over_all_year(
     year: NextYear, *, was_in_for_ten_minutes: bool
 ) -> None:
-    named, own = _somebody(1), await year.new_class()
-    await _comes(year, own, named)
+    named, own = somebody(1), await year.new_class()
+    await comes(year, own, named)
     await year.sync(year.machine)
     space = await year.new_class()
     await year.lets_her_in(space)
@@ -150,7 +134,7 @@ async def test_nor_is_whom_the_pc_met_in_a_class_of_the_keys_own_and_whose_right
     await year.sync(year.machine)
     after: tuple[bytes, ...] = ()
     if was_in_for_ten_minutes:
-        await _comes(year, space, named)
+        await comes(year, space, named)
         await year.sync(year.machine)
         after = (await _is_gone(year, space, named, with_all_rights=False),)
     yesterday_ms = year.here.office.clock() - DAY_MS
@@ -159,7 +143,7 @@ async def test_nor_is_whom_the_pc_met_in_a_class_of_the_keys_own_and_whose_right
     works = await _opened_in_a_month(year, space)
     await _is_granted(year, space, named)
     await year.sync(year.machine)
-    assert not [work for work in works if await _opens(year, space, work, named.keys)]
+    assert not [work for work in works if await year.is_given(space, work, named.keys)]
 
 
 @pytest.mark.parametrize("as_who", ["somebody else", "nobody, a head"])
@@ -167,7 +151,7 @@ async def test_nor_is_whom_the_pc_met_in_a_class_of_the_keys_own_and_whose_right
 async def test_nor_is_he_there_meanwhile_by_another_right_of_the_same_keys_as_somebody_else(
     year: NextYear, as_who: str
 ) -> None:
-    named, space, clock = _somebody(1), await year.new_class(), year.here.office.clock
+    named, space, clock = somebody(1), await year.new_class(), year.here.office.clock
     await _is_granted(year, space, named, until_ms=clock() + 3_600_000)
     await year.sync(year.machine)
     await year.lets_her_in(space)
@@ -182,10 +166,10 @@ async def test_nor_is_he_there_meanwhile_by_another_right_of_the_same_keys_as_so
     for _ in range(3):
         await _a_week_passes(year)
         await tend_hand_ins(year.machine.agent)
-    work = await _she_opens(year, space)
+    work = await year.opened_work(space)
     await _is_granted(year, space, named)
     await year.sync(year.machine)
-    assert not await _opens(year, space, work, named.keys)
+    assert not await year.is_given(space, work, named.keys)
 
 
 # --- whom it has not met anew ----------------------------------------------------------------------------------------
@@ -197,8 +181,8 @@ WAITS_FOR_EVER: dict[str, object] = {"sync_agent.hand_ins.wraps._Class._is_over"
 async def test_a_pc_keeps_no_key_for_longer_than_a_week_after_she_has_opened_that_whoever_says_her_key_as_his(
     year: NextYear,
 ) -> None:
-    space = await _who_says_her_key(year)
-    work = await _she_opens(year, space)
+    space = await who_says_her_key(year)
+    work = await year.opened_work(space)
     assert await keeps_key_of(year.machine, work)
     await _a_week_passes(year)
     await year.hand_in(space)  # it looks when there is news
@@ -209,7 +193,7 @@ async def test_a_pc_keeps_no_key_for_longer_than_a_week_after_she_has_opened_tha
 async def test_who_was_there_before_her_with_a_key_to_which_nothing_can_be_sealed_is_given_nothing_in_june(
     year: NextYear,
 ) -> None:
-    named, space = _somebody(1), await year.new_class()
+    named, space = somebody(1), await year.new_class()
     await _is_granted(year, space, named, reading_key=bytes(32))
     await year.sync(year.machine)
     await year.lets_her_in(space)
@@ -219,4 +203,4 @@ async def test_who_was_there_before_her_with_a_key_to_which_nothing_can_be_seale
     await _a_week_passes(year)
     await year.spy_says(space, Kind.PERSON_KEY, PersonKey(named.keys.agreement.public).encode(), named.person)
     await year.sync(year.machine)
-    assert not [work for work in works if await _opens(year, space, work, named.keys)]
+    assert not [work for work in works if await year.is_given(space, work, named.keys)]

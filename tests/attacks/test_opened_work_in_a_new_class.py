@@ -6,25 +6,17 @@ with pupils' work (docs/adr/0415).
 
 from __future__ import annotations
 
-from random import Random
-from typing import NamedTuple
-
 import pytest
 
-from protocol.folds.hand_in_keys import content_key_of
-from protocol.identity import DeviceKeys
-from protocol.model.entry import Kind
-from protocol.model.structure import PersonKey, PersonRecord
 from protocol.rights.vouching import Device as Pair
 from protocol.rights.vouching import device_id
-from protocol.roles import PersonRole
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import Start, in_turn, known_in, there_at_first
 from tests.harness.attack import attack
+from tests.harness.before_her import an_hour_before_her, comes, somebody, who_says_her_key
 from tests.harness.classroom import keeps_key_of
 from tests.harness.commands import Desk
 from tests.harness.next_year import NextYear
-from tests.harness.territory import new_device
 
 ROW = "somebody of a copied key's was in a new class before her"
 
@@ -55,63 +47,6 @@ def _after_all(_: Agent) -> int:
     return 1 << 62
 
 
-class Named(NamedTuple):
-    """Somebody whom the copied key names."""
-
-    keys: DeviceKeys
-    person: str
-
-
-def _somebody(number: int) -> Named:
-    return Named(new_device(Random(number).randbytes), bytes([number] * 16).hex())
-
-
-async def _comes(year: NextYear, space: bytes, *named: Named) -> None:
-    """On the class's list, granted, and with a reading key."""
-    for one in named:
-        record = PersonRecord(f"M. {one.person[:2]}", PersonRole.TEACHER).encode()
-        await year.thief_says(space, Kind.PERSON, record, subject=one.person)
-        year.spy = one.keys
-        await year.spy_comes(space, dated_days_ago=0, person=one.person)
-
-
-async def _an_hour_before_her(year: NextYear, *named: Named, is_cut_off_elsewhere: bool = False) -> bytes:
-    space = await year.new_class()
-    await _comes(year, space, *named)
-    await year.sync(year.machine)
-    await year.lets_her_in(space)
-    await year.sync(year.teacher)
-    if is_cut_off_elsewhere:
-        old = year.here.space
-        await year.thief_cuts_her_off(old, *await year.server.tips(old, year.teacher.agent.device))
-    await year.sync()
-    return space
-
-
-async def _who_says_her_key(year: NextYear, *, is_cut_off_elsewhere: bool = False) -> bytes:
-    """Mme Petit works in a new class, where somebody was before her, and says her reading key as his own."""
-    named = _somebody(1)
-    space = await _an_hour_before_her(year, named, is_cut_off_elsewhere=is_cut_off_elsewhere)
-    (hers,) = (await year.server.view(space)).roster.reading_keys[bytes.fromhex(year.person)]
-    await year.spy_says(space, Kind.PERSON_KEY, PersonKey(hers).encode(), named.person)
-    await year.sync()
-    return space
-
-
-async def _she_opens(year: NextYear, space: bytes) -> bytes:
-    work = await year.hand_in(space)
-    desk = Desk(year.teacher.agent)
-    await desk.files("open-hand-in", id=work.hex())
-    await desk.ask("confirm-opened", id=work.hex())
-    await year.sync()
-    return work
-
-
-async def _opens(year: NextYear, space: bytes, work: bytes, keys: DeviceKeys) -> bool:
-    shown = (await year.machine.agent.replica.view(space)).coursework.hand_ins[work]
-    return content_key_of(shown, {keys.agreement.public: keys.agreement}) is not None
-
-
 # --- what she has opened ----------------------------------------------------------------------------------------------
 
 
@@ -120,26 +55,26 @@ async def _opens(year: NextYear, space: bytes, work: bytes, keys: DeviceKeys) ->
 async def test_what_she_opens_in_her_first_week_there_is_given_to_nobody_who_comes_after_that(
     year: NextYear, *, is_cut_off_elsewhere: bool
 ) -> None:
-    space = await _who_says_her_key(year, is_cut_off_elsewhere=is_cut_off_elsewhere)
+    space = await who_says_her_key(year, is_cut_off_elsewhere=is_cut_off_elsewhere)
     year.pass_days(1)
-    work = await _she_opens(year, space)
-    later = _somebody(2)
-    await _comes(year, space, later)
+    work = await year.opened_work(space)
+    later = somebody(2)
+    await comes(year, space, later)
     await year.sync()
-    assert not await _opens(year, space, work, later.keys)
+    assert not await year.is_given(space, work, later.keys)
 
 
 @attack(ROW, off={"sync_agent.hand_ins.handing_in.meeting_ms": _after_all})
 async def test_nor_to_whom_the_pc_has_met_before_in_a_class_of_the_keys_own(year: NextYear) -> None:
-    later = _somebody(2)
-    await _comes(year, await year.new_class(), later)
+    later = somebody(2)
+    await comes(year, await year.new_class(), later)
     await year.sync(year.machine)
-    space = await _who_says_her_key(year)
-    work = await _she_opens(year, space)
+    space = await who_says_her_key(year)
+    work = await year.opened_work(space)
     assert await keeps_key_of(year.machine, work), "whoever says her key as his has it kept"
-    await _comes(year, space, later)
+    await comes(year, space, later)
     await year.sync()
-    assert not await _opens(year, space, work, later.keys)
+    assert not await year.is_given(space, work, later.keys)
 
 
 # --- whom it waits for ------------------------------------------------------------------------------------------------
@@ -150,7 +85,7 @@ async def test_nor_to_whom_the_pc_has_met_before_in_a_class_of_the_keys_own(year
 async def test_what_is_handed_in_while_she_is_shut_out_for_ten_minutes_waits_for_her_all_the_same(
     year: NextYear, *, is_cut_off_elsewhere: bool
 ) -> None:
-    space = await _an_hour_before_her(year, _somebody(1), is_cut_off_elsewhere=is_cut_off_elsewhere)
+    space = await an_hour_before_her(year, somebody(1), is_cut_off_elsewhere=is_cut_off_elsewhere)
     item = await year.here.asks_for_work(year.teacher, space)
     await year.sync()
     office, laptop = year.here.office, year.teacher.agent.device
@@ -184,7 +119,7 @@ async def test_however_many_were_there_before_her_work_is_sealed_to_her(
     year: NextYear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sync_agent.hand_ins.wraps.MAX_READERS_OF_ONE_WORK", 4)
-    space = await _an_hour_before_her(year, *map(_somebody, range(1, 8)))
+    space = await an_hour_before_her(year, *map(somebody, range(1, 8)))
     assert await _is_sealed_to_her(year, space)
 
 
@@ -193,13 +128,13 @@ async def test_however_many_the_pc_has_met_in_a_class_of_the_keys_own_work_is_se
     year: NextYear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sync_agent.hand_ins.wraps.MAX_READERS_OF_ONE_WORK", 4)
-    many = [*map(_somebody, range(1, 8))]
-    await _comes(year, await year.new_class(), *many)
+    many = [*map(somebody, range(1, 8))]
+    await comes(year, await year.new_class(), *many)
     await year.sync(year.machine)
     space = await year.new_class()
     year.person = await year.here.office.add_person("M. Roy", "teacher", space.hex())
     year.teacher = await year.here.device("teacher", year.person, space.hex())
     await year.sync()
-    await _comes(year, space, *many)
+    await comes(year, space, *many)
     await year.sync()
     assert await _is_sealed_to_her(year, space)

@@ -5,7 +5,6 @@ docs/adr/0414.
 
 from __future__ import annotations
 
-from protocol.folds.hand_in_keys import content_key_of
 from protocol.rights.speaking import UNMET
 from sync_agent.keys.confirming import own_device
 from sync_agent.upkeep.erasing import destroy_erased
@@ -52,8 +51,7 @@ async def _a_week_of_both(year: NextYear) -> bytes:
 async def test_nor_is_it_once_it_has_been_heard_there_for_a_week(year: NextYear) -> None:
     space = await _a_week_of_both(year)
     work = await year.hand_in(space)
-    shown = (await year.machine.agent.replica.view(space)).coursework.hand_ins[work]
-    assert content_key_of(shown, {year.spy.agreement.public: year.spy.agreement}) is None
+    assert not await year.is_given(space, work, year.spy)
     assert await Desk(year.teacher.agent).files("open-hand-in", id=work.hex())
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from protocol.folds.coursework import Work
-from protocol.folds.hand_in_keys import content_key_of
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.speaking import UNMET, Remembered
@@ -70,7 +69,7 @@ async def test_who_is_dated_before_her_in_a_new_class_is_her_on_no_pc_that_met_h
 
     shown = (await year.machine.agent.replica.view(space)).coursework.hand_ins[work]
     assert _marks(shown) == ["18/20"]
-    assert content_key_of(shown, {year.spy.agreement.public: year.spy.agreement}) is None
+    assert not await year.is_given(space, work, year.spy)
     opened = await Desk(year.teacher.agent).files("open-hand-in", id=work.hex())
     assert opened, "and she opens what was handed in to her"
 
@@ -109,7 +108,7 @@ async def test_nor_is_new_work_sealed_to_it_nor_let_go_of_though_its_words_are_s
     await year.sync()
 
     shown = (await year.machine.agent.replica.view(space)).coursework.hand_ins[work]
-    assert content_key_of(shown, {year.spy.agreement.public: year.spy.agreement}) is None
+    assert not await year.is_given(space, work, year.spy)
     assert "18/20" in _marks(shown)
     assert await keeps_key_of(year.machine, work)
     assert (await year.here.office.do("space close", space=space.hex()))["unopened"] == 1
@@ -306,10 +305,7 @@ async def test_a_family_is_given_what_she_said_though_a_copied_key_dates_itself_
 @attack(ARCHIVE, off=BY_CLASS_ALONE | ANYBODY | NOBODY_FIRST)
 async def test_what_she_has_opened_is_counted_as_opened_where_a_class_is_closed(year: NextYear) -> None:
     space = year.here.space
-    work = await year.hand_in(space)
-    await Desk(year.teacher.agent).files("open-hand-in", id=work.hex())
-    await Desk(year.teacher.agent).ask("confirm-opened", id=work.hex())
-    await year.sync()
+    await year.opened_work(space)
     await year.spy_comes(space, dated_days_ago=300)
     await year.sync()
     closing = await year.here.office.do("space close", space=space.hex())

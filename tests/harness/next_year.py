@@ -8,6 +8,8 @@ from pathlib import Path
 from random import Random
 
 from protocol.clock import DAY_MS
+from protocol.folds.hand_in_keys import content_key_of
+from protocol.identity import DeviceKeys
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import PersonKey, Revocation
 from protocol.model.work import Feedback, Receipt
@@ -131,6 +133,24 @@ class NextYear:
         work = await self.here.work(self.machine, item, self.pupil)
         await self.sync()
         return work
+
+    async def opens(self, work: bytes) -> None:
+        """Mme Petit reads it, and says so."""
+        desk = Desk(self.teacher.agent)
+        await desk.files("open-hand-in", id=work.hex())
+        await desk.ask("confirm-opened", id=work.hex())
+        await self.sync()
+
+    async def opened_work(self, space: bytes) -> bytes:
+        """The same of work that is handed in to her."""
+        work = await self.hand_in(space)
+        await self.opens(work)
+        return work
+
+    async def is_given(self, space: bytes, work: bytes, keys: DeviceKeys) -> bool:
+        """Whether these open it, as the PC has it."""
+        shown = (await self.machine.agent.replica.view(space)).coursework.hand_ins[work]
+        return content_key_of(shown, {keys.agreement.public: keys.agreement}) is not None
 
     async def answers(self, work: bytes) -> None:
         desk = Desk(self.teacher.agent)
