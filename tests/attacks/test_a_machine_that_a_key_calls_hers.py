@@ -14,7 +14,6 @@ from sync_agent.keys.confirming import own_device
 from sync_agent.keys.seen_readers import space_mark
 from sync_agent.machine.acquainted import Acquainted
 from sync_agent.machine.marks import FIRST_MARKS, HEARD_MARKS, MET_MARKS
-from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -50,10 +49,7 @@ async def test_a_pc_that_is_called_hers_in_a_new_class_before_she_comes_is_not_s
 ) -> None:
     pc = year.machine
     space = await _is_called_hers_before_she_comes(year, pc, role)
-    for _ in range(9):
-        year.pass_days(1)
-        await destroy_erased(pc.agent)
-        await year.sync()
+    await year.here.days_pass(9)
     assert await year.who_speaks(pc.agent.replica, space) == {own_device(year.teacher.agent)}
     work = await year.hand_in(space)
     assert await Desk(year.teacher.agent).files("open-hand-in", id=work.hex())
@@ -76,10 +72,7 @@ async def test_nor_is_a_colleagues_laptop(year: NextYear) -> None:
 async def test_nor_is_a_pc_if_she_does_not_come_for_a_week(year: NextYear) -> None:
     pc = year.machine
     space = await _is_called_hers(year, pc)
-    for _ in range(9):
-        await year.sync(pc)
-        year.pass_days(1)
-        await destroy_erased(pc.agent)
+    await year.here.days_pass(9, pc)
     await year.lets_her_in(space)
     await year.sync()
     assert await year.who_speaks(pc.agent.replica, space) == {own_device(year.teacher.agent)}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from protocol.replica.content.holdings import Need
 from sync_agent.machine.eviction import Worth
-from sync_agent.upkeep.erasing import destroy_erased
 from tests.attacks.test_a_month_with_the_server import worth_of
 from tests.harness.attack import attack
 from tests.harness.before_her import an_hour_before_her, somebody
@@ -31,24 +30,17 @@ async def _said_to_be_opened(year: NextYear) -> tuple[bytes, Need]:
     return work, Need(space, content.stream, sealed=True)
 
 
-async def _days(year: NextYear, count: int) -> None:
-    for _ in range(count):
-        year.pass_days(1)
-        await destroy_erased(year.machine.agent)
-    await year.sync(year.machine)
-
-
 @attack(ROW, off={"sync_agent.sync.worth.Worths._has_waited": _at_once})
 async def test_the_pc_on_which_it_was_handed_in_keeps_its_content_for_a_month_for_who_finds_that_out(
     year: NextYear,
 ) -> None:
     _, need = await _said_to_be_opened(year)
-    await _days(year, 25)
+    await year.here.days_pass(25, year.machine)
     assert await worth_of(year.machine, need) is Worth.KEPT
 
 
 async def test_what_was_opened_makes_way_after_that_month_where_room_lacks(year: NextYear) -> None:
     work, need = await _said_to_be_opened(year)
-    await _days(year, 35)
+    await year.here.days_pass(35, year.machine)
     assert not await keeps_key_of(year.machine, work)
     assert await worth_of(year.machine, need) is Worth.RECEIVED

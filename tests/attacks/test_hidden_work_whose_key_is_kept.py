@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from protocol.clock import DAY_MS
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure
 from protocol.replica.at_work.replica import Draft
 from sync_agent.app import Agent
 from sync_agent.hand_ins.wraps import Kept, tend_hand_ins
-from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import keeps_key_of
 from tests.harness.commands import Desk
@@ -40,9 +38,7 @@ async def _hides(here: Town, pupil: str, work: bytes, how: str) -> None:
 
 async def _days(here: Town, at: AtWork, count: int) -> None:
     for _ in range(count):
-        here.office.clock.advance(DAY_MS)
-        await here.sync(at.machine)
-        await destroy_erased(at.machine.agent)
+        await here.days_pass(1, at.machine)
         await tend_hand_ins(at.machine.agent)
 
 

@@ -16,7 +16,6 @@ from protocol.rights.vouching import Device as Pair
 from protocol.rights.vouching import Vouch
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import own_device
-from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
 from tests.harness.next_year import NextYear
@@ -52,14 +51,7 @@ async def _has_another(year: NextYear, *, is_the_first_gone: bool) -> None:
     year.teacher = await year.here.device("teacher", year.person, space.hex())
     year.here.devices.remove(first)
     await first.close()
-    await _days_pass(year)
-
-
-async def _days_pass(year: NextYear) -> None:
-    for _ in range(9):
-        year.pass_days(1)
-        await year.sync()
-        await destroy_erased(year.machine.agent)
+    await year.here.days_pass(9)
 
 
 async def _many_are_there_before_her(year: NextYear) -> bytes:
@@ -97,7 +89,7 @@ async def _is_hers_alone(year: NextYear, space: bytes) -> None:
 async def test_nor_are_many_who_were_there_before_the_laptop_that_took_the_place_of_her_old_one(year: NextYear) -> None:
     await _has_another(year, is_the_first_gone=True)
     space = await _many_are_there_before_her(year)
-    await _days_pass(year)
+    await year.here.days_pass(9)
     await _is_hers_alone(year, space)
 
 
@@ -113,7 +105,7 @@ async def test_nor_does_that_laptop_wait_for_a_week_there_to_be_believed(year: N
 async def test_nor_where_the_old_one_lies_in_a_drawer(year: NextYear) -> None:
     await _has_another(year, is_the_first_gone=False)
     space = await _many_are_there_before_her(year)
-    await _days_pass(year)
+    await year.here.days_pass(9)
     await _is_hers_alone(year, space)
 
 
@@ -123,7 +115,7 @@ async def test_nor_where_a_word_cuts_her_only_laptop_off_in_last_years_class(yea
     await year.thief_cuts_her_off(old, *(each.id for each in await year.server.store.authored(old, laptop)))
     await year.sync(year.machine)
     space = await _many_are_there_before_her(year)
-    await _days_pass(year)
+    await year.here.days_pass(9)
     await _is_hers_alone(year, space)
 
 

@@ -19,7 +19,6 @@ from protocol.rights.vouching import Device as Pair
 from protocol.roles import HAS_READING_KEYS, Role
 from sync_agent.hand_ins.first_readers import _Stay
 from sync_agent.hand_ins.wraps import tend_hand_ins
-from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.before_her import Named, comes, somebody, who_says_her_key
 from tests.harness.classroom import keeps_key_of
@@ -72,10 +71,7 @@ async def _is_gone(year: NextYear, space: bytes, named: Named, *, with_all_right
 
 
 async def _a_week_passes(year: NextYear) -> None:
-    for _ in range(ACQUAINTANCE_MS // DAY_MS + 1):
-        year.pass_days(1)
-        await destroy_erased(year.machine.agent)  # as `run` does: it watches
-        await year.here.sync(year.machine)
+    await year.here.days_pass(ACQUAINTANCE_MS // DAY_MS + 1, year.machine)
 
 
 async def _opened_in_a_month(year: NextYear, space: bytes) -> list[bytes]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from protocol.rights.speaking import UNMET
 from sync_agent.keys.confirming import own_device
-from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -40,10 +39,7 @@ async def test_nor_is_who_was_there_an_hour_before_her_where_a_word_cuts_her_off
 async def _a_week_of_both(year: NextYear) -> bytes:
     """After that hour the PC hears both there every day."""
     space = await _an_hour_before_her(year)
-    for _ in range(9):
-        year.pass_days(1)
-        await destroy_erased(year.machine.agent)
-        await year.sync()
+    await year.here.days_pass(9)
     return space
 
 
@@ -86,9 +82,7 @@ async def _answered_and_lost(year: NextYear) -> Lost:
     await year.here.office.do("lost", device=year.teacher.agent.device.hex())
     next_laptop = await year.here.device("teacher", year.person, space.hex())
     await year.here.office.do("grant", device=next_laptop.agent.device.hex(), space=[year.here.space.hex()])
-    for _ in range(9):
-        year.pass_days(1)
-        await year.sync(next_laptop, cm1, pc)
+    await year.here.days_pass(9, next_laptop, cm1, pc)
     return Lost(year, space, work, next_laptop)
 
 

@@ -13,7 +13,6 @@ from protocol.rights.roster import Roster
 from protocol.rights.speaking import UNMET, Remembered
 from protocol.rights.vouching import Device as Pair
 from sync_agent.keys.confirming import own_device
-from sync_agent.upkeep.erasing import destroy_erased
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device, keeps_key_of
@@ -120,9 +119,7 @@ async def test_nor_are_its_words_shown_beside_hers_for_longer_than_a_week(year: 
     work = await year.hand_in(space)
     await year.answers(work)
     await year.spy_answers(space, work)
-    for _ in range(8):
-        year.pass_days(1)
-        await destroy_erased(year.machine.agent)
+    await year.here.days_pass(8, year.machine)
     assert _marks((await year.machine.agent.replica.view(space)).coursework.hand_ins[work]) == ["18/20"]
 
 
@@ -249,10 +246,7 @@ async def test_nor_by_the_end_of_her_right_there_if_the_pc_has_met_that_device_i
     await year.spy_comes(await year.new_class(), dated_days_ago=0)
     space = await _there_since_july(year)
     await _says_of_the_class_of_before(year, ends=True)
-    for _ in range(9):
-        await year.sync()
-        year.pass_days(1)
-        await destroy_erased(year.machine.agent)
+    await year.here.days_pass(9)
     assert await _met_in_september(year, space) == {own_device(year.teacher.agent)}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from protocol.clock import DAY_MS
 from protocol.errors import Code, NoAnswer
 from protocol.identity import DeviceKeys
 from protocol.model.work import ItemKind
@@ -21,6 +22,7 @@ from sync_agent.hand_ins.handing_in import hand_in
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, Enrolment
 from sync_agent.operations import table
 from sync_agent.sync.session import Session
+from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import SMALL, WORK, Device, Given, above
 from tests.harness.couriers import silent
 from tests.harness.server_in_process import Office, office
@@ -140,6 +142,14 @@ class Town:
     async def sync(self, *devices: Device) -> None:
         for device in devices or self.devices:
             await device.session.sync()
+
+    async def days_pass(self, days: int, *devices: Device) -> None:
+        """On each of them these devices, or all, look for what is to be destroyed, as `run` does, and sync."""
+        for _ in range(days):
+            self.office.clock.advance(DAY_MS)
+            for device in devices or self.devices:
+                await destroy_erased(device.agent)
+                await device.session.sync()
 
 
 @asynccontextmanager

@@ -11,7 +11,6 @@ from protocol.replica.office.known_here import WHOSE_MARKS
 from protocol.replica.office.made_anew import made_anew_mark
 from protocol.replica.office.servers_memory import ServersMemory
 from sync_agent.keys.confirming import own_device
-from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import Device
 from tests.harness.next_year import NextYear, next_year
 
@@ -48,10 +47,7 @@ async def test_nor_is_one_silent_that_she_got_in_the_holidays_and_that_the_first
     assert await year.who_speaks(year.machine.agent.replica, space) == {own_device(second.agent)}
     assert await year.who_speaks(year.server, space) == both, "whose codes were hers"
 
-    for _ in range(9):
-        year.pass_days(1)
-        await destroy_erased(year.machine.agent)
-        await year.sync(second, year.machine)
+    await year.here.days_pass(9, second, year.machine)
     await year.sync()
     speaks = await year.who_speaks(year.machine.agent.replica, space)
     assert speaks == {own_device(second.agent)}, "it has been hers for a week"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from protocol.clock import DAY_MS
 from protocol.limits import ERASURE_DELAY_MS
-from sync_agent.upkeep.erasing import destroy_erased
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.office_devices import Town, town
 
@@ -27,11 +26,8 @@ async def agree(here: Town) -> None:
 
 async def pass_a_week_and_a_day(here: Town) -> None:
     for _ in range(ERASURE_DELAY_MS // DAY_MS + 2):
-        here.office.clock.advance(DAY_MS)
-        await here.sync()
+        await here.days_pass(1)
         await here.office.server.pace.look()
-        for device in here.devices:
-            await destroy_erased(device.agent)
 
 
 async def test_a_former_name_is_gone_once_its_id_is_erased_and_the_person_added_anew(tmp_path: Path) -> None:

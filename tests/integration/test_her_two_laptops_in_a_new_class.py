@@ -15,7 +15,6 @@ from protocol.errors import Refused
 from protocol.replica.at_work.replica import Replica
 from protocol.rights.vouching import device_id, device_words
 from sync_agent.keys.confirming import own_device
-from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.next_year import NextYear, next_year
@@ -39,15 +38,8 @@ class TwoLaptops:
         await Desk(device.agent).ask("feedback", id=self.work.hex(), text=text, mark=None, redo=False)
         await self.year.sync(device, self.year.machine)
 
-    async def pass_days(self, days: int, *devices: Device) -> None:
-        for _ in range(days):
-            self.year.pass_days(1)
-            for device in devices:
-                await destroy_erased(device.agent)
-            await self.year.sync(*devices)
-
     async def first_is_switched_on(self) -> None:
-        await self.pass_days(3, self.year.machine, self.second)
+        await self.year.here.days_pass(3, self.year.machine, self.second)
         await self.year.sync(self.year.teacher, self.year.machine, self.second)
 
     async def texts(self, replica: Replica) -> list[str]:
@@ -95,7 +87,7 @@ async def test_so_is_what_she_says_on_the_one_in_use_during_that_week(here: TwoL
 async def test_server_and_archive_have_what_she_said_on_both_for_good(here: TwoLaptops) -> None:
     await here.first_is_switched_on()
     await here.says(here.year.teacher, "Très bien")
-    await here.pass_days(9, here.year.teacher, here.year.machine, here.second)
+    await here.year.here.days_pass(9, here.year.teacher, here.year.machine, here.second)
     assert await here.texts(here.year.server) == ["Très bien", SAID]
     page = await here.year.archive()
     assert "Très bien" in page
@@ -109,7 +101,7 @@ async def test_once_the_first_one_has_confirmed_it_it_is_shown_for_good_and_open
     later = await here.hands_in()
     with pytest.raises(Refused):
         await Desk(here.second.agent).files("open-hand-in", id=later.hex())
-    await here.pass_days(9, here.year.teacher, here.year.machine, here.second)
+    await here.year.here.days_pass(9, here.year.teacher, here.year.machine, here.second)
     pc = here.year.machine.agent.replica
     assert await here.texts(pc) == []
     await here.confirms(here.year.teacher, here.second)
