@@ -119,16 +119,14 @@ class KeySlots:
     async def draw_free(self) -> None:
         """Draw anew what no mark needs, where this process has not done so yet."""
         async with self._lock:
-            if undrawn := [file for file in self._there() if file not in self._free]:
-                named = await self._named()
-                for file in undrawn:
-                    await self._tidy(file, named)
+            for file in self._there():
+                if file not in self._free:
+                    await self._tidy(file)
 
     async def hindrances(self) -> dict[str, LocalFailure]:
         """The files that cannot be used now, and why, as a try shows."""
         async with self._lock:
-            named = await self._named()
-            found = {file: await self._tidy(file, named) for file in self._there()}
+            found = {file: await self._tidy(file) for file in self._there()}
         return {file: failure for file, failure in found.items() if failure is not None}
 
     async def seal_bare(self) -> bool:
@@ -166,10 +164,9 @@ class KeySlots:
     async def _take(self) -> tuple[str, int, bytes]:
         """A slot that nothing was sealed under, its file and its secret; it is lent until a mark names it."""
         async with self._lock:
-            named = await self._named()
             for file in KEY_SLOTS_FILES:
                 try:
-                    number, secret = await self._take_of(file, named)
+                    number, secret = await self._take_of(file)
                 except LocalFailure as failure:
                     self._let_be(file, failure)
                     # a disk that takes nothing takes no other file either
@@ -180,10 +177,10 @@ class KeySlots:
                     return file, number, secret
         raise LocalFailure(Code.STORAGE_FAILED, f"{KEY_SLOTS_FILES[0]} cannot be used, nor any file in its place")
 
-    async def _take_of(self, file: str, named: _Named) -> tuple[int, bytes]:
+    async def _take_of(self, file: str) -> tuple[int, bytes]:
         while True:
             if not self._free.get(file):
-                await self._draw_free(file, named)
+                await self._draw_free(file)
             if not self._free[file]:
                 await self._grow(file)
             number = self._free[file].pop()
@@ -195,10 +192,10 @@ class KeySlots:
     def _there(self) -> list[str]:
         return [file for file in KEY_SLOTS_FILES if self._secrets().is_there(file)]
 
-    async def _tidy(self, file: str, named: _Named) -> LocalFailure | None:
+    async def _tidy(self, file: str) -> LocalFailure | None:
         """Draw anew what is free in a file; why that cannot be."""
         try:
-            await self._draw_free(file, named)
+            await self._draw_free(file)
         except LocalFailure as failure:
             self._let_be(file, failure)
             return failure
@@ -220,8 +217,9 @@ class KeySlots:
         files = self._readable()
         return [*lent, *((_place(key, files), _number(key)) for key in sealed)]
 
-    async def _draw_free(self, file: str, named: _Named) -> None:
-        data, taken = self._read(file), {number for place, number in named if place in (file, None)}
+    async def _draw_free(self, file: str) -> None:
+        data = self._read(file)
+        taken = {number for place, number in await self._named() if place in (file, None)}
         # the lowest is taken first
         free = [number for number in reversed(range(len(data) // SLOT_BYTES)) if number not in taken]
         await self._draw(file, free)
