@@ -88,7 +88,7 @@ class KeySlots:
     def opening(self) -> Callable[[bytes | None], bytes | None]:
         """The same for many: the files are read once, with the first of them."""
         read = cache(self._readable)
-        return lambda sealed: None if sealed is None else _opened_by_one(sealed, read())
+        return lambda sealed: None if sealed is None else _opened_by_one(sealed, read())[1]
 
     @asynccontextmanager
     async def sealing(self, key: bytes) -> AsyncIterator[bytes]:
@@ -215,7 +215,7 @@ class KeySlots:
             rows = map(_row, (await self._store.marks(prefix)).values())
             sealed += [key for row in rows if isinstance(key := row.get("sealed"), bytes)]
         files = self._readable()
-        return [*lent, *((_place(key, files), _number(key)) for key in sealed)]
+        return [*lent, *((_opened_by_one(key, files)[0], _number(key)) for key in sealed)]
 
     async def _draw_free(self, file: str) -> None:
         data = self._read(file)
@@ -284,14 +284,12 @@ def _opened(sealed: bytes, data: bytes) -> bytes | None:
         return None
 
 
-def _opened_by_one(sealed: bytes, files: Mapping[str, bytes]) -> bytes | None:
-    place = _place(sealed, files)
-    return None if place is None else _opened(sealed, files[place])
-
-
-def _place(sealed: bytes, files: Mapping[str, bytes]) -> str | None:
-    """The file whose slot opens it."""
-    return next((file for file, data in files.items() if _opened(sealed, data) is not None), None)
+def _opened_by_one(sealed: bytes, files: Mapping[str, bytes]) -> tuple[str | None, bytes | None]:
+    """The file whose slot opens it, and the key."""
+    for file, data in files.items():
+        if (key := _opened(sealed, data)) is not None:
+            return file, key
+    return None, None
 
 
 def _number(sealed: bytes) -> int:
