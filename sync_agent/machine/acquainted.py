@@ -94,8 +94,7 @@ class Acquainted:
         """Since when this device has known each as a person's, in whatever class, gone there or not."""
         found: dict[Device, int] = {}
         for space in {*self.first, *self.heard}:
-            for device, met_ms in self._met_in(space, person).items():
-                found[device] = min(met_ms, found.get(device, met_ms))
+            _keep_earliest(found, self._met_in(space, person))
         return found
 
     def meetings_ms(self) -> Iterator[int]:
@@ -184,8 +183,7 @@ class Acquainted:
         """Since when it has known each in a class as a person's, gone there or not; where none is noted, `UNMET`."""
         met = self.met.get(space, {})
         found = {each: met.get(device_id(each), UNMET) for each in self.first.get(space, {}).get(person, ())}
-        for device, met_ms in self.heard.get(space, {}).get(person, {}).items():
-            found[device] = min(met_ms, found.get(device, met_ms))
+        _keep_earliest(found, self.heard.get(space, {}).get(person, {}))
         return found
 
 
