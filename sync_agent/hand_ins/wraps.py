@@ -119,6 +119,12 @@ class Kept:
             said["opened"] = 1
         return encode(said)
 
+    def heard(self, now_ms: int, *, is_said: bool) -> Self:
+        """As it is kept from now on, with whether anybody has said that they opened it: the first time stays."""
+        if self.heard_ms == _HEARD_ONCE_MS or (self.heard_ms is None and is_said):
+            return replace(self, heard_ms=now_ms)
+        return self
+
 
 def mark_of(hand_in: bytes) -> str:
     """The name of the mark that holds what is kept of a hand-in."""
@@ -289,12 +295,8 @@ async def _tend_own(agent: Agent) -> int:
         here = classes[work.space]
         done = here.said.get(work.id, ())
         opened = mine.opened or here.is_opened(work)
-        heard_ms = mine.heard_ms
-        if heard_ms == _HEARD_ONCE_MS or (
-            heard_ms is None and (opened or await has_heard_opened(agent, work, view.roster))
-        ):
-            heard_ms = here.now_ms
-        known = replace(mine, opened=opened, heard_ms=heard_ms)
+        is_said = opened or (mine.heard_ms is None and await has_heard_opened(agent, work, view.roster))
+        known = replace(mine, opened=opened).heard(here.now_ms, is_said=is_said)
         if await here.may_let_go(known, _wrapped(_said(view.roster, done))):
             noted[mark_of(work.id)] = replace(known, sealed_key=None).encode()
             freed += [known.sealed_key] if known.sealed_key is not None else []
@@ -318,10 +320,8 @@ async def _of_hidden(agent: Agent, entry: Entry, mine: Kept) -> Kept:
 
     It is given to nobody, and its week passes all the same: whoever has the server hides it for as long as they like.
     """
-    heard_ms, now_ms = mine.heard_ms, agent.watched.now_ms()
-    if heard_ms == _HEARD_ONCE_MS or (heard_ms is None and is_said_to_be_opened(agent, entry.id)):
-        heard_ms = now_ms
-    known = replace(mine, heard_ms=heard_ms)
+    now_ms = agent.watched.now_ms()
+    known = mine.heard(now_ms, is_said=is_said_to_be_opened(agent, entry.id))
     if not _is_week_over(known, now_ms):
         return known
     own = (await _own_wraps(agent, entry.header.space)).get(entry.id, ())
