@@ -23,7 +23,7 @@ from protocol.replica.content.holdings import work_need
 from protocol.trust.sealing import SealReader
 from sync_agent.app import Agent
 from sync_agent.hand_ins.opening import opening_key
-from sync_agent.hand_ins.wraps import Kept, mark_of
+from sync_agent.hand_ins.wraps import kept_of
 from sync_agent.keys.key_wraps import reading_keys
 
 _MAX_NAMES_KEPT: Final = 100_000
@@ -67,11 +67,12 @@ class SealedLists:
 
     async def of(self, agent: Agent, work: Work) -> Names:
         """Path and size of each file, as far as this device may know them."""
-        kept = await _kept_key(agent, work)
-        if kept is None and work.readers.keys().isdisjoint(reading_keys(agent)):
+        kept = await kept_of(agent, work.id)
+        sealed_key = None if kept is None else kept.sealed_key
+        if sealed_key is None and work.readers.keys().isdisjoint(reading_keys(agent)):
             return ()
         if work.id not in self._known:
-            content_key = agent.key_slots.open(kept) or await opening_key(agent, work)
+            content_key = agent.key_slots.open(sealed_key) or await opening_key(agent, work)
             if content_key is None or not await agent.holdings.is_complete(work_need(work)):
                 return ()
             try:
@@ -88,12 +89,6 @@ class SealedLists:
         self._known[work] = names
         while self.names_kept > _MAX_NAMES_KEPT and len(self._known) > 1:
             self.names_kept -= len(self._known.popitem(last=False)[1])
-
-
-async def _kept_key(agent: Agent, work: Work) -> bytes | None:
-    """What this device keeps of the key of a work that was handed in here, until it gives that up."""
-    mark = await agent.replica.store.mark(mark_of(work.id))
-    return None if mark is None else Kept.parse(mark).sealed_key
 
 
 async def _chunks(agent: Agent, work: Work) -> AsyncGenerator[tuple[bytes, bool], None]:

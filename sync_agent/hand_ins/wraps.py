@@ -137,6 +137,12 @@ async def kept_here(agent: Agent) -> dict[bytes, Kept]:
     return {bytes.fromhex(name.removeprefix(HAND_IN_MARKS)): Kept.parse(mark) for name, mark in marks.items()}
 
 
+async def kept_of(agent: Agent, hand_in: bytes) -> Kept | None:
+    """What this device keeps of one hand-in, if it made it. Raises `LocalFailure`."""
+    mark = await agent.replica.store.mark(mark_of(hand_in))
+    return None if mark is None else Kept.parse(mark)
+
+
 async def readers_of(agent: Agent, space: bytes) -> list[bytes]:
     """The keys to which a hand-in of this space is sealed now: its teachers', in their turn, and recovery's at the end.
 
@@ -331,9 +337,10 @@ async def _of_hidden(agent: Agent, entry: Entry, mine: Kept) -> Kept:
 
 async def give_up_keys(agent: Agent, works: Iterable[bytes]) -> None:
     """Let nothing here open these works any more; their marks are for the caller to change."""
-    marks = [await agent.replica.store.mark(mark_of(work)) for work in works]
-    keys = [Kept.parse(mark).sealed_key for mark in marks if mark is not None]
-    await agent.key_slots.give_up([key for key in keys if key is not None])
+    kept = [await kept_of(agent, work) for work in works]
+    await agent.key_slots.give_up(
+        [each.sealed_key for each in kept if each is not None and each.sealed_key is not None]
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ from protocol.roles import HAS_READING_KEYS
 from sync_agent.app import Agent
 from sync_agent.coursework.reading import need_of, readable_version
 from sync_agent.hand_ins.for_good import known_for_good
-from sync_agent.hand_ins.wraps import Kept, mark_of
+from sync_agent.hand_ins.wraps import kept_of
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.machine.eviction import (
     Piece,
@@ -196,13 +196,9 @@ class Worths:
                 pieces.append(await self._piece(need, worth, at_ms))
         return pieces
 
-    async def _kept(self, work: Work) -> Kept | None:
-        mark = await self._agent.replica.store.mark(mark_of(work.id))
-        return None if mark is None else Kept.parse(mark)
-
     async def _has_waited(self, work: Work) -> bool:
         """Whether a month was watched since it was heard that a work was opened; an earlier version noted no time."""
-        kept = await self._kept(work)
+        kept = await kept_of(self._agent, work.id)
         if kept is None or kept.heard_ms is None:
             return kept is not None and kept.sealed_key is None
         return self._agent.watched.now_ms() - kept.heard_ms >= RECEIPT_PROOF_MS
@@ -210,7 +206,7 @@ class Worths:
     async def _is_safe_elsewhere(self, work: Work, need: Need) -> bool:
         if not work.at_server:
             return False
-        kept = await self._kept(work)
+        kept = await kept_of(self._agent, work.id)
         seen = None if kept is None else kept.seen
         # of what gave up its key before the server had it nothing was noted
         return (
