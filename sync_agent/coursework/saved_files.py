@@ -81,8 +81,8 @@ async def saved_files(agent: Agent, *, over_alone: bool = False) -> list[Folder]
     root = agent.folder.absolute() / COURSEWORK_FOLDER
     spaces = await _spaces_of_folders(agent)
     over = await _over(agent, spaces)
-    notes = await _notes(agent, spaces)
     names = sorted(over) if over_alone else await asyncio.to_thread(_folders_in, root)
+    notes = await _notes(agent, {spaces[name]: name for name in names if name in spaces})
     return [
         Folder(name, spaces.get(name), name in over, files)
         for name in names
@@ -138,11 +138,10 @@ async def _over(agent: Agent, spaces: Mapping[str, bytes]) -> set[str]:
     }
 
 
-async def _notes(agent: Agent, spaces: Mapping[str, bytes]) -> dict[str, list[Notes]]:
-    """What is noted of the files that were written into each folder, by their paths there."""
+async def _notes(agent: Agent, names: Mapping[bytes, str]) -> dict[str, list[Notes]]:
+    """What is noted of the files that were written into the folders of these classes, by their paths there."""
     store, found = agent.replica.store, dict[str, list[Notes]]()
-    names = {space: name for name, space in spaces.items()}
-    for key, mark in (await store.marks(TREE_MARKS)).items():
+    for key, mark in (await store.marks(TREE_MARKS) if names else {}).items():
         title = Shown.read(mark)
         if title is not None and title.space in names:
             of_item = TREE_FILES_MARKS + key.removeprefix(TREE_MARKS)
