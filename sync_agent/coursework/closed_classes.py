@@ -26,8 +26,9 @@ async def none_but_closed(agent: Agent) -> list[Closed]:
     """The classes of a device all of which are closed, by their names."""
     door = agent.replica.door
     found = [space for space in await agent.spaces() if door.parent(space) not in (None, door.territory)]
-    if not all([await is_closed(agent.replica, space) for space in found]):
-        return []
+    for space in found:
+        if not await is_closed(agent.replica, space):
+            return []
     names, over = await space_names(agent), await closed_by_kit(agent.replica)
     closed = (Closed(space, names.get(space, space.hex()), space in over) for space in found)
     return sorted(closed, key=lambda each: (each.name, each.space))
