@@ -27,9 +27,9 @@ from sync_agent.coursework.file_notes import decode_notes
 from sync_agent.coursework.folder import Lying, Notes, look_through, remove_empty
 from sync_agent.coursework.materializer import COURSEWORK_FOLDER
 from sync_agent.coursework.past_years import past_spaces
-from sync_agent.coursework.space_folders import OUR_FOLDER
+from sync_agent.coursework.space_folders import OUR_FOLDER, remembered_folders
 from sync_agent.coursework.titles import Shown
-from sync_agent.machine.marks import SPACE_FOLDER_MARKS, TREE_FILES_MARKS, TREE_MARKS
+from sync_agent.machine.marks import TREE_FILES_MARKS, TREE_MARKS
 from sync_agent.machine.plain_files import is_real_folder
 
 _ITSELF: Final = frozenset[str]()
@@ -124,8 +124,7 @@ async def left_of_past(agent: Agent) -> list[Folder]:
 
 async def _spaces_of_folders(agent: Agent) -> dict[str, bytes]:
     """Which class each folder is of, also of classes that are not here any more."""
-    marks = await agent.replica.store.marks(SPACE_FOLDER_MARKS)
-    return {name.decode(): bytes.fromhex(key.removeprefix(SPACE_FOLDER_MARKS)) for key, name in marks.items()}
+    return {name: space for space, name in (await remembered_folders(agent.replica.store)).items()}
 
 
 async def _over(agent: Agent, spaces: Mapping[str, bytes]) -> set[str]:

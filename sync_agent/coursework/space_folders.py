@@ -11,6 +11,7 @@ from typing import Final
 
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
 from protocol.portable_names import portable_form, portable_name
+from protocol.replica.interfaces import EntryStore
 from sync_agent.app import Agent
 from sync_agent.machine.marks import SPACE_FOLDER_MARKS
 from sync_agent.space_names import space_names, unnamed_schools
@@ -48,13 +49,16 @@ def compared(name: str) -> str:
     return portable_form(portable_form(name).casefold())
 
 
+async def remembered_folders(store: EntryStore) -> dict[bytes, str]:
+    """The folder of each space that ever had one here, also of those that are not here any more."""
+    marks = await store.marks(SPACE_FOLDER_MARKS)
+    return {bytes.fromhex(key.removeprefix(SPACE_FOLDER_MARKS)): name.decode() for key, name in marks.items()}
+
+
 async def space_folders(agent: Agent) -> dict[bytes, str]:
     """The folder of each space of this device; names that are new are remembered from now on."""
     store = agent.replica.store
-    known = {
-        bytes.fromhex(key.removeprefix(SPACE_FOLDER_MARKS)): name.decode()
-        for key, name in (await store.marks(SPACE_FOLDER_MARKS)).items()
-    }
+    known = await remembered_folders(store)
     spaces = list(await agent.spaces())
     fresh = {}
     if any(space not in known for space in spaces):
