@@ -16,7 +16,6 @@ from protocol.folds.coursework import HandInState, Work
 from protocol.model.work import ItemKind
 from protocol.portable_names import displayable
 from protocol.replica.console import parameters as given
-from protocol.roles import Role
 from sync_agent.health import LastSync
 from sync_agent.keys.former_returns import ASKED, FormerReturn, list_former_returns
 from sync_agent.portal.each_page.desk import Desk
@@ -104,15 +103,14 @@ class Pages:
 
     async def _forgotten(self, visit: Visit) -> str | None:
         """That who teaches here is erased, by whose word, and until when; None where it is not so."""
-        agent, person = self._shelf.agent, await self._shelf.own_person()
+        agent, person = self._shelf.agent, await self._shelf.own_person() if visit.teaches else None
         found = None if person is None else await forgetting_of(agent.replica, person, visit.now_ms)
-        if found is None or not visit.teaches:
+        if found is None:
             return None
-        word = agent.replica.door.authority(found.grant)
-        named = (await device_names(agent)).get(found.by)
-        by = f"« {beside_words(named)} »" if named else key_words(found.by, agent.replica.door)
-        if word is None or word.role is Role.SERVER:
-            by = visit.say("school.by_kit" if word is None else "school.by_server")
+        by = visit.kit_or_server(self._shelf, found.grant)
+        if by is None:
+            named = (await device_names(agent)).get(found.by)
+            by = f"« {beside_words(named)} »" if named else key_words(found.by, agent.replica.door)
         if found.in_doubt:
             return visit.say("home.forgotten_in_doubt", by=by)
         return visit.say("home.forgotten", by=by, day=visit.say.day(found.final_ms, visit.now_ms))

@@ -297,6 +297,13 @@ class Visit:
         names = (self._author_of(shelf, room, grant) for grant in grants)
         return next((name for name in names if name is not None), None) or self.say("unknown.somebody")
 
+    def kit_or_server(self, shelf: Shelf, grant: bytes | None) -> str | None:
+        """Which of these has said what stands under a grant; None where it is another device's word."""
+        given = shelf.agent.replica.door.authority(grant)
+        if given is None:
+            return self.say("school.by_kit")
+        return self.say("school.by_server") if given.role is Role.SERVER else None
+
 
 async def visit_of(
     request: web.Request, shelf: Shelf, door: Door, sessions: Sessions, outcome: Outcome | None

@@ -144,13 +144,9 @@ class SchoolPages:
 
     def _by(self, visit: Visit, author: bytes, grant: bytes | None) -> str | None:
         """Whose word something is that was said under a grant; None where it is another device's."""
-        agent, say = self._desk.shelf.agent, visit.say
-        if author == agent.device:
-            return say("school.by_this")
-        given = agent.replica.door.authority(grant)
-        if given is None:
-            return say("school.by_kit")
-        return say("school.by_server") if given.role is Role.SERVER else None
+        if author == self._desk.shelf.agent.device:
+            return visit.say("school.by_this")
+        return visit.kit_or_server(self._desk.shelf, grant)
 
     async def add_class(self, request: web.Request) -> web.Response:
         """A class more."""
