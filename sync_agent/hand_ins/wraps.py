@@ -283,18 +283,15 @@ async def _tend_own(agent: Agent) -> int:
     if not open_keys:
         return 0
     await read_receipts(agent, open_keys)
-    noted: dict[str, bytes | None] = {}
+    now: dict[bytes, Kept] = {}
     drafts = []
-    freed = []
     classes: dict[bytes, _Class] = {}
     works, opening = await agent.replica.store.get(list(open_keys)), agent.key_slots.opening()
     for entry in works.values():
         view = await agent.replica.view(entry.header.space)
         work, mine = view.coursework.hand_ins.get(entry.id), open_keys[entry.id]
         if work is None:
-            known = await _of_hidden(agent, entry, mine)
-            freed += [mine.sealed_key] if mine.sealed_key is not None and known.sealed_key is None else []
-            noted |= {mark_of(entry.id): known.encode(), **agent.watched.marks()} if known != mine else {}
+            now[entry.id] = await _of_hidden(agent, entry, mine)
             continue
         if work.space not in classes:
             classes[work.space] = await _Class.of(agent, view.roster)
@@ -304,20 +301,20 @@ async def _tend_own(agent: Agent) -> int:
         is_said = opened or (mine.heard_ms is None and await has_heard_opened(agent, work, view.roster))
         known = replace(mine, opened=opened).heard(here.now_ms, is_said=is_said)
         if await here.may_let_go(known, _wrapped(_said(view.roster, done))):
-            noted[mark_of(work.id)] = replace(known, sealed_key=None).encode()
-            freed += [known.sealed_key] if known.sealed_key is not None else []
+            now[work.id] = replace(known, sealed_key=None)
             continue
         if work.at_server and known.seen is None and (seen := agent.seen_now()) is not None:
             known = replace(known, seen=seen)
-        if known != mine:
-            noted[mark_of(work.id)] = known.encode()
-            noted |= agent.watched.marks()
+        now[work.id] = known
         if (content_key := opening(known.sealed_key)) is not None:
             readers = await here.readers_of(known)
             drafts += await _late_wraps_there(agent, work, content_key, readers, done)
-    await agent.key_slots.give_up(freed)
-    if noted:
-        await agent.replica.store.set_marks(noted)
+    changed = {work: known for work, known in now.items() if known != open_keys[work]}
+    freed = [open_keys[work].sealed_key for work, known in changed.items() if known.sealed_key is None]
+    await agent.key_slots.give_up([key for key in freed if key is not None])
+    if changed:
+        marks = {mark_of(work): known.encode() for work, known in changed.items()}
+        await agent.replica.store.set_marks({**marks, **agent.watched.marks()})
     return await agent.write_unasked(*drafts)
 
 
