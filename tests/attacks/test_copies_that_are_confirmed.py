@@ -27,7 +27,7 @@ from tests.harness.fleet import PASSPHRASE, pages_over
 from tests.harness.kept_town import keep_town, town_in_step
 from tests.harness.office_devices import Town
 from tests.harness.territory import new_device
-from tests.integration.test_lifecycle import Year
+from tests.harness.year_at_work import Year
 
 ROW = "a copy is confirmed of a PC that a stolen key let in, or that was let go"
 

@@ -18,7 +18,7 @@ from protocol.roles import Role
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.kept_town import town_at_work
-from tests.integration.test_lifecycle import Year
+from tests.harness.year_at_work import Year
 
 ROW = "a decoy is among a thief's erasures"
 

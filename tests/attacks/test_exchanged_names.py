@@ -29,7 +29,7 @@ from tests.harness.head_at_work import confirmed_head
 from tests.harness.kept_town import town_at_work
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, spied_class
-from tests.integration.test_lifecycle import Year
+from tests.harness.year_at_work import Year
 
 FORGOTTEN = "two pupils' names are exchanged, and one of them is to be forgotten"
 FAMILIES = "two pupils' names are exchanged, and a family gets what there is about its child"

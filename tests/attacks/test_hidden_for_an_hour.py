@@ -27,7 +27,7 @@ from tests.harness.classroom import Classroom, Device, assignment
 from tests.harness.commands import Desk
 from tests.harness.kept_town import town_at_work
 from tests.harness.portfolios import remarks_in
-from tests.integration.test_lifecycle import Year
+from tests.harness.year_at_work import Year
 
 LESSONS = "lessons are hidden, or withdrawn, for the hour in which a teacher carries them over"
 WORK = "work is hidden for the hour in which families' portfolios are written"

@@ -15,7 +15,7 @@ from protocol.rights.door import Authority
 from tests.attacks.test_whose_a_device_is_at_a_server import Thieving, spy
 from tests.harness.attack import attack
 from tests.harness.kept_town import town_at_work
-from tests.integration.test_lifecycle import Year
+from tests.harness.year_at_work import Year
 
 ROW = "what a server has cut off, a copy of its key lets back"
 

@@ -21,7 +21,7 @@ from tests.attacks.test_whose_a_device_is_at_a_server import Thieving, spy
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.kept_town import town_at_work
-from tests.integration.test_lifecycle import Year
+from tests.harness.year_at_work import Year
 
 ROW = "a thief's PC is let into more classes"
 

@@ -27,7 +27,7 @@ from tests.harness.classroom import Given
 from tests.harness.commands import Desk
 from tests.harness.erasures import closed_by_anybody
 from tests.harness.kept_town import town_at_work
-from tests.integration.test_lifecycle import Year
+from tests.harness.year_at_work import Year
 
 ROW = "a name, or the first digits of an id, is another's for an hour"
 

@@ -29,7 +29,7 @@ from tests.harness.commands import Desk
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town
 from tests.harness.server_in_process import another_root
-from tests.integration.test_lifecycle import Year
+from tests.harness.year_at_work import Year
 
 ROW = "the kit's order is signed twice, and one is kept until the other is taken back"
 

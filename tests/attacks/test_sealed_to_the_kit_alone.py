@@ -18,7 +18,7 @@ from tests.harness.attack import attack
 from tests.harness.commands import Desk
 from tests.harness.kept_from import told_without
 from tests.harness.office_devices import town
-from tests.integration.test_lifecycle import Year
+from tests.harness.year_at_work import Year
 
 ROW = "work that nobody has opened is counted as opened"
 

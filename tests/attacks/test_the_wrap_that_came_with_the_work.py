@@ -28,7 +28,7 @@ from tests.harness.commands import Desk
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town
 from tests.harness.territory import new_device
-from tests.integration.test_lifecycle import Year
+from tests.harness.year_at_work import Year
 
 ROW = "work that nobody has opened is counted as opened"
 HELD_BACK = "what a PC sealed is held back, and the work is not"

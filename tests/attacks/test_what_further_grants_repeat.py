@@ -29,7 +29,7 @@ from tests.harness.head_at_work import confirmed_head
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import town
 from tests.harness.spied_class import SpiedClass, spied_class
-from tests.integration.test_lifecycle import Year
+from tests.harness.year_at_work import Year
 
 GIVEN_FIRST = "a server lets an honest laptop in first, with a key of a thief's"
 ADDED = "a server adds a role, an end or a code to what a device was granted"

@@ -24,7 +24,7 @@ from protocol.roles import PersonRole, Role
 from tests.harness.attack import attack
 from tests.harness.kept_town import town_at_work
 from tests.harness.territory import new_device
-from tests.integration.test_lifecycle import Year
+from tests.harness.year_at_work import Year
 
 ROW = "work that nobody has opened is counted as opened"
 HIDDEN = "work is hidden, so that nobody counts it"

@@ -33,7 +33,7 @@ from tests.harness.classroom import Device, Given
 from tests.harness.commands import Desk
 from tests.harness.kept_town import town_at_work
 from tests.harness.spied_class import SpiedClass, spied_class
-from tests.integration.test_lifecycle import Year
+from tests.harness.year_at_work import Year
 
 CARRIED = "who was in a class before her laptop is heeded there"
 CLOSING = "work is hidden, so that nobody counts it"

@@ -35,7 +35,7 @@ from tests.harness.commands import Received
 from tests.harness.kept_town import town_at_work
 from tests.harness.spied_class import own_keys
 from tests.harness.territory import new_device
-from tests.integration.test_lifecycle import Year
+from tests.harness.year_at_work import Year
 
 ROW = "a thief's device comes along into the next class"
 

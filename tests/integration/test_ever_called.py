@@ -16,7 +16,7 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.mentioned import day_of
 from tests.harness.commands import Desk
 from tests.harness.kept_town import town_at_work
-from tests.integration.test_lifecycle import Year
+from tests.harness.year_at_work import Year
 
 
 @pytest.fixture
