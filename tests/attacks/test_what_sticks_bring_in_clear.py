@@ -36,7 +36,6 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device
 from tests.harness.couriers import bring, courier_class, know_keys
 from tests.harness.office_devices import Town, town
-from tests.integration.test_enrolment_by_stick import enrol, place_of
 
 
 def put_preface(room: Classroom, stick: Path, space: bytes, preface: Sequence[Entry]) -> None:
@@ -135,12 +134,12 @@ async def test_a_false_answer_on_a_stick_keeps_nobody_from_being_let_in_by_the_r
         head = await here.device("head", space="0180001D")
         teacher = await here.device("teacher", await here.office.add_person("Mme Petit", "teacher"))
         await here.assignment(teacher)
-        code, place = await here.office.invite("machine", ttl="7d"), place_of(here, stick)
+        code, place = await here.office.invite("machine", ttl="7d"), here.place_on(stick)
         for carrier in (teacher, head):
             await here.sync(carrier)
             await here.write_stick(carrier, stick, online=False)
         with pytest.raises(NoAnswer):
-            await enrol(here, pc, stick, code)
+            await here.enrol_by_stick(pc, stick, code)
         asked = read_letters(place, Letter.ASK)
         assert len(asked) == 2, "of the server, and of the head teacher's computer"
         looked_at_first = host_in(next(iter(read_letters(place, Letter.WHO).values())), lambda _: True)
@@ -152,7 +151,7 @@ async def test_a_false_answer_on_a_stick_keeps_nobody_from_being_let_in_by_the_r
         for name in asked.keys() - answered.keys():
             (place / f"{name}.ans").write_bytes(b"no")
         try:
-            enrolled = await enrol(here, pc, stick, code)
+            enrolled = await here.enrol_by_stick(pc, stick, code)
         except PeerFault as fault:
             raise AssertionError("the false one keeps it out") from fault
         assert here.space in enrolled.spaces
@@ -176,7 +175,7 @@ async def visits(here: Town, carrier: Device, stick: Path, pc: Path, code: str, 
     for _ in range(times):
         await here.write_stick(carrier, stick, online=True)
         with contextlib.suppress(NoAnswer, Refused, BadInput):
-            return here.space in (await enrol(here, pc, stick, code)).spaces
+            return here.space in (await here.enrol_by_stick(pc, stick, code)).spaces
     return False
 
 
@@ -211,7 +210,7 @@ DAMAGED: dict[bytes, bytes] = {}
 )
 async def test_junk_in_place_of_who_lets_in_is_written_over(tmp_path: Path) -> None:
     async with with_a_stick(tmp_path) as (here, teacher, stick, code):
-        (who,) = place_of(here, stick).glob("*.who")
+        (who,) = here.place_on(stick).glob("*.who")
         DAMAGED[b"junk"] = who.read_bytes()
         who.write_bytes(b"junk")
         assert await visits(here, teacher, stick, tmp_path / "pc", code, 2)
@@ -233,7 +232,7 @@ def newest(place: Path, kind: Letter) -> list[str]:
 )
 async def test_letters_that_are_none_keep_nobody_from_being_let_in_by_a_stick(tmp_path: Path, kind: Letter) -> None:
     async with with_a_stick(tmp_path) as (here, teacher, stick, code):
-        place = place_of(here, stick)
+        place = here.place_on(stick)
         for letter in Letter:
             put_letters(
                 place, letter, MAX_LETTERS_PER_DISK if letter is not kind else 4 * MAX_LETTERS_PER_DISK, named=False
@@ -244,7 +243,7 @@ async def test_letters_that_are_none_keep_nobody_from_being_let_in_by_a_stick(tm
 @attack("a hostile stick", off={"sync_agent.courier.commands._names_who_lets_in": lambda _disk, _chain: True})
 async def test_a_thousand_names_of_nobody_leave_a_stick_with_its_next_export(tmp_path: Path) -> None:
     async with with_a_stick(tmp_path) as (here, teacher, stick, code):
-        place = place_of(here, stick)
+        place = here.place_on(stick)
         put_letters(place, Letter.WHO, 4 * MAX_LETTERS_PER_LOOK, named=True)
         (place / "vacances.who").write_bytes(b"not ours")
         await here.write_stick(teacher, stick, online=False)

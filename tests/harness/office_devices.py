@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from protocol.replica.private_file import write_private
 from sync_agent.app import Agent
 from sync_agent.courier.commands import export_to
 from sync_agent.coursework.publisher import Wish, publish
+from sync_agent.enrollment.by_code import Enrolled
+from sync_agent.enrollment.by_stick import enroll_by_stick
 from sync_agent.hand_ins.handing_in import hand_in
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, Enrolment
 from sync_agent.operations import table
@@ -106,6 +109,19 @@ class Town:
             return await operations[name](params, incoming, outgoing)
 
         await export_to(stick, device.agent.replica.territory, run, say)
+
+    async def enrol_by_stick(
+        self, folder: Path, stick: Path, code: str, *, url: str | None = None, say: Callable[[str], None] = silent
+    ) -> Enrolled:
+        """`enroll --stick` on a new machine that reaches nobody. Raises `NoAnswer` until the stick has the answer."""
+        clock = self.office.clock
+        return await enroll_by_stick(
+            folder, stick, code, "Merle", url=url, now_ms=clock, entropy=os.urandom, say=say, identify=dict
+        )
+
+    def place_on(self, stick: Path) -> Path:
+        """Where this territory's part of a stick lies."""
+        return stick / self.office.server.replica.territory[:8].hex()
 
     async def class_at_work(self) -> AtWork:
         """A teacher and a pupil, a computer of each, and work that was asked for, which the pupils' has heard of."""

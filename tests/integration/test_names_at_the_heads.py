@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,14 +11,12 @@ import pytest
 from protocol.errors import BadInput, Code, NoAnswer
 from protocol.identity import three_words
 from protocol.messages.wire import Call
-from sync_agent.enrollment.by_stick import enroll_by_stick
 from sync_agent.machine.marks import CALLED_MARKS
 from sync_agent.school.device_names import device_names, note_met
 from sync_agent.school.office import noting_arrivals
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.couriers import silent
 from tests.harness.lan import exchange
 from tests.harness.office_devices import Town, town
 from tests.harness.patience import until
@@ -72,7 +69,7 @@ async def test_a_pc_that_came_in_by_a_stick_has_its_name_at_the_heads(here: Town
         made = await Desk(head.agent).ask("invite", role="machine", space=[here.space.hex()], uses=1, ttl="7d")
         code = made["code"]
     with pytest.raises(NoAnswer):
-        await ask(here, tmp_path / "pc", stick, code)
+        await here.enrol_by_stick(tmp_path / "pc", stick, code)
     await here.write_stick(carrier, stick, online=by_server)
     if by_server:
         await here.sync(head)
@@ -149,9 +146,3 @@ async def test_nobody_is_forgotten_by_a_name_which_may_be_that_of_another_who_is
     assert refused.value.code is Code.UNKNOWN_PERSON
     listed = await desk.ask("person list", space=here.space.hex())
     assert pupil in {row["person"] for row in listed}
-
-
-async def ask(here: Town, folder: Path, stick: Path, code: str) -> None:
-    await enroll_by_stick(
-        folder, stick, code, "Merle", now_ms=here.office.clock, entropy=os.urandom, say=silent, identify=dict
-    )
