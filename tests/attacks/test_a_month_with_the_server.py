@@ -22,9 +22,8 @@ from protocol.roles import Role
 from sync_agent.app import Agent
 from sync_agent.machine.eviction import Seen, Worth
 from sync_agent.sync.session import Session
-from sync_agent.sync.worth import Worths
 from tests.harness.attack import attack
-from tests.harness.classroom import Classroom, Device, assignment, work_of
+from tests.harness.classroom import Classroom, Device, assignment, work_of, worth_of
 from tests.harness.passing_days import pass_days
 from tests.harness.wire import Faulty, MemoryTransport
 
@@ -34,11 +33,6 @@ WORK = {"redaction.odt": Random(3).randbytes(300_000)}
 
 class Killed(BaseException):
     """The program is gone, in the middle of what it was doing."""
-
-
-async def worth_of(device: Device, need: Need) -> Worth:
-    (piece,) = [each for each in await Worths(device.agent).pieces() if each.need == need]
-    return piece.worth
 
 
 async def acknowledged(room: Classroom, pupils: Device, item: bytes) -> Need:

@@ -20,8 +20,8 @@ from sync_server.handlers.overview.let_go import still_waited_for
 from sync_server.handlers.store.restored import KIT_ALONE_MS
 from sync_server.opened.app import Server
 from tests.attacks.test_a_new_root_before_all_is_heard import again
-from tests.attacks.test_order_in_a_backup import IN_ITS_ORDER
 from tests.attacks.test_who_a_thief_says_is_gone import cuts_it_off, is_refused, unheard, whose_pc_was_off
+from tests.harness.as_it_came import IN_ITS_ORDER
 from tests.harness.attack import attack
 from tests.harness.damage import damaged
 from tests.harness.kept_town import town_at_work

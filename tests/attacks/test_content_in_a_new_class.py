@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from protocol.replica.content.holdings import Need
 from sync_agent.machine.eviction import Worth
-from tests.attacks.test_a_month_with_the_server import worth_of
 from tests.harness.attack import attack
 from tests.harness.before_her import an_hour_before_her, somebody
-from tests.harness.classroom import keeps_key_of
+from tests.harness.classroom import keeps_key_of, worth_of
 from tests.harness.next_year import NextYear
 
 ROW = "whoever is in a new class before its teacher says that its work was opened"

@@ -18,9 +18,8 @@ from protocol.rights.roster import Roster
 from sync_agent.app import Agent
 from sync_agent.hand_ins.wraps import _as_many_as_bounded
 from sync_agent.machine.eviction import Worth
-from tests.attacks.test_a_month_with_the_server import worth_of
 from tests.harness.attack import attack
-from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, keeps_key_of, work_of
+from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, keeps_key_of, work_of, worth_of
 from tests.harness.commands import Desk
 from tests.harness.kept_from import told_without
 from tests.harness.spied_class import SpiedClass

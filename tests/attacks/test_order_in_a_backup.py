@@ -18,6 +18,7 @@ from protocol.rights.vouching import device_id, device_words
 from protocol.roles import Role
 from protocol.trust.invitation import SECRET_BYTES, Invitation
 from sync_agent.keys.confirming import confirm, own_device
+from tests.harness.as_it_came import IN_ITS_ORDER
 from tests.harness.attack import attack
 from tests.harness.backups import rewritten
 from tests.harness.classroom import Device
@@ -29,17 +30,6 @@ from tests.harness.spied_class import own_keys
 from tests.harness.territory import new_device
 
 ROW = "a backup that somebody else has written"
-
-
-async def _as_it_came(_store: object) -> bool:
-    """As it was: at a server that was made anew, too, what came first was first."""
-    return False
-
-
-IN_ITS_ORDER = {
-    "protocol.replica.office.known_here.came_at_once": _as_it_came,
-    "protocol.replica.office.called_first.came_at_once": _as_it_came,
-}
 
 
 async def _whatever_came_first(*_: object) -> None:

@@ -14,8 +14,8 @@ from protocol.model.structure import PersonKey
 from protocol.rights.vouching import device_words
 from protocol.roles import Role
 from sync_agent.keys.confirming import own_device
-from tests.attacks.test_order_in_a_backup import IN_ITS_ORDER
 from tests.attacks.test_what_a_kit_remembers import _all_of, _made_anew
+from tests.harness.as_it_came import IN_ITS_ORDER
 from tests.harness.attack import attack
 from tests.harness.copied_keys import brought, granted, next_class, said_by_copy
 from tests.harness.office_devices import Town, town

@@ -23,7 +23,9 @@ from sync_agent.coursework.publisher import Published, Wish, publish
 from sync_agent.hand_ins.handing_in import hand_in
 from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, Enrolment
+from sync_agent.machine.eviction import Worth
 from sync_agent.sync.session import Session
+from sync_agent.sync.worth import Worths
 from sync_agent.transport.interface import Transport
 from tests.harness.territory import SimClock, Territory, TerritoryKeys, new_device
 from tests.harness.wire import URL, Faults, Faulty, Frontage, MemoryTransport
@@ -224,6 +226,12 @@ async def keeps_key_of(device: Device, hand_in: bytes) -> bool:
     """Whether a machine keeps the key of work that was handed in on it."""
     mark = await device.agent.replica.store.mark(mark_of(hand_in))
     return Kept.parse(mark or b"").sealed_key is not None
+
+
+async def worth_of(device: Device, need: Need) -> Worth:
+    """What a stream that lies here is worth to a device where room lacks."""
+    (piece,) = [each for each in await Worths(device.agent).pieces() if each.need == need]
+    return piece.worth
 
 
 async def assignment(room: Classroom, teacher: Device, *others: Device) -> bytes:
