@@ -247,13 +247,7 @@ async def test_an_end_that_a_stolen_server_says_is_over_once_the_kit_has_cut_it_
         assert await end_what_is_over(head.agent) == 2
         assert not (await head.agent.replica.view(room.space)).roster.may_read(pc.agent.device)
         await head.session.sync()
-        await territory.replica.write(
-            [Draft(territory.id, Kind.REVOKE, None, Revocation(thief, tuple(honest)).encode())],
-            author=territory.keys.root,
-            now_ms=territory.clock(),
-            entropy=territory.entropy,
-            unsent=False,
-        )
+        await territory.kit_says(territory.id, Kind.REVOKE, Revocation(thief, tuple(honest)).encode())
         roster = (await territory.replica.view(room.space)).roster
         assert roster.may_read(petit.agent.device)
         assert roster.may_read(pc.agent.device)

@@ -28,7 +28,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, assignment
 from tests.harness.commands import Desk
 from tests.harness.next_year import NextYear
-from tests.integration.test_access import said_in
+from tests.harness.portal import said_in
 
 ROW = "a teacher's archive is written while somebody writes in her name, or hides what she wrote"
 

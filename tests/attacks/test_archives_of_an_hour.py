@@ -32,9 +32,9 @@ from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, Given, assignment
 from tests.harness.commands import Desk
-from tests.harness.portal import words_in
+from tests.harness.portal import said_in, words_in
 from tests.harness.portfolios import remarks_in
-from tests.integration.test_access import exported, said_in
+from tests.integration.test_access import exported
 
 ROW = "work is hidden for the hour in which a family's archive is written"
 

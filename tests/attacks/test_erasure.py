@@ -78,13 +78,7 @@ async def test_what_a_thief_erases_with_the_servers_key_is_back_after_the_kits_w
     assert not (await territory.replica.view(room.space)).roster.persons
     await sweep(room, 3)
     cut = Revocation(territory.keys.signing.public, tuple(heads)).encode()
-    await territory.replica.write(
-        [Draft(territory.id, Kind.REVOKE, None, cut)],
-        author=territory.keys.root,
-        now_ms=territory.clock(),
-        entropy=territory.entropy,
-        unsent=False,
-    )
+    await territory.kit_says(territory.id, Kind.REVOKE, cut)
     await sweep(room, 9)
     own = await territory.replica.store.scan(room.space)
     kept = {one.entry.header.subject for one in own if one.entry.header.kind == Kind.PERSON and one.entry.payload}
@@ -120,13 +114,7 @@ async def test_bare_headers_that_somebody_pushes_after_the_kits_word_blind_nobod
     ]
     await territory.say(territory.id, Kind.ERASE, Erasure(room.space).encode())
     cut = Revocation(territory.keys.signing.public, tuple(heads)).encode()
-    await territory.replica.write(
-        [Draft(territory.id, Kind.REVOKE, None, cut)],
-        author=territory.keys.root,
-        now_ms=territory.clock(),
-        entropy=territory.entropy,
-        unsent=False,
-    )
+    await territory.kit_says(territory.id, Kind.REVOKE, cut)
     above = [
         stored.entry
         for space in (territory.id, room.territory.schools[0])
@@ -552,13 +540,7 @@ async def test_who_is_shown_again_and_erased_again_is_destroyed_after_another_we
     eraser = Eraser(territory.replica, territory.holdings)
     erasure = await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
     await sweep(room, 8)
-    await territory.replica.write(
-        [Draft(territory.id, Kind.RULING, None, Ruling((), (erasure.id,)).encode())],
-        author=territory.keys.root,
-        now_ms=territory.clock(),
-        entropy=territory.entropy,
-        unsent=False,
-    )
+    await territory.kit_says(territory.id, Kind.RULING, Ruling((), (erasure.id,)).encode())
     listed = PersonRecord("Léa", PersonRole.PUPIL).encode()
     await territory.say(room.space, Kind.PERSON, listed, subject=person)
     await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())

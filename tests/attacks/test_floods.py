@@ -8,7 +8,7 @@ from protocol.errors import Code
 from protocol.identity import SigningKey
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Revocation
-from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.at_work.replica import Replica
 from protocol.roles import Role
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom
@@ -80,9 +80,6 @@ async def test_a_servers_key_that_was_cut_off_brings_no_flood(room: Classroom, m
     stolen = territory.keys.signing.public
     taken = await territory.replica.admit(said[:6], source=stolen, now_ms=now_ms, bounded=True)
     assert len(taken.admitted) == 6, "what a server holds is taken"
-    cut = Draft(territory.id, Kind.REVOKE, None, Revocation(stolen, ()).encode())
-    await territory.replica.write(
-        [cut], author=territory.keys.root, now_ms=now_ms, entropy=territory.entropy, unsent=False
-    )
+    await territory.kit_says(territory.id, Kind.REVOKE, Revocation(stolen, ()).encode())
     late = await territory.replica.admit(said[6:], source=stolen, now_ms=now_ms, bounded=True)
     assert not late.admitted

@@ -17,7 +17,6 @@ from protocol.limits import KiB, MiB
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
 from protocol.model.work import ContentRef, ItemKind, Revision
-from protocol.replica.at_work.replica import Draft
 from protocol.replica.ballast import PARTS, Ballast, Rank
 from protocol.replica.console.ownership import acquire, publish_control
 from protocol.roles import PersonRole
@@ -34,10 +33,7 @@ ROW = "a disk that is full hears nothing any more"
 async def kits_word(room: Classroom) -> list[Entry]:
     """The kit cuts the server's key off."""
     server = room.territory
-    draft = Draft(server.id, Kind.REVOKE, None, Revocation(server.keys.signing.public, ()).encode())
-    return await server.replica.write(
-        [draft], author=server.keys.root, now_ms=server.clock(), entropy=server.entropy, unsent=False
-    )
+    return [await server.kit_says(server.id, Kind.REVOKE, Revocation(server.keys.signing.public, ()).encode())]
 
 
 async def lesson(room: Classroom, title: str) -> list[Entry]:

@@ -12,7 +12,6 @@ from protocol.clock import DAY_MS
 from protocol.identity import AgreementKey
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Erasure, PersonRecord, Ruling
-from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import Vouch
 from protocol.roles import PersonRole
 from protocol.trust.person_keys import KeyWraps
@@ -74,10 +73,7 @@ class Second:
     async def is_shown_again(self, erasure: bytes) -> None:
         """By the kit."""
         territory = self.here.room.territory
-        back = Draft(territory.id, Kind.RULING, None, Ruling((), (erasure,)).encode())
-        await territory.replica.write(
-            [back], author=territory.keys.root, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
-        )
+        await territory.kit_says(territory.id, Kind.RULING, Ruling((), (erasure,)).encode())
         await self.sync()
 
 

@@ -11,7 +11,6 @@ from protocol.folds.sign_in import Method
 from protocol.limits import MAX_SIGN_IN_TRIES
 from protocol.model.entry import Kind
 from protocol.model.structure import Revocation
-from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import device_id
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.school.sign_in import SignInBook, Try
@@ -86,9 +85,8 @@ async def test_it_goes_with_the_servers_key_that_let_him_in_though_her_teacher_l
     await locked(school)
     await unlocked(school, by)
     assert await tried(school, HIS) is Try.PROVEN, "while he is in, it is by what she signs in"
-    cut = Draft(office.id, Kind.REVOKE, None, Revocation(office.keys.signing.public, tuple(before)).encode())
     now_ms = office.clock()
-    await office.replica.write([cut], author=office.keys.root, now_ms=now_ms, entropy=office.entropy, unsent=False)
+    await office.kit_says(office.id, Kind.REVOKE, Revocation(office.keys.signing.public, tuple(before)).encode())
     for device in (school.teacher, school.pc):
         for space in spaces:
             said = [one.entry for one in await office.replica.store.scan(space)]

@@ -16,7 +16,7 @@ from protocol.model.entry import Kind
 from protocol.model.structure import Grant, RecoveryKey, Revocation
 from protocol.model.work import ItemKind
 from protocol.replica.at_work.keyring import recovery_keys
-from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.frame import Notices
 from protocol.replica.office.opened import is_opened_by_the_listed
 from protocol.rights.door import Authority
@@ -198,13 +198,7 @@ async def _for_nobody_yet(room: Classroom) -> tuple[Device, bytes]:
         await device.session.sync()
     await pass_days(territory, ACQUAINTANCE_MS // DAY_MS + 1, machine)
     new = RecoveryKey(AgreementKey(territory.entropy(32)).public).encode()
-    await territory.replica.write(
-        [Draft(territory.id, Kind.RECOVERY_KEY, None, new)],
-        author=territory.keys.root,
-        now_ms=territory.clock(),
-        entropy=territory.entropy,
-        unsent=False,
-    )
+    await territory.kit_says(territory.id, Kind.RECOVERY_KEY, new)
     for device in (machine, teacher):
         await device.session.sync()
     await _opens(teacher, work)

@@ -91,13 +91,7 @@ class Here:
         """As the kit orders it, until the week is over; of the devices these are on, or all who hear of it."""
         on = on or (self.teacher, self.evil)
         territory = self.room.territory
-        await territory.replica.write(
-            [Draft(territory.id, Kind.ERASE, None, Erasure(self.room.pupil_person).encode())],
-            author=territory.keys.root,
-            now_ms=territory.clock(),
-            entropy=territory.entropy,
-            unsent=False,
-        )
+        await territory.kit_says(territory.id, Kind.ERASE, Erasure(self.room.pupil_person).encode())
         await self.sync(*on)
         await pass_days(territory, 9, *on)
 

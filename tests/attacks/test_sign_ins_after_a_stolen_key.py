@@ -52,9 +52,8 @@ class Stolen:
     async def replaced(self) -> None:
         """`rotate server --since` with a time before: the root cuts that key off as of then, and all hear of it."""
         office = self.school.room.territory
-        cut = Draft(office.id, Kind.REVOKE, None, Revocation(office.keys.signing.public, self.heads).encode())
         now_ms = office.clock()
-        await office.replica.write([cut], author=office.keys.root, now_ms=now_ms, entropy=office.entropy, unsent=False)
+        await office.kit_says(office.id, Kind.REVOKE, Revocation(office.keys.signing.public, self.heads).encode())
         for device in (self.school.teacher, self.school.pc):
             for space in office.replica.door.spaces():
                 said = [one.entry for one in await office.replica.store.scan(space)]

@@ -200,13 +200,7 @@ async def test_a_pack_under_anothers_name_is_told_before_its_bundle_ends_and_tak
 async def forget(room: Classroom, person: bytes, device: Device) -> None:
     """By the kit, and eight days later nothing of them is left at `device`."""
     territory = room.territory
-    await territory.replica.write(
-        [Draft(territory.id, Kind.ERASE, None, Erasure(person).encode())],
-        author=territory.keys.root,
-        now_ms=territory.clock(),
-        entropy=territory.entropy,
-        unsent=False,
-    )
+    await territory.kit_says(territory.id, Kind.ERASE, Erasure(person).encode())
     await device.session.sync()
     await pass_days(territory, 8, device)
     await device.session.sync()

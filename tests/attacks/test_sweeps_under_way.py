@@ -86,14 +86,8 @@ async def about(room: Classroom, device: Device, person: bytes) -> list[Entry]:
 async def says(room: Classroom, device: Device, kind: Kind, payload: bytes) -> None:
     """The kit's word, which comes to a machine at once."""
     territory = room.territory
-    said = await territory.replica.write(
-        [Draft(territory.id, kind, None, payload)],
-        author=territory.keys.root,
-        now_ms=territory.clock(),
-        entropy=territory.entropy,
-        unsent=False,
-    )
-    await device.agent.replica.admit(said, source=b"kit", now_ms=territory.clock())
+    said = await territory.kit_says(territory.id, kind, payload)
+    await device.agent.replica.admit([said], source=b"kit", now_ms=territory.clock())
 
 
 async def _whatever_comes(*_: object) -> bool:

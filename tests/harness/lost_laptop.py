@@ -12,7 +12,6 @@ from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
 from protocol.model.entry import Kind, parsed
 from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
-from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
@@ -47,10 +46,7 @@ async def report_by_kit(here: Here, _head: Device) -> None:
     """The same, said by the root."""
     territory, laptop = here.room.territory, here.teacher.agent.device
     said = tuple(await territory.replica.tips(here.room.space, laptop))
-    cut = Draft(here.room.space, Kind.REVOKE, None, Revocation(laptop, said).encode())
-    await territory.replica.write(
-        [cut], author=territory.keys.root, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
-    )
+    await territory.kit_says(here.room.space, Kind.REVOKE, Revocation(laptop, said).encode())
 
 
 async def let_in_again(here: Here, lost: Device, role: Role, person: bytes | None, agreement: bytes = b"") -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -34,6 +35,11 @@ _LESSON = re.compile(r'"http://[0-9a-f]{32}\.localhost:(\d+)/')
 def words_in(page: str) -> str:
     """What a page says, without what marks it up."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+
+def said_in(page: bytes) -> str:
+    """A page with its signs as they are read, and blanks that are ordinary ones."""
+    return html.unescape(page.decode()).replace("\N{NO-BREAK SPACE}", " ").replace("\N{NARROW NO-BREAK SPACE}", " ")
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,17 @@ class Territory:
         )
         return entries[0]
 
+    async def kit_says(self, space: bytes, kind: Kind, payload: bytes) -> Entry:
+        """An entry by the root, whose key the kit has."""
+        (said,) = await self.replica.write(
+            [Draft(space, kind, None, payload)],
+            author=self.keys.root,
+            now_ms=self.clock(),
+            entropy=self.entropy,
+            unsent=False,
+        )
+        return said
+
     async def school(self, name: str = "École", uai: str = "0180001X") -> bytes:
         """A school's space."""
         await self.say(self.id, Kind.SPACE, SpaceRecord(name, uai=uai).encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import html
 import json
 import os
 import zipfile
@@ -19,7 +18,7 @@ from protocol.folds.coursework import HandInState, Work
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
 from protocol.limits import ERASURE_DELAY_MS
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, Revocation, Ruling
 from protocol.replica.access.archive import ZipOutlet
 from protocol.replica.access.export import export_person
@@ -34,6 +33,7 @@ from tests.harness.classroom import Classroom, Device, Given
 from tests.harness.commands import Desk, Received
 from tests.harness.lan import exchange
 from tests.harness.office_devices import town
+from tests.harness.portal import said_in
 from tests.harness.server_in_process import Office
 
 WORK = {"dessin <1>.txt".replace("<1>", "1"): b"mon dessin", "texte.txt": b"il faisait beau"}
@@ -203,30 +203,6 @@ async def test_a_remark_of_which_a_file_is_damaged_is_named_and_the_rest_of_the_
     assert (row["feedback"]["text"], row["feedback"]["missing"]) == ("Encore bravo", "damaged")
 
 
-async def erased(room: Classroom, covers: bytes, *, by_kit: bool = False, space: bytes | None = None) -> Entry:
-    """By the server, or by the kit."""
-    territory = room.territory
-    (said,) = await territory.replica.write(
-        [
-            Draft(
-                space or territory.id,
-                Kind.ERASE,
-                None if by_kit else territory.certificate.id,
-                Erasure(covers).encode(),
-            )
-        ],
-        author=territory.keys.root if by_kit else territory.keys.signing,
-        now_ms=territory.clock(),
-        entropy=territory.entropy,
-        unsent=False,
-    )
-    return said
-
-
-def said_in(page: bytes) -> str:
-    return html.unescape(page.decode()).replace("\N{NO-BREAK SPACE}", " ").replace("\N{NARROW NO-BREAK SPACE}", " ")
-
-
 @pytest.mark.parametrize(
     ("language", "words", "hidden"),
     [
@@ -238,7 +214,7 @@ async def test_in_the_week_after_an_erasure_an_archive_says_until_when_it_can_be
     room: Classroom, language: str, words: str, hidden: str
 ) -> None:
     await a_year(room)
-    await erased(room, room.pupil_person)
+    await room.territory.say(room.territory.id, Kind.ERASE, Erasure(room.pupil_person).encode())
     final_ms = room.territory.clock() + ERASURE_DELAY_MS
     files, counted = await exported(room, language=language)
     until = {"until": rfc3339(final_ms), "by_kit": False, "hand_ins_hidden": 1}
@@ -294,7 +270,7 @@ async def test_that_she_is_to_be_forgotten_is_told_by_a_teachers_device_too_and_
     room: Classroom,
 ) -> None:
     teacher, _ = await a_year(room)
-    said = await erased(room, room.pupil_person)
+    said = await room.territory.say(room.territory.id, Kind.ERASE, Erasure(room.pupil_person).encode())
     await teacher.session.sync()
     desk = Desk(teacher.agent)
     files = await desk.files("export-person", person=room.pupil_person.hex())
@@ -314,7 +290,7 @@ async def test_that_she_is_to_be_forgotten_is_told_by_a_teachers_device_too_and_
 
 async def test_an_archive_says_so_too_while_the_whole_class_is_hidden_by_the_kit(room: Classroom) -> None:
     await a_year(room)
-    await erased(room, room.space, by_kit=True, space=room.school)
+    await room.territory.kit_says(room.school, Kind.ERASE, Erasure(room.space).encode())
     _, counted = await exported(room)
     assert (counted["erasure"]["by_kit"], counted["erasure"]["hand_ins_hidden"]) == (True, 1)
 
@@ -330,7 +306,7 @@ async def test_of_somebody_whose_class_was_closed_it_is_not_said_that_they_are_t
     room: Classroom, language: str, closed: str, ends: str
 ) -> None:
     teacher, _ = await a_year(room)
-    await erased(room, room.space, by_kit=True, space=room.school)
+    await room.territory.kit_says(room.school, Kind.ERASE, Erasure(room.space).encode())
     files, _ = await exported(room, language=language)
     page = said_in(files["index.html"])
     assert closed in page
@@ -348,8 +324,8 @@ async def test_of_somebody_whose_class_was_closed_it_is_not_said_that_they_are_t
 
 async def test_of_who_is_to_be_forgotten_as_well_both_are_said(room: Classroom) -> None:
     await a_year(room)
-    await erased(room, room.space, by_kit=True, space=room.school)
-    await erased(room, room.pupil_person)
+    await room.territory.kit_says(room.school, Kind.ERASE, Erasure(room.space).encode())
+    await room.territory.say(room.territory.id, Kind.ERASE, Erasure(room.pupil_person).encode())
     page = said_in((await exported(room))[0]["index.html"])
     assert "Un effacement est en cours" in page
     assert "La classe « CM1 » a été fermée" in page
@@ -357,7 +333,7 @@ async def test_of_who_is_to_be_forgotten_as_well_both_are_said(room: Classroom) 
 
 async def test_a_class_that_another_than_the_kit_hides_is_not_said_to_be_destroyed(room: Classroom) -> None:
     teacher, _ = await a_year(room)
-    await erased(room, room.space, space=room.school)
+    await room.territory.say(room.school, Kind.ERASE, Erasure(room.space).encode())
     await teacher.session.sync()
     desk = Desk(teacher.agent)
     files = await desk.files("export-person", person=room.pupil_person.hex())

@@ -8,7 +8,6 @@ import pytest
 
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
-from protocol.replica.at_work.replica import Draft
 from protocol.replica.storage.sqlite import DATABASE
 from protocol.roles import PersonRole
 from tests.harness.classroom import Classroom, Device
@@ -28,13 +27,8 @@ async def test_it_goes_where_all_that_is_here_of_somebody_came_bare(room: Classr
     territory = room.territory
     camille = await territory.person("Camille Dubois", PersonRole.PUPIL, room.space)
     pc = await room.machine()
-    await territory.replica.write(
-        [Draft(territory.id, Kind.ERASE, None if by_kit else territory.certificate.id, Erasure(camille).encode())],
-        author=territory.keys.root if by_kit else territory.keys.signing,
-        now_ms=territory.clock(),
-        entropy=territory.entropy,
-        unsent=False,
-    )
+    says = territory.kit_says if by_kit else territory.say
+    await says(territory.id, Kind.ERASE, Erasure(camille).encode())
     await pass_days(territory, 9)
     await pc.session.sync()
     stored = await pc.agent.replica.store.scan(room.space)

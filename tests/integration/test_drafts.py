@@ -14,7 +14,7 @@ from protocol.folds.sign_in import Method
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, PersonRecord
 from protocol.model.work import ItemKind
-from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import FileEvent
 from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.roles import PersonRole
@@ -297,13 +297,7 @@ async def test_drafts_of_a_closed_class_go_with_it(school: SignedClass) -> None:
     await drafts.keep(school.lea, item, [("a", 1)], Given({"a": b"a"}))
     above = territory.replica.door.parent(school.room.space)
     assert above is not None
-    await territory.replica.write(
-        [Draft(above, Kind.ERASE, None, Erasure(school.room.space).encode())],
-        author=territory.keys.root,
-        now_ms=territory.clock(),
-        entropy=territory.entropy,
-        unsent=False,
-    )
+    await territory.kit_says(above, Kind.ERASE, Erasure(school.room.space).encode())
     await school.pc.session.sync()
     await destroy_erased(school.pc.agent)
     assert await school.pc.agent.replica.store.marks(DRAFT_MARKS)

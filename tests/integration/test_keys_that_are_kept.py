@@ -10,7 +10,6 @@ import pytest
 from protocol.identity import AgreementKey
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
-from protocol.replica.at_work.replica import Draft
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.key_wraps import open_given_keys, reading_keys
 from sync_agent.machine.reading_key_file import MAX_KEPT_OF_GIVEN, OwnKey, with_given
@@ -50,10 +49,7 @@ async def test_what_it_keeps_goes_when_the_class_is_closed_and_destroyed(here: H
     second = await another_laptop(here, here.teacher)
     await here.sync(second, here.machine)
     assert kept(second) != []
-    closed = Draft(territory.id, Kind.ERASE, None, Erasure(here.room.space).encode())
-    await territory.replica.write(
-        [closed], author=territory.keys.root, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
-    )
+    await territory.kit_says(territory.id, Kind.ERASE, Erasure(here.room.space).encode())
     await here.sync(second, here.machine)
     assert kept(second) != [], "an order that may be taken back"
     await pass_days(territory, 9, second, here.machine)

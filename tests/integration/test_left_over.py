@@ -19,9 +19,8 @@ from sync_server.web.wording import Words
 from tests.harness.classroom import Classroom
 from tests.harness.commands import Desk
 from tests.harness.office_devices import town
-from tests.harness.portal import portal
+from tests.harness.portal import portal, said_in
 from tests.harness.server_in_process import Office
-from tests.integration.test_access import said_in
 
 
 @pytest.mark.parametrize("language", ["fr", "en"])

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Revocation
+from protocol.model.structure import Erasure, Revocation
 from protocol.rights.door import Door
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import list_readers
@@ -25,7 +25,6 @@ from tests.harness.lost_laptop import another_laptop, cut_off, report_by_head
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, spied_class
 from tests.harness.territory import new_device
-from tests.integration.test_access import erased
 
 
 @pytest.fixture
@@ -147,7 +146,7 @@ async def test_after_the_kit_has_closed_a_class_nobody_is_told_of_its_readers_no
     await a_colleague(here, "M. Durand")
     await hand_in(here)
     assert await told(here.teacher) == []
-    await erased(here.room, here.room.space, by_kit=True, space=here.room.school)
+    await here.room.territory.kit_says(here.room.school, Kind.ERASE, Erasure(here.room.space).encode())
     await here.sync()
     assert await told(here.teacher) == []
     desk = Desk(here.teacher.agent)

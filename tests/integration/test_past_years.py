@@ -14,7 +14,6 @@ from protocol.limits import SALT_BYTES
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Erasure, Revocation, SpaceRecord
 from protocol.model.work import ItemKind
-from protocol.replica.at_work.replica import Draft
 from protocol.roles import Role
 from protocol.school_years import past_from_ms
 from sync_agent.coursework.past_years import (
@@ -146,17 +145,8 @@ async def test_a_computer_whose_one_class_was_closed_says_so_and_not_that_it_has
     async with portal(pc.agent) as surfer:
         before = html.unescape(await surfer.page("/"))
         assert on_the_page not in before
-        above, erasure = territory.replica.door.parent(room.space) or b"", Erasure(room.space).encode()
-        if by_kit:
-            await territory.replica.write(
-                [Draft(above, Kind.ERASE, None, erasure)],
-                author=territory.keys.root,
-                now_ms=territory.clock(),
-                entropy=territory.entropy,
-                unsent=False,
-            )
-        else:
-            await territory.say(above, Kind.ERASE, erasure)
+        says = territory.kit_says if by_kit else territory.say
+        await says(room.school, Kind.ERASE, Erasure(room.space).encode())
         await pc.session.sync()
         page = html.unescape(await surfer.page("/"))
     assert on_the_page in page

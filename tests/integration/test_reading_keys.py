@@ -137,10 +137,7 @@ async def test_keys_are_sealed_once_and_a_sync_afterwards_says_nothing_more(here
 
 async def test_in_a_class_that_was_closed_no_device_says_a_key_any_more(here: Class) -> None:
     territory, space = here.room.territory, here.room.space
-    closed = Draft(territory.replica.door.parent(space) or b"", Kind.ERASE, None, Erasure(space).encode())
-    await territory.replica.write(
-        [closed], author=territory.keys.root, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
-    )
+    await territory.kit_says(territory.replica.door.parent(space) or b"", Kind.ERASE, Erasure(space).encode())
     laptop = await here.room.teacher()
     await here.sync(laptop, here.teacher, laptop)
     assert await laptop.agent.replica.store.authored(space, laptop.agent.device) == []

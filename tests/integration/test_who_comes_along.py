@@ -10,7 +10,6 @@ import pytest
 
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, PersonRecord, Revocation
-from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import device_id, device_words
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import confirm, own_device
@@ -105,12 +104,8 @@ async def _everybody_is_in_again(here: Here, *, by_the_kit: bool) -> Device:
     await here.sync(stolen)
     territory = here.room.territory
     (held,) = territory.replica.door.authorities_of(stolen.agent.device)
-    cut, now_ms, entropy = Revocation(stolen.agent.device, ()).encode(), territory.clock(), territory.entropy
-    if by_the_kit:
-        draft = Draft(held.space, Kind.REVOKE, None, cut)
-        await territory.replica.write([draft], author=territory.keys.root, now_ms=now_ms, entropy=entropy, unsent=False)
-    else:
-        await territory.say(held.space, Kind.REVOKE, cut)
+    says = territory.kit_says if by_the_kit else territory.say
+    await says(held.space, Kind.REVOKE, Revocation(stolen.agent.device, ()).encode())
     await here.sync(head)
     return head
 
