@@ -17,7 +17,7 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.office import erasures
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.mentioned import Mentioned, mentioned
-from protocol.replica.office.people import merge_persons
+from protocol.replica.office.people import Doubles, list_draft, merge_persons
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
@@ -154,6 +154,43 @@ async def test_a_server_whose_key_was_copied_forgets_no_class_with_a_pupil_who_h
         assert not {covers.hex() for _, covers in await erasures.ever_said(server.replica)} & set(others)
         await here.do("erase", person=[leaver], alone=True)
         assert {covers.hex() for _, covers in await erasures.ever_said(server.replica)} == {leaver}
+
+
+async def whoever_is_said_to_be(replica: Replica, person: bytes) -> Doubles:
+    """One list's word is enough."""
+    rosters = [(await replica.view(space)).roster for space in replica.door.spaces()]
+    return Doubles(frozenset(other for each in rosters for other, one in each.aliases.items() if one == person))
+
+
+async def nobody_is_asked_about(*_: object, **__: object) -> None:
+    """Who has by now a name that was another's is not asked about."""
+
+
+@attack(
+    ROW,
+    off={
+        "protocol.replica.office.erasures.doubles_of": whoever_is_said_to_be,
+        "sync_server.operations.lifecycle.ask_about_names": nobody_is_asked_about,
+        "sync_server.operations.lifecycle.ask_about_those_along": nobody_is_asked_about,
+    },
+)
+async def test_a_list_elsewhere_makes_no_erasure_of_one_an_erasure_of_all(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as desk:
+        lea = await desk.add_person("Léa", "pupil")
+        others = [await desk.add_person(f"Élève {number}", "pupil") for number in range(3)]
+        double = await desk.add_person("LEA", "pupil")
+        await merge_persons(desk.server, bytes.fromhex(double), bytes.fromhex(lea))
+        club = bytes.fromhex((await desk.do("space add", name="Club", school="0180001D", year="none"))["space"])
+        record = PersonRecord("Élève", PersonRole.PUPIL, left=True, same_as=bytes.fromhex(lea))
+        await desk.server.say([list_draft(bytes.fromhex(other), record, club) for other in others])
+
+        await desk.do("erase", person=[lea], dry_run=True)
+        told = [line for line in desk.said.lines if "to be forgotten" in line]
+        assert [line.split(": ", 1)[1].startswith("not ") for line in told] == [False, False, True, True, True]
+        await desk.do("erase", person=[lea])
+        roster = (await desk.server.replica.view(bytes.fromhex(desk.space))).roster
+        assert {person.hex() for person in roster.persons} == set(others)
+        assert {covers.hex() for _, covers in await erasures.in_force(desk.server.replica)} == {lea, double}
 
 
 async def test_who_was_really_added_twice_under_one_name_is_forgotten_as_one(tmp_path: Path) -> None:

@@ -18,3 +18,11 @@ async def pass_days(territory: Territory, count: int, *devices: Device) -> None:
         for device in devices:
             await destroy_erased(device.agent)
         await eraser.sweep(territory.clock())
+
+
+async def sweep(territory: Territory, days: int) -> None:
+    """The server looks for what is to be destroyed, now and after these days."""
+    eraser = Eraser(territory.replica, territory.holdings)
+    await eraser.sweep(territory.clock())
+    territory.clock.advance(days * DAY_MS)
+    await eraser.sweep(territory.clock())
