@@ -6,7 +6,6 @@ What follows cannot be undone: with the kit all goes everywhere (docs/adr/0446).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,14 @@ import pytest
 
 from protocol.errors import BadInput, Code
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Erasure, PersonRecord, Ruling
+from protocol.model.structure import PersonRecord, Ruling
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.office.frozen import freezing_words
-from protocol.replica.office.people import list_draft, listings
 from protocol.roles import PersonRole
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import back_up, burnt_and_restored, thief_says
+from tests.harness.copied_keys import back_up, burnt_and_restored, thief_hides, thief_lists, thief_says
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town
 
@@ -46,11 +44,7 @@ class Scene:
         self.kit = kit_in(here.folder / "server" / "kit", None)
 
     async def thief_lifts(self, said: PersonRecord = NO_MORE) -> None:
-        person = bytes.fromhex(self.pupil)
-        line = (await listings(self.office.server.replica, person))[self.here.space].line
-        await thief_says(
-            self.office, replace(list_draft(person, said, self.here.space, line), grant=self.office.server.grant)
-        )
+        await thief_lists(self.here, self.pupil, said)
         await self.here.sync()
 
     async def frozen(self) -> list[Any]:
@@ -160,8 +154,7 @@ async def test_nor_is_a_class_closed_that_was_hidden_for_the_hour_in_which_someb
         server, scene = here.office.server, Scene(here, at_work.pupil)
         other = (await here.office.do("space add", name="CE2", school="0180001D", year="none"))["space"]
         await here.office.do("grant", person=at_work.pupil, space=[other])
-        hides = Draft(here.school, Kind.ERASE, server.grant, Erasure(here.space).encode())
-        (hidden,) = await thief_says(here.office, hides)
+        hidden = await thief_hides(here, here.space)
         await here.office.do("person freeze", person=at_work.pupil)
         shows = Draft(here.school, Kind.RULING, server.grant, Ruling((), (hidden.id,)).encode())
         await thief_says(here.office, shows)

@@ -9,15 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Erasure
-from protocol.replica.at_work.replica import Draft
+from protocol.model.entry import Entry
 from sync_agent.app import Agent
 from sync_agent.hand_ins.wraps import Kept, tend_hand_ins
 from tests.harness.attack import attack
 from tests.harness.classroom import keeps_key_of
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import thief_says
+from tests.harness.copied_keys import thief_hides
 from tests.harness.office_devices import AtWork, Town, town
 
 ROW = "a PC keeps the key of opened work while that work is hidden"
@@ -28,12 +26,10 @@ async def _as_it_is(_agent: Agent, _entry: Entry, mine: Kept) -> Kept:
 
 
 async def _hides(here: Town, pupil: str, work: bytes, how: str) -> None:
-    server = here.office.server
     if how == "somebody froze her":
         await here.office.do("person freeze", person=pupil)
-        return
-    covers = work if how == "that work" else here.space
-    await thief_says(here.office, Draft(here.school, Kind.ERASE, server.grant, Erasure(covers).encode()))
+    else:
+        await thief_hides(here, work if how == "that work" else here.space)
 
 
 async def _days(here: Town, at: AtWork, count: int) -> None:

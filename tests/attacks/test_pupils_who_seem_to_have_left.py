@@ -18,16 +18,25 @@ import pytest
 from protocol.clock import DAY_MS, at_from
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import Erasure, PersonRecord, Revocation
+from protocol.model.structure import PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.bureau import Office, is_own
 from protocol.replica.office.leaving import Parting, Whose, partings
-from protocol.replica.office.people import list_draft, listings
+from protocol.replica.office.people import listings
 from protocol.roles import PersonRole, Role
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import back_up, brought, burnt_and_restored, granted, said_by_copy, thief_says
+from tests.harness.copied_keys import (
+    back_up,
+    brought,
+    burnt_and_restored,
+    granted,
+    said_by_copy,
+    thief_hides,
+    thief_lists,
+    thief_says,
+)
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town
 from tests.harness.territory import new_device
@@ -83,19 +92,9 @@ class Scene:
         await self.office.do("ungrant", person=self.pupil, space=[other])
         return other
 
-    async def hides(self, covers: bytes) -> None:
-        """By an erasure that can be taken back in an hour, and destroys nothing of a class."""
-        await thief_says(
-            self.office, Draft(self.here.school, Kind.ERASE, self.office.server.grant, Erasure(covers).encode())
-        )
-
     async def last_line(self) -> tuple[bytes, ...]:
         shown = await listings(self.office.server.replica, bytes.fromhex(self.pupil))
         return shown[self.here.space].line
-
-    async def takes_her_off(self) -> None:
-        draft = list_draft(bytes.fromhex(self.pupil), LEFT, self.here.space, await self.last_line())
-        await thief_says(self.office, replace(draft, grant=self.office.server.grant))
 
     async def lets_in_a_heads_computer(self) -> tuple[DeviceKeys, bytes]:
         keys = new_device(Random(9).randbytes)
@@ -154,7 +153,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 async def test_nobody_has_left_while_the_class_in_which_they_are_is_hidden(scene: Scene) -> None:
     await scene.changes_class()
     assert await scene.left() == await scene.left("left_in_doubt") == []
-    await scene.hides(scene.here.space)
+    await thief_hides(scene.here, scene.here.space)
     assert await scene.left() == []
     assert await scene.left("left_in_doubt") == [scene.pupil], "the school is asked whether she has"
 
@@ -164,7 +163,7 @@ async def test_nor_while_she_is_hidden_herself_in_one_of_her_schools(scene: Scen
     made = (await scene.office.do("space add", name="CM1", school="0180002E"))["space"]
     await scene.office.do("grant", person=scene.pupil, space=[made])
     await scene.office.do("ungrant", person=scene.pupil, space=[made])
-    await scene.hides(bytes.fromhex(scene.pupil))
+    await thief_hides(scene.here, bytes.fromhex(scene.pupil))
     assert await scene.left() == []
 
 
@@ -187,7 +186,7 @@ async def test_nor_while_the_word_is_held_back_by_which_she_came_back(scene: Sce
 
 @attack(ROW, off=WHOEVER_SAYS_IT)
 async def test_nor_by_a_word_that_no_command_of_this_server_has_said(scene: Scene) -> None:
-    await scene.takes_her_off()
+    await thief_lists(scene.here, scene.pupil, LEFT)
     assert await scene.left() == []
     assert await scene.left("left_in_doubt") == [scene.pupil]
 
@@ -222,7 +221,7 @@ async def test_nobody_has_left_as_long_as_a_restored_server_does_not_know_of_all
 
 @attack(ROW, off={"protocol.replica.office.withdrawals.leaves_said_here": _as_its_key})
 async def test_who_has_left_is_said_anew_where_a_copied_key_has_said_it_before(scene: Scene) -> None:
-    await scene.takes_her_off()
+    await thief_lists(scene.here, scene.pupil, LEFT)
     await scene.office.do("person retire", person=scene.pupil)
     assert await scene.left() == [scene.pupil]
 
@@ -230,7 +229,7 @@ async def test_who_has_left_is_said_anew_where_a_copied_key_has_said_it_before(s
 @attack(ROW, off=UNTOLD)
 async def test_whoever_has_her_forgotten_is_told_of_the_list_that_is_hidden(scene: Scene) -> None:
     await scene.changes_class()
-    await scene.hides(scene.here.space)
+    await thief_hides(scene.here, scene.here.space)
     said = await scene.erase_says()
     assert f"warning: the list of “CM2 B” has {scene.pupil}, and that is hidden (erased by the server, " in said
     assert f"\noff the list of “CM1”: {scene.pupil}, by this server, " in said
@@ -239,7 +238,7 @@ async def test_whoever_has_her_forgotten_is_told_of_the_list_that_is_hidden(scen
 @attack(ROW, off=UNTOLD)
 async def test_and_of_who_says_since_when_she_has_left(scene: Scene) -> None:
     scene.office.clock.advance(DAY_MS)
-    await scene.takes_her_off()
+    await thief_lists(scene.here, scene.pupil, LEFT)
     assert (
         f"warning: off the list of “CM2 B”: {scene.pupil}, by a server's key, by no command that this server has noted"
     ) in await scene.erase_says()
@@ -249,7 +248,7 @@ async def test_and_of_who_says_since_when_she_has_left(scene: Scene) -> None:
 async def test_so_is_a_head_teacher(scene: Scene) -> None:
     head = await scene.here.head_of_the_school()
     await scene.changes_class()
-    await scene.hides(scene.here.space)
+    await thief_hides(scene.here, scene.here.space)
     await scene.here.sync()
     desk = Desk(head.agent)
     await desk.ask("erase", person=[scene.pupil], dry_run=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from protocol.clock import DAY_MS, at_from
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import Grant
+from protocol.model.structure import Erasure, Grant, PersonRecord
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.people import list_draft, listings
 from protocol.roles import Role
 from sync_server.opened.app import opened
 from tests.harness.backups import make_backup, restore_backup
@@ -23,6 +25,20 @@ async def thief_says(office: Office, *drafts: Draft) -> list[Entry]:
     server = office.server
     author, now_ms = server.keys.signing, office.clock()
     return await server.replica.write(list(drafts), author=author, now_ms=now_ms, entropy=os.urandom, unsent=False)
+
+
+async def thief_hides(here: Town, covers: bytes) -> Entry:
+    """By an erasure in the class's school, which can be taken back in an hour."""
+    draft = Draft(here.school, Kind.ERASE, here.office.server.grant, Erasure(covers).encode())
+    (said,) = await thief_says(here.office, draft)
+    return said
+
+
+async def thief_lists(here: Town, person: str, said: PersonRecord) -> None:
+    """By a word that follows what the class's list says of somebody."""
+    one = bytes.fromhex(person)
+    line = (await listings(here.office.server.replica, one))[here.space].line
+    await thief_says(here.office, replace(list_draft(one, said, here.space, line), grant=here.office.server.grant))
 
 
 def said_by_copy(
