@@ -56,11 +56,8 @@ async def _has_another(year: NextYear, *, is_the_first_gone: bool) -> None:
 
 async def _many_are_there_before_her(year: NextYear) -> bytes:
     """One of them calls the others its own, so that all speak; the PC has heard them when she is let in."""
-    space, grants, made = (
-        await year.new_class(),
-        list[bytes](),
-        [new_device(Random(n).randbytes) for n in range(PLACES)],
-    )
+    space, grants = await year.new_class(), list[bytes]()
+    made = [new_device(Random(n).randbytes) for n in range(PLACES)]
     for year.spy in made:
         await year.spy_comes(space, dated_days_ago=0)
         grants.append(year.grants[space])
@@ -74,7 +71,9 @@ async def _many_are_there_before_her(year: NextYear) -> bytes:
     return space
 
 
-async def _is_hers_alone(year: NextYear, space: bytes) -> None:
+async def _is_hers_alone_a_week_after_many_were_there(year: NextYear) -> None:
+    space = await _many_are_there_before_her(year)
+    await year.here.days_pass(9)
     assert await year.who_speaks(year.machine.agent.replica, space) == {own_device(year.teacher.agent)}
     work = await year.hand_in(space)
     await year.answers(work)
@@ -88,9 +87,7 @@ async def _is_hers_alone(year: NextYear, space: bytes) -> None:
 @attack(ROW, off=DOUBTED_TOO)
 async def test_nor_are_many_who_were_there_before_the_laptop_that_took_the_place_of_her_old_one(year: NextYear) -> None:
     await _has_another(year, is_the_first_gone=True)
-    space = await _many_are_there_before_her(year)
-    await year.here.days_pass(9)
-    await _is_hers_alone(year, space)
+    await _is_hers_alone_a_week_after_many_were_there(year)
 
 
 @attack(ROW, off={"sync_agent.keys.first_met._is_doubted": lambda *_: True})
@@ -104,9 +101,7 @@ async def test_nor_does_that_laptop_wait_for_a_week_there_to_be_believed(year: N
 @attack(ROW, off=FIRST_COME)
 async def test_nor_where_the_old_one_lies_in_a_drawer(year: NextYear) -> None:
     await _has_another(year, is_the_first_gone=False)
-    space = await _many_are_there_before_her(year)
-    await year.here.days_pass(9)
-    await _is_hers_alone(year, space)
+    await _is_hers_alone_a_week_after_many_were_there(year)
 
 
 @attack(ROW, off=FIRST_COME)
@@ -114,9 +109,7 @@ async def test_nor_where_a_word_cuts_her_only_laptop_off_in_last_years_class(yea
     old, laptop = year.here.space, year.teacher.agent.device
     await year.thief_cuts_her_off(old, *(each.id for each in await year.server.store.authored(old, laptop)))
     await year.sync(year.machine)
-    space = await _many_are_there_before_her(year)
-    await year.here.days_pass(9)
-    await _is_hers_alone(year, space)
+    await _is_hers_alone_a_week_after_many_were_there(year)
 
 
 @attack(ROW, off=FIRST_COME)
