@@ -17,7 +17,6 @@ from protocol.replica.content.kept.pack_files import DAMAGED
 from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.storage.sqlite import DATABASE
 from protocol.trust.sealing import CONTENT_KEY_BYTES
-from sync_agent.app import Agent
 from sync_agent.hand_ins.drafts import Drafts
 from sync_agent.hand_ins.handing_in import confirm_opened
 from sync_agent.hand_ins.wraps import Kept, mark_of, tend_hand_ins
@@ -29,6 +28,7 @@ from sync_agent.machine.key_slots import SEALED_KEY_BYTES, KeySlots
 from sync_agent.machine.marks import DRAFT_MARKS
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
+from tests.harness.bad_disk import unreadable
 from tests.harness.classroom import Classroom, Device, Given, assignment, classroom
 from tests.harness.lan import exchange, listening_device
 from tests.harness.portal import portal
@@ -102,13 +102,6 @@ async def begun_by(pc: Device, person: bytes, item: bytes, text: bytes) -> bytes
     return key
 
 
-async def opened_anew(pc: Device) -> None:
-    """The PC's program ends, and starts again."""
-    folder, now_ms, entropy = pc.agent.folder, pc.agent.now_ms, pc.agent.entropy
-    await pc.agent.close()
-    pc.agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
-
-
 class _NoCipher:
     """As if what is sealed lay there as it is."""
 
@@ -149,12 +142,9 @@ async def test_a_key_that_a_pc_has_given_up_opens_nothing_wherever_on_its_disk_i
 async def test_nor_where_the_disk_refused_that_at_first(tmp_path: Path) -> None:
     async with handed_in(tmp_path) as (teacher, pc, done, _):
         await is_opened(teacher, pc, done)
-        disk, slots = all_bytes(pc.agent.folder), pc.agent.folder / KEY_SLOTS_FILE
-        aside = slots.rename(slots.with_name("aside"))
-        slots.mkdir()
-        await tend_hand_ins(pc.agent)
-        slots.rmdir()
-        aside.rename(slots)
+        disk = all_bytes(pc.agent.folder)
+        with unreadable(pc.agent.folder / KEY_SLOTS_FILE):
+            await tend_hand_ins(pc.agent)
         await tend_hand_ins(pc.agent)
         assert await key_of(pc, done) is None
         assert opened_of(pc, disk) == set()
@@ -187,7 +177,7 @@ async def test_nor_does_what_was_given_up_when_the_power_went(tmp_path: Path) ->
         # something else was kept, and the slot of this one had not been written over yet
         await pc.agent.replica.store.set_marks(dict.fromkeys(marks))
         assert begun in opened_of(pc, disk)
-        await opened_anew(pc)
+        await pc.starts_again()
         await destroy_erased(pc.agent)
         assert begun not in opened_of(pc, disk)
 
@@ -197,7 +187,7 @@ async def test_a_database_that_was_damaged_and_made_anew_keeps_no_key_longer(tmp
     async with handed_in(tmp_path) as (teacher, pc, done, key):
         await pc.agent.close()
         lose_first_page(pc.agent.folder / DATABASE)
-        await opened_anew(pc)
+        await pc.starts_again()
         assert pc.agent.rebuilt is not None
         assert await key_of(pc, done) == key, "nor does it lose one"
         await is_opened(teacher, pc, done)
@@ -213,7 +203,7 @@ async def test_a_key_that_an_earlier_version_put_into_the_database_is_sealed_at_
         aside = pc.agent.folder / DAMAGED / "database-1"
         aside.mkdir(parents=True)
         (aside / DATABASE).write_bytes(key)
-        await opened_anew(pc)
+        await pc.starts_again()
         await destroy_erased(pc.agent)
         assert await key_of(pc, done) == key
         assert key not in all_bytes(pc.agent.folder)

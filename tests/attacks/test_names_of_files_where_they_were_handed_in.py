@@ -7,7 +7,6 @@ from typing import Final
 from protocol.canonical import Value, encode
 from protocol.replica.content.kept.pack_files import DAMAGED
 from protocol.replica.storage.sqlite import DATABASE
-from sync_agent.app import Agent
 from sync_agent.hand_ins.drafts import Drafts
 from sync_agent.hand_ins.handing_in import confirm_opened
 from sync_agent.hand_ins.wraps import Kept, mark_of
@@ -15,7 +14,7 @@ from sync_agent.machine.key_slots import KeySlots
 from sync_agent.machine.marks import DRAFT_MARKS, HAND_IN_NAMES_MARKS
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
-from tests.harness.classroom import Classroom, Device, assignment
+from tests.harness.classroom import Classroom, Device, assignment, keeps_key_of
 from tests.harness.portal import portal
 
 ROW: Final = "the names of a pupil's files on the PC where they were handed in"
@@ -63,7 +62,7 @@ async def test_no_byte_of_the_pc_names_a_file_that_was_begun_or_handed_in_there(
         await confirm_opened(teacher.agent, done)
         for device in (teacher, pc):
             await device.session.sync()
-        assert Kept.parse(await pc.agent.replica.store.mark(mark_of(done)) or b"").sealed_key is None
+        assert not await keeps_key_of(pc, done)
         assert NAME not in await surfer.page(work), "no longer than the PC can open it"
         seen.append(names_it(pc))
     assert not any(seen)
@@ -95,7 +94,7 @@ async def test_what_an_earlier_version_noted_of_names_goes_at_the_next_start(roo
     aside.mkdir(parents=True)
     (aside / DATABASE).write_bytes(NAME.encode())
     assert names_it(pc)
-    await _opened_anew(pc)
+    await pc.starts_again()
     await destroy_erased(pc.agent)
     assert not names_it(pc)
     async with portal(pc.agent) as surfer:
@@ -106,10 +105,3 @@ async def test_what_an_earlier_version_noted_of_names_goes_at_the_next_start(roo
 
 def _rows(files: dict[str, int]) -> list[Value]:
     return [[path, size] for path, size in files.items()]
-
-
-async def _opened_anew(pc: Device) -> None:
-    """The PC's program ends, and starts again."""
-    folder, now_ms, entropy = pc.agent.folder, pc.agent.now_ms, pc.agent.entropy
-    await pc.agent.close()
-    pc.agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)

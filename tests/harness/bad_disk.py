@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +28,13 @@ def failing_to_open(error: int, suffix: str) -> object:
         return opened(path, *options, **named)
 
     return fail
+
+
+@contextmanager
+def unreadable(file: Path) -> Iterator[None]:
+    """Something else lies in its place meanwhile."""
+    aside = file.rename(file.with_name("aside"))
+    file.mkdir()
+    yield
+    file.rmdir()
+    aside.rename(file)

@@ -80,6 +80,13 @@ class Device:
         await self.way.close()
         await self.agent.close()
 
+    async def starts_again(self) -> None:
+        """Its program ends, and starts."""
+        was = self.agent
+        await was.close()
+        self.agent = await Agent.open(was.folder, now_ms=was.now_ms, entropy=was.entropy)
+        self.session = Session(self.agent, self.way)
+
     async def files(self, item: bytes) -> dict[str, bytes]:
         """The files of an item's shown revision, as this device has them."""
         for space in await self.agent.spaces():
@@ -222,10 +229,15 @@ async def work_of(device: Device, room: Classroom, hand_in: bytes) -> Work:
     return (await device.agent.replica.view(room.space)).coursework.hand_ins[hand_in]
 
 
-async def keeps_key_of(device: Device, hand_in: bytes) -> bool:
-    """Whether a machine keeps the key of work that was handed in on it."""
+async def sealed_key_of(device: Device, hand_in: bytes) -> bytes | None:
+    """The key of work that was handed in on a machine, as it keeps it."""
     mark = await device.agent.replica.store.mark(mark_of(hand_in))
-    return Kept.parse(mark or b"").sealed_key is not None
+    return Kept.parse(mark or b"").sealed_key
+
+
+async def keeps_key_of(device: Device, hand_in: bytes) -> bool:
+    """Whether it keeps it."""
+    return await sealed_key_of(device, hand_in) is not None
 
 
 async def worth_of(device: Device, need: Need) -> Worth:

@@ -23,6 +23,7 @@ from sync_agent.hand_ins.drafts import Drafts, Kept
 from sync_agent.machine.enrolled import KEY_SLOTS_FILE
 from sync_agent.machine.marks import DRAFT_MARKS
 from sync_agent.upkeep.erasing import destroy_erased
+from tests.harness.bad_disk import unreadable
 from tests.harness.classroom import Given, classroom
 from tests.harness.commands import Desk
 from tests.harness.passing_days import pass_days
@@ -257,17 +258,14 @@ async def test_a_draft_whose_key_is_lost_is_told_as_such_and_keeps_nobody_from_h
         await sign_in(surfer, school.lea, PICTURES)
         await surfer.send(page, action, {**lea, "later": "yes"}, list(BEGUN.items()))
         file = agent.folder / KEY_SLOTS_FILE
-        aside = file.rename(file.with_name("aside"))
-        file.mkdir()
-        shown = html.unescape(await surfer.page(page))
-        assert "ne s'ouvre plus sur cet ordinateur. Préviens" in shown
-        assert "recit.odt" not in shown, "what its files are called is under that key too"
-        codes = [problem["code"] for problem in (await Desk(agent).ask("doctor"))["problems"]]
-        assert codes == ["storage-failed", "damaged"]
-        assert (await surfer.send(page, action, lea, [])).status == 400
-        assert (await surfer.send(page, action, lea, [("encore.txt", b"encore")])).status == 303
-        file.rmdir()
-        aside.rename(file)
+        with unreadable(file):
+            shown = html.unescape(await surfer.page(page))
+            assert "ne s'ouvre plus sur cet ordinateur. Préviens" in shown
+            assert "recit.odt" not in shown, "what its files are called is under that key too"
+            codes = [problem["code"] for problem in (await Desk(agent).ask("doctor"))["problems"]]
+            assert codes == ["storage-failed", "damaged"]
+            assert (await surfer.send(page, action, lea, [])).status == 400
+            assert (await surfer.send(page, action, lea, [("encore.txt", b"encore")])).status == 303
         assert "ne s'ouvre plus" not in html.unescape(await surfer.page(page)), "what may be read again was not let go"
         file.unlink()
         assert (await surfer.send(page, action, {**lea, "drop": "yes"}, [])).status == 303

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import html
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.machine.enrolled import KEY_SLOTS_FILE, KEY_SLOTS_FILES
 from sync_agent.upkeep.erasing import destroy_erased
-from tests.harness.classroom import Classroom, Device, assignment, classroom
+from tests.harness.bad_disk import unreadable
+from tests.harness.classroom import Classroom, Device, assignment, classroom, sealed_key_of
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
 
@@ -28,20 +28,6 @@ async def in_class(folder: Path) -> AsyncIterator[tuple[Classroom, Device, Devic
         for device in (teacher, pc):
             await device.session.sync()
         yield room, teacher, pc, task
-
-
-@contextmanager
-def unreadable(file: Path) -> Iterator[None]:
-    """Something else lies in its place meanwhile."""
-    aside = file.rename(file.with_name("aside"))
-    file.mkdir()
-    yield
-    file.rmdir()
-    aside.rename(file)
-
-
-async def sealed_key(pc: Device, work: bytes) -> bytes | None:
-    return Kept.parse(await pc.agent.replica.store.mark(mark_of(work)) or b"").sealed_key
 
 
 async def test_where_it_cannot_be_read_work_goes_on_and_doctor_and_page_say_what_is_lost(tmp_path: Path) -> None:
@@ -61,7 +47,7 @@ async def test_where_it_cannot_be_read_work_goes_on_and_doctor_and_page_say_what
                 await device.session.sync()
             assert await Desk(teacher.agent).files("open-hand-in", id=another.hex()) == WORK
         assert (await Desk(pc.agent).ask("doctor"))["problems"] == []
-        keys = [pc.agent.key_slots.open(await sealed_key(pc, each)) for each in (work, another)]
+        keys = [pc.agent.key_slots.open(await sealed_key_of(pc, each)) for each in (work, another)]
         assert None not in keys, "what was sealed under either file opens"
         async with portal(pc.agent) as surfer:
             assert ON_THE_PAGE not in html.unescape(await surfer.page("/state"))
@@ -90,11 +76,11 @@ async def test_nor_does_it_keep_a_machine_from_its_server_or_from_destroying_wha
         await Desk(teacher.agent).files("open-hand-in", id=work.hex())
         await Desk(teacher.agent).ask("confirm-opened", id=work.hex())
         await teacher.session.sync()
-        sealed = await sealed_key(pc, work)
+        sealed = await sealed_key_of(pc, work)
         with unreadable(pc.agent.folder / KEY_SLOTS_FILE):
             await pc.session.sync()
             await destroy_erased(pc.agent)
-            assert await sealed_key(pc, work) is None
+            assert await sealed_key_of(pc, work) is None
         assert pc.agent.key_slots.open(sealed) is not None
         await destroy_erased(pc.agent)
         assert pc.agent.key_slots.open(sealed) is None, (
