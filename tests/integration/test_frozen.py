@@ -23,7 +23,8 @@ from sync_agent.upkeep.erasing import destroy_erased
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.classroom import WORK, Given
 from tests.harness.commands import Desk
-from tests.harness.office_devices import AtWork, Town, town
+from tests.harness.kept_town import town_at_work
+from tests.harness.office_devices import AtWork, Town
 from tests.harness.portal import portal
 from tests.harness.server_in_process import Office
 
@@ -69,8 +70,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with town(tmp_path) as here:
-        at_work = await here.class_in_step()
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, at_work):
         kit = kit_in(tmp_path / "server" / "kit", None)
         made = Scene(here, at_work, kit, Desk(at_work.teacher.agent))
         made.work = (await here.work(at_work.machine, at_work.item, at_work.pupil)).hex()
