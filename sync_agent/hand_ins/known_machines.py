@@ -1,4 +1,4 @@
-"""Since when this device knows the machines on which work is handed in (docs/threat-model.md, "work is dated ahead").
+"""Since when this device knows the machines on which work is handed in (docs/attacks.md, "work is dated ahead").
 
 Rules:
 - lists that end somewhere have room for those of known machines first (`by_turns`): whoever has the server lets in as

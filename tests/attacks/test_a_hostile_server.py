@@ -1,4 +1,4 @@
-"""Who has the server, and not the kit, names devices of its own as teachers' (docs/threat-model.md)."""
+"""Who has the server, and not the kit, names devices of its own as teachers' (docs/attacks.md)."""
 
 from __future__ import annotations
 

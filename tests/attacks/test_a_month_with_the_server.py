@@ -1,6 +1,6 @@
 """The month for which a PC keeps work that nobody has opened: no wrong clock and no burnt server ends it early.
 
-docs/threat-model.md; docs/adr/0254.
+docs/attacks.md; docs/adr/0254.
 """
 
 from __future__ import annotations

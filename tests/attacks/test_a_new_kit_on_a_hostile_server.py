@@ -1,4 +1,4 @@
-"""Another root takes over on a machine that somebody else had: its kit is there afterwards (docs/threat-model.md)."""
+"""Another root takes over on a machine that somebody else had: its kit is there afterwards (docs/attacks.md)."""
 
 from __future__ import annotations
 

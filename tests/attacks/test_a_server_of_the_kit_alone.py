@@ -1,4 +1,4 @@
-"""A server made anew of its kit knows of no erasure, and its first caller may be anybody (docs/threat-model.md)."""
+"""A server made anew of its kit knows of no erasure, and its first caller may be anybody (docs/attacks.md)."""
 
 from __future__ import annotations
 

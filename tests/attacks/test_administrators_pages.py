@@ -1,4 +1,4 @@
-"""Other sites, other names and other people before the administrators' pages (docs/threat-model.md)."""
+"""Other sites, other names and other people before the administrators' pages (docs/attacks.md)."""
 
 from __future__ import annotations
 

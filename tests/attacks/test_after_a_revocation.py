@@ -1,4 +1,4 @@
-"""Who was cut off, or was stolen, and goes on all the same (docs/threat-model.md)."""
+"""Who was cut off, or was stolen, and goes on all the same (docs/attacks.md)."""
 
 from __future__ import annotations
 

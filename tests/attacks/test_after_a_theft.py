@@ -1,4 +1,4 @@
-"""What whoever has a stolen device does before it is missed (docs/threat-model.md)."""
+"""What whoever has a stolen device does before it is missed (docs/attacks.md)."""
 
 from __future__ import annotations
 

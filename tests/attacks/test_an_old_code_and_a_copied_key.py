@@ -1,4 +1,4 @@
-"""A copy of the server's key, and the paper of a code that was used, or ran out, months ago (docs/threat-model.md).
+"""A copy of the server's key, and the paper of a code that was used, or ran out, months ago (docs/attacks.md).
 
 The thief's grant says that his device came in by that code, and the device shows it at the honest server.
 """

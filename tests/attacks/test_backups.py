@@ -1,4 +1,4 @@
-"""Who can write where backups lie puts nothing into the server that is restored from one (docs/threat-model.md)."""
+"""Who can write where backups lie puts nothing into the server that is restored from one (docs/attacks.md)."""
 
 from __future__ import annotations
 

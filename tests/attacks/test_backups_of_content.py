@@ -1,4 +1,4 @@
-"""A backup's index proves nothing about content: a restored server believes its packs (docs/threat-model.md)."""
+"""A backup's index proves nothing about content: a restored server believes its packs (docs/attacks.md)."""
 
 # ruff: noqa: S608  (what a forger writes)
 

@@ -1,4 +1,4 @@
-"""What may be tried by whoever carries: a server, a proxy, a neighbour, a stick (docs/threat-model.md)."""
+"""What may be tried by whoever carries: a server, a proxy, a neighbour, a stick (docs/attacks.md)."""
 
 from __future__ import annotations
 

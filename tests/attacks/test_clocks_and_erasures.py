@@ -1,4 +1,4 @@
-"""Whoever sets a clock ends no week in which an erasure may still be taken back (docs/threat-model.md)."""
+"""Whoever sets a clock ends no week in which an erasure may still be taken back (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network sets back the clock of whoever notes what has come when (docs/threat-model.md)."""
+"""A network sets back the clock of whoever notes what has come when (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server in wrong hands hands out codes of a territory of its own (docs/threat-model.md).
+"""A server in wrong hands hands out codes of a territory of its own (docs/attacks.md).
 
 All that a newcomer knows of its territory is the code. What people compare has to be what no other territory can have,
 and what the code itself says, whatever the server says beside it.

@@ -1,4 +1,4 @@
-"""A thief's code, named by the thief in grants for those who came in otherwise (docs/threat-model.md).
+"""A thief's code, named by the thief in grants for those who came in otherwise (docs/attacks.md).
 
 Whoever writes a grant chooses the code that it names: the report of the theft is to cut off whom the code let in, and
 nobody whom the thief only says it let in.

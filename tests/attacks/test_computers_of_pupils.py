@@ -1,4 +1,4 @@
-"""In summer Léa is put on next year's list, and a copied key calls a computer hers (docs/threat-model.md).
+"""In summer Léa is put on next year's list, and a copied key calls a computer hers (docs/attacks.md).
 
 Who is known already comes by `grant --person`, a pupil like a teacher; with a teacher come her computers
 (docs/adr/0438).

@@ -1,4 +1,4 @@
-"""Whom a teacher confirmed as a colleague, and whoever has the server calls something else (docs/threat-model.md)."""
+"""Whom a teacher confirmed as a colleague, and whoever has the server calls something else (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A copy of the server's database, without the keys beside it, makes no second factor (docs/threat-model.md)."""
+"""A copy of the server's database, without the keys beside it, makes no second factor (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever had the kit dated something years ahead before another root took over (docs/threat-model.md)."""
+"""Whoever had the kit dated something years ahead before another root took over (docs/attacks.md)."""
 
 from __future__ import annotations
 

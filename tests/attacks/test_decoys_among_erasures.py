@@ -1,4 +1,4 @@
-"""Among a thief's erasures are some of people who were forgotten honestly, long before (docs/threat-model.md)."""
+"""Among a thief's erasures are some of people who were forgotten honestly, long before (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small deltas that make much work: for the server, for neighbours, for who takes a stick (docs/threat-model.md)."""
+"""Small deltas that make much work: for the server, for neighbours, for who takes a stick (docs/attacks.md)."""
 
 from __future__ import annotations
 

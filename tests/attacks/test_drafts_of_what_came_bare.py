@@ -1,4 +1,4 @@
-"""What pupils have begun goes with what was destroyed here, and with nothing else (docs/threat-model.md)."""
+"""What pupils have begun goes with what was destroyed here, and with nothing else (docs/attacks.md)."""
 
 from __future__ import annotations
 

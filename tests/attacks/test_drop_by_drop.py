@@ -1,4 +1,4 @@
-"""A classmate's PC gives drop by drop what it was asked for: the server has it, too (docs/threat-model.md)."""
+"""A classmate's PC gives drop by drop what it was asked for: the server has it, too (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Codes in the wrong hands (docs/threat-model.md)."""
+"""Codes in the wrong hands (docs/attacks.md)."""
 
 from __future__ import annotations
 

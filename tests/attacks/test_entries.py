@@ -1,4 +1,4 @@
-"""Entries that should enter no replica, and times that should move no clock (docs/threat-model.md)."""
+"""Entries that should enter no replica, and times that should move no clock (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A signed word that somebody has put out of sight of a database is heeded once it is restored (docs/threat-model.md).
+"""A signed word that somebody has put out of sight of a database is heeded once it is restored (docs/attacks.md).
 
 Its row has a number before the first and a space that there is not: whoever asks by space or kind never meets it, and
 whoever brings it is told that it is here.

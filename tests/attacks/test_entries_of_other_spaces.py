@@ -1,4 +1,4 @@
-"""A neighbour brings what it was not asked for, where nobody looks for it (docs/threat-model.md)."""
+"""A neighbour brings what it was not asked for, where nobody looks for it (docs/attacks.md)."""
 
 from __future__ import annotations
 

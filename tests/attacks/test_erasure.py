@@ -1,4 +1,4 @@
-"""Who should be forgotten is, and who should not be is not, whoever was robbed (docs/threat-model.md)."""
+"""Who should be forgotten is, and who should not be is not, whoever was robbed (docs/attacks.md)."""
 
 from __future__ import annotations
 

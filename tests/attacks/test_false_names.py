@@ -1,4 +1,4 @@
-"""Somebody on the way answers once, falsely, where the server's name leads (docs/threat-model.md)."""
+"""Somebody on the way answers once, falsely, where the server's name leads (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who stands between a device and its server, or in the server's place, gets nothing (docs/threat-model.md)."""
+"""Who stands between a device and its server, or in the server's place, gets nothing (docs/attacks.md)."""
 
 from __future__ import annotations
 

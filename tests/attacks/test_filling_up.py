@@ -1,4 +1,4 @@
-"""One signed-in pupils' PC fills, poisons or tires out what all of a class share (docs/threat-model.md)."""
+"""One signed-in pupils' PC fills, poisons or tires out what all of a class share (docs/attacks.md)."""
 
 from __future__ import annotations
 

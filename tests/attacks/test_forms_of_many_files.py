@@ -1,4 +1,4 @@
-"""A pupil with a browser hands in forms of tens of thousands of empty files (docs/threat-model.md).
+"""A pupil with a browser hands in forms of tens of thousands of empty files (docs/attacks.md).
 
 Each costs a second. Their names stayed on the PC for good, were all read at each look after news, and the page that the
 teacher has of one such work was some 29 MiB.

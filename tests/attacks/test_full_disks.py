@@ -1,4 +1,4 @@
-"""Who may say lessons, or has the server's key, lets copies fill the disks of a class (docs/threat-model.md)."""
+"""Who may say lessons, or has the server's key, lets copies fill the disks of a class (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that is full to its last block still hears rights, and programs start on it (docs/threat-model.md)."""
+"""A disk that is full to its last block still hears rights, and programs start on it (docs/attacks.md)."""
 
 from __future__ import annotations
 

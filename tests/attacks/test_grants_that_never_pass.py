@@ -1,4 +1,4 @@
-"""A neighbour shows a device a right of its own that no door lets in (docs/threat-model.md, "keeps busy")."""
+"""A neighbour shows a device a right of its own that no door lets in (docs/attacks.md, "keeps busy")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pupils' work in other people's hands (docs/threat-model.md)."""
+"""Pupils' work in other people's hands (docs/attacks.md)."""
 
 from __future__ import annotations
 

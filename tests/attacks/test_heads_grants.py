@@ -1,4 +1,4 @@
-"""What a head teacher's computer lets in, by itself or told to, is confirmed by nobody (docs/threat-model.md)."""
+"""What a head teacher's computer lets in, by itself or told to, is confirmed by nobody (docs/attacks.md)."""
 
 from __future__ import annotations
 

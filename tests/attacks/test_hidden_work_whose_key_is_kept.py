@@ -1,4 +1,4 @@
-"""Work that its teacher has opened is hidden before the PC on which it was handed in looks (docs/threat-model.md).
+"""Work that its teacher has opened is hidden before the PC on which it was handed in looks (docs/attacks.md).
 
 Its week passes all the same (docs/adr/0437, docs/adr/0447).
 """

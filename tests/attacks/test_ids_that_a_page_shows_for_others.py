@@ -1,6 +1,6 @@
 """A server in wrong hands shows the id of another class, or pupil, than the kit is to have forgotten.
 
-docs/threat-model.md, docs/adr/0325.
+docs/attacks.md, docs/adr/0325.
 """
 
 from __future__ import annotations

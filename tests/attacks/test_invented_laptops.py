@@ -1,4 +1,4 @@
-"""Whoever may let devices in invents laptops of a teacher's, and cuts them off (docs/threat-model.md)."""
+"""Whoever may let devices in invents laptops of a teacher's, and cuts them off (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Who has a head teacher's laptop, or the server, invents teachers by the dozen, and the real one's pages show them.
 
-The six words of a device cost a hundredth of a second and 8 MiB each (docs/threat-model.md).
+The six words of a device cost a hundredth of a second and 8 MiB each (docs/attacks.md).
 """
 
 from __future__ import annotations

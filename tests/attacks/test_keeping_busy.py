@@ -1,4 +1,4 @@
-"""One signed-in pupils' PC keeps the server busy with what costs the PC nothing (docs/threat-model.md)."""
+"""One signed-in pupils' PC keeps the server busy with what costs the PC nothing (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A teacher's reading keys, and grants that name her laptops' X25519 keys beside keys of nobody (docs/threat-model.md).
+"""A teacher's reading keys, and grants that name her laptops' X25519 keys beside keys of nobody (docs/attacks.md).
 
 Whoever may write grants may name any public key in them. What ends such a grant, the kit's word included, takes no key
 from whoever really holds it.

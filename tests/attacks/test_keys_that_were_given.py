@@ -1,4 +1,4 @@
-"""One erasure of a teacher takes no key from her laptop that her earlier one gave it (docs/threat-model.md)."""
+"""One erasure of a teacher takes no key from her laptop that her earlier one gave it (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever has a head teacher's laptop has the server make keys in its own name (docs/threat-model.md)."""
+"""Whoever has a head teacher's laptop has the server make keys in its own name (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A neighbour that is called says that it lacks what it may not have (docs/threat-model.md, "chunk as an oracle")."""
+"""A neighbour that is called says that it lacks what it may not have (docs/attacks.md, "chunk as an oracle")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hostile or infected lesson may try (docs/threat-model.md)."""
+"""What a hostile or infected lesson may try (docs/attacks.md)."""
 
 from __future__ import annotations
 

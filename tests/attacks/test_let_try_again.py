@@ -1,4 +1,4 @@
-"""A teacher lets a pupil try again, at what somebody else has set (docs/threat-model.md, docs/adr/0345)."""
+"""A teacher lets a pupil try again, at what somebody else has set (docs/attacks.md, docs/adr/0345)."""
 
 from __future__ import annotations
 

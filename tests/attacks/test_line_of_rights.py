@@ -1,4 +1,4 @@
-"""What a server made anew is brought by devices that it takes for cut off (docs/threat-model.md)."""
+"""What a server made anew is brought by devices that it takes for cut off (docs/attacks.md)."""
 
 from __future__ import annotations
 

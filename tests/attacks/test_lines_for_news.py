@@ -1,4 +1,4 @@
-"""One device that listens by the hundred takes no other's place (docs/threat-model.md)."""
+"""One device that listens by the hundred takes no other's place (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server in wrong hands that always has more to say, and names content all the while (docs/threat-model.md)."""
+"""A server in wrong hands that always has more to say, and names content all the while (docs/attacks.md)."""
 
 from __future__ import annotations
 

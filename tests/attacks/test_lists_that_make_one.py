@@ -1,4 +1,4 @@
-"""A list that calls two people one makes neither of them the other (docs/threat-model.md, docs/adr/0164, 0189)."""
+"""A list that calls two people one makes neither of them the other (docs/attacks.md, docs/adr/0164, 0189)."""
 
 from __future__ import annotations
 

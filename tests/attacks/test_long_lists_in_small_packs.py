@@ -1,4 +1,4 @@
-"""A pack or a delta of a few kilobytes names the same chunks over and over (docs/threat-model.md)."""
+"""A pack or a delta of a few kilobytes names the same chunks over and over (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever has the server and a lost laptop has it let in again with its teacher (docs/threat-model.md)."""
+"""Whoever has the server and a lost laptop has it let in again with its teacher (docs/attacks.md)."""
 
 from __future__ import annotations
 

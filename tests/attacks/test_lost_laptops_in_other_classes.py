@@ -1,4 +1,4 @@
-"""A lost laptop that was reported in one class is given a teacher's new keys in another one (docs/threat-model.md)."""
+"""A lost laptop that was reported in one class is given a teacher's new keys in another one (docs/attacks.md)."""
 
 from __future__ import annotations
 

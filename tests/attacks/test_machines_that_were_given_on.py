@@ -1,4 +1,4 @@
-"""A PC that a stolen key let in, and honest hands into more classes, is named once that is known (threat-model.md)."""
+"""A PC that a stolen key let in, and honest hands into more classes, is named once that is known (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody, or something, calls itself says the words that people look for (docs/threat-model.md).
+"""What somebody, or something, calls itself says the words that people look for (docs/attacks.md).
 
 Six words, or a fingerprint, are compared by eye: what stands beside them must not be a stranger's.
 """

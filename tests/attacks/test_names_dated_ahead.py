@@ -1,4 +1,4 @@
-"""Whoever has the server's key, or a clock that is wrong, dates the name of a class ahead (docs/threat-model.md)."""
+"""Whoever has the server's key, or a clock that is wrong, dates the name of a class ahead (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nobody's name, nor the first digits of an id, is somebody else's while they are hidden (docs/threat-model.md)."""
+"""Nobody's name, nor the first digits of an id, is somebody else's while they are hidden (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a device is called leads nobody's command to another one (docs/threat-model.md)."""
+"""What a device is called leads nobody's command to another one (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strangers on the school's network may try, and whoever has a PC of the class (docs/threat-model.md)."""
+"""What strangers on the school's network may try, and whoever has a PC of the class (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever had a server's keys, and new ones that were made before anybody said since when (docs/threat-model.md)."""
+"""Whoever had a server's keys, and new ones that were made before anybody said since when (docs/attacks.md)."""
 
 from __future__ import annotations
 

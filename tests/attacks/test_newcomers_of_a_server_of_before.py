@@ -1,4 +1,4 @@
-"""Who comes new is let in by whoever had the server before its keys were replaced (docs/threat-model.md)."""
+"""Who comes new is let in by whoever had the server before its keys were replaced (docs/attacks.md)."""
 
 from __future__ import annotations
 

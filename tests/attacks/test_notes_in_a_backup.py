@@ -1,4 +1,4 @@
-"""Of whose devices are whose a backup notes what whoever has written it likes (docs/threat-model.md)."""
+"""Of whose devices are whose a backup notes what whoever has written it likes (docs/attacks.md)."""
 
 from __future__ import annotations
 

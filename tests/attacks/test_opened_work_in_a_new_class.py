@@ -1,4 +1,4 @@
-"""A copy of the server's key has somebody in a new class before Mme Petit's laptop (docs/threat-model.md).
+"""A copy of the server's key has somebody in a new class before Mme Petit's laptop (docs/attacks.md).
 
 The school's PC has known that laptop for two months, in the class of before: that is one memory for all that it does
 with pupils' work (docs/adr/0415).

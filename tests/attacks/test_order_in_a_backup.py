@@ -1,4 +1,4 @@
-"""In which order things came a backup says as whoever has written it likes (docs/threat-model.md)."""
+"""In which order things came a backup says as whoever has written it likes (docs/attacks.md)."""
 
 from __future__ import annotations
 

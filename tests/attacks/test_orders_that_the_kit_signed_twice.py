@@ -1,6 +1,6 @@
 """The kit's order to forget is signed twice, and one of them kept until the other was taken back.
 
-docs/threat-model.md, docs/adr/0324.
+docs/attacks.md, docs/adr/0324.
 """
 
 from __future__ import annotations

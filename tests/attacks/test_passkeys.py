@@ -1,4 +1,4 @@
-"""False pages, old answers and other people's keys at the administrators' second step (docs/threat-model.md)."""
+"""False pages, old answers and other people's keys at the administrators' second step (docs/attacks.md)."""
 
 from __future__ import annotations
 

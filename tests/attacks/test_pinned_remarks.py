@@ -1,4 +1,4 @@
-"""A PC of the class would have a remark about a pupil outlive her: it hands the remark in (docs/threat-model.md)."""
+"""A PC of the class would have a remark about a pupil outlive her: it hands the remark in (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A proof of hand-in that fits more than one work (docs/threat-model.md)."""
+"""A proof of hand-in that fits more than one work (docs/attacks.md)."""
 
 from __future__ import annotations
 

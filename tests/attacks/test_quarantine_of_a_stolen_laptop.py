@@ -1,4 +1,4 @@
-"""A head teacher's stolen laptop puts a school that lives by sticks under quarantine (docs/threat-model.md)."""
+"""A head teacher's stolen laptop puts a school that lives by sticks under quarantine (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a page shows is by whom it says, also while a teacher's newest version has not come (docs/threat-model.md).
+"""What a page shows is by whom it says, also while a teacher's newest version has not come (docs/attacks.md).
 
 docs/adr/0306.
 """

@@ -1,4 +1,4 @@
-"""Whoever has the server lets somebody read while PCs alone are answered (docs/threat-model.md; docs/adr/0272)."""
+"""Whoever has the server lets somebody read while PCs alone are answered (docs/attacks.md; docs/adr/0272)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever has the server shows a device first in another class, or as another's (docs/threat-model.md)."""
+"""Whoever has the server shows a device first in another class, or as another's (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever has the server lets somebody in before a teacher's laptop meets the class (docs/threat-model.md)."""
+"""Whoever has the server lets somebody in before a teacher's laptop meets the class (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server in wrong hands refuses, and what becomes of it afterwards (docs/threat-model.md)."""
+"""What a server in wrong hands refuses, and what becomes of it afterwards (docs/attacks.md)."""
 
 from __future__ import annotations
 

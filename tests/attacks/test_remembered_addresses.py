@@ -1,4 +1,4 @@
-"""What may stand at an address at which a device of the school was met before (docs/threat-model.md)."""
+"""What may stand at an address at which a device of the school was met before (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was said once, said again by somebody else (docs/threat-model.md)."""
+"""What was said once, said again by somebody else (docs/attacks.md)."""
 
 from __future__ import annotations
 

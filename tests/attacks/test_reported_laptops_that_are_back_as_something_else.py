@@ -1,4 +1,4 @@
-"""A reported laptop that a server lets in again as something else, in the breath of the report (docs/threat-model.md).
+"""A reported laptop that a server lets in again as something else, in the breath of the report (docs/attacks.md).
 
 What its teacher's other devices do about a laptop of hers that is back as hers must hold for one that is back as a PC.
 """

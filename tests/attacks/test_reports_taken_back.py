@@ -1,4 +1,4 @@
-"""Whoever has the server takes a head teacher's report of a lost laptop back (docs/threat-model.md, docs/adr/0178)."""
+"""Whoever has the server takes a head teacher's report of a lost laptop back (docs/attacks.md, docs/adr/0178)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A request is a few kilobytes that stand for a great deal: nobody reads that for a caller without a right.
 
-docs/threat-model.md, "a small request stands for much".
+docs/attacks.md, "a small request stands for much".
 """
 
 from __future__ import annotations

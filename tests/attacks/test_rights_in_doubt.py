@@ -1,4 +1,4 @@
-"""Who is let in by keys that were cut off, and who was cut off, among neighbours (docs/threat-model.md)."""
+"""Who is let in by keys that were cut off, and who was cut off, among neighbours (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Among the rights that wait is a thief's device, which one grant calls a teacher's (docs/threat-model.md)."""
+"""Among the rights that wait is a thief's device, which one grant calls a teacher's (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever has the server's key shows one computer alone lists that call pupils the same (docs/threat-model.md)."""
+"""Whoever has the server's key shows one computer alone lists that call pupils the same (docs/attacks.md)."""
 
 from __future__ import annotations
 

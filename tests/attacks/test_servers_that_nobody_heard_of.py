@@ -1,4 +1,4 @@
-"""The root has certified a server's keys of which nobody has heard, and somebody has both (docs/threat-model.md)."""
+"""The root has certified a server's keys of which nobody has heard, and somebody has both (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sign-in is on by a word of a laptop, and that word is held back (docs/threat-model.md, docs/adr/0285)."""
+"""Sign-in is on by a word of a laptop, and that word is held back (docs/attacks.md, docs/adr/0285)."""
 
 from __future__ import annotations
 

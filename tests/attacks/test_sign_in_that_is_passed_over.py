@@ -1,4 +1,4 @@
-"""Sign-in is on by a word of a teacher's who speaks for nobody on this PC (docs/threat-model.md, docs/adr/0423)."""
+"""Sign-in is on by a word of a teacher's who speaks for nobody on this PC (docs/attacks.md, docs/adr/0423)."""
 
 from __future__ import annotations
 

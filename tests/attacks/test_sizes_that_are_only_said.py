@@ -1,4 +1,4 @@
-"""Who has the server and no kit says lessons, of any size; or has them sent, byte by byte (docs/threat-model.md)."""
+"""Who has the server and no kit says lessons, of any size; or has them sent, byte by byte (docs/attacks.md)."""
 
 from __future__ import annotations
 

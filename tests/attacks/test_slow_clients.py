@@ -1,4 +1,4 @@
-"""Who is slow, silent or too many keeps nobody else out (docs/threat-model.md)."""
+"""Who is slow, silent or too many keeps nobody else out (docs/attacks.md)."""
 
 from __future__ import annotations
 

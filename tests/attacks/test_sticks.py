@@ -1,4 +1,4 @@
-"""What may be tried by whoever prepared the stick that is plugged in (docs/threat-model.md)."""
+"""What may be tried by whoever prepared the stick that is plugged in (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes while a machine is just destroying what was erased, and what its looks cost (docs/threat-model.md)."""
+"""What comes while a machine is just destroying what was erased, and what its looks cost (docs/attacks.md)."""
 
 from __future__ import annotations
 

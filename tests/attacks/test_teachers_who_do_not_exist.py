@@ -1,4 +1,4 @@
-"""Who has the server, or a head teacher's laptop, names teachers by the dozen who do not exist (docs/threat-model.md).
+"""Who has the server, or a head teacher's laptop, names teachers by the dozen who do not exist (docs/attacks.md).
 
 They neither crowd the real one out of what pupils hand in, nor does one of their receipts make a machine let go of it.
 """

@@ -1,4 +1,4 @@
-"""The kit is used on a server that somebody else had (docs/threat-model.md)."""
+"""The kit is used on a server that somebody else had (docs/attacks.md)."""
 
 from __future__ import annotations
 

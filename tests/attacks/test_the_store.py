@@ -1,4 +1,4 @@
-"""The database under the feet of another writer (docs/threat-model.md)."""
+"""The database under the feet of another writer (docs/attacks.md)."""
 
 from __future__ import annotations
 

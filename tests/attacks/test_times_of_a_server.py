@@ -1,4 +1,4 @@
-"""A server in wrong hands that says once what time it is, and is silent from then on (docs/threat-model.md)."""
+"""A server in wrong hands that says once what time it is, and is silent from then on (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kit opens a pupil's work, and somebody would have it leave no trace (docs/threat-model.md, docs/adr/0418)."""
+"""The kit opens a pupil's work, and somebody would have it leave no trace (docs/attacks.md, docs/adr/0418)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is waited for, and brings anything but what others wait for (docs/threat-model.md)."""
+"""Who is waited for, and brings anything but what others wait for (docs/attacks.md)."""
 
 from __future__ import annotations
 

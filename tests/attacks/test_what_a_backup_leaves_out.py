@@ -1,4 +1,4 @@
-"""What a backup holds, and what it leaves out, has a restored server know nobody (docs/threat-model.md)."""
+"""What a backup holds, and what it leaves out, has a restored server know nobody (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Whoever has the server grants an honest laptop something more: other keys, another teacher, a head's right.
 
 `grant` on a head teacher's computer, and « Mon école », let in what was looked at, and leave no laptop out unsaid
-(docs/threat-model.md).
+(docs/attacks.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What stays lies beside what is destroyed: in its pack, or as the beginning of a download (docs/threat-model.md)."""
+"""What stays lies beside what is destroyed: in its pack, or as the beginning of a download (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server, or a colleague's laptop, in wrong hands says around a teacher's keys (docs/threat-model.md)."""
+"""What a server, or a colleague's laptop, in wrong hands says around a teacher's keys (docs/attacks.md)."""
 
 from __future__ import annotations
 

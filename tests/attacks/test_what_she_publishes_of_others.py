@@ -1,6 +1,6 @@
 """What a teacher changes of an item is signed by her laptop: nothing of it is what others put in the place of hers.
 
-docs/threat-model.md; docs/adr/0305.
+docs/attacks.md; docs/adr/0305.
 """
 
 from __future__ import annotations

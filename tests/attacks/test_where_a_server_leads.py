@@ -1,4 +1,4 @@
-"""A server in wrong hands has the machines of a school ask addresses of the school's own network (threat-model.md)."""
+"""A server in wrong hands has the machines of a school ask addresses of the school's own network (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One line of next year's list calls Mme Petit the same as somebody of a copied key's (docs/threat-model.md).
+"""One line of next year's list calls Mme Petit the same as somebody of a copied key's (docs/attacks.md).
 
 Her laptop and the school's PC have known each other for two months in the class of before (docs/adr/0441).
 """

@@ -1,4 +1,4 @@
-"""A server that is made of its kit alone hears all anew, and first of whoever calls first (docs/threat-model.md)."""
+"""A server that is made of its kit alone hears all anew, and first of whoever calls first (docs/attacks.md)."""
 
 from __future__ import annotations
 

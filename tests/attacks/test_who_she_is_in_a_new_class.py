@@ -1,4 +1,4 @@
-"""A class begins each year, and a copy of the server's key is in it before Mme Petit's laptop (docs/threat-model.md).
+"""A class begins each year, and a copy of the server's key is in it before Mme Petit's laptop (docs/attacks.md).
 
 Her laptop and the school's PC have known each other for two months in the class of before (docs/adr/0389).
 """

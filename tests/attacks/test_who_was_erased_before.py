@@ -1,4 +1,4 @@
-"""Who was erased before, or elsewhere, is erased further, again, or by somebody else (docs/threat-model.md)."""
+"""Who was erased before, or elsewhere, is erased further, again, or by somebody else (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Somebody was in the server, and it is made anew as docs/operate.md says (docs/threat-model.md)."""
+"""Somebody was in the server, and it is made anew as docs/operate.md says (docs/attacks.md)."""
 
 from __future__ import annotations
 

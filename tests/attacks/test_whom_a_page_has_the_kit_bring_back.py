@@ -1,6 +1,6 @@
 """A server in wrong hands shows the id of another than the kit is to bring back, or to open the work of.
 
-docs/threat-model.md, docs/adr/0342.
+docs/attacks.md, docs/adr/0342.
 """
 
 from __future__ import annotations

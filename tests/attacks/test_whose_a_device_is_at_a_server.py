@@ -1,4 +1,4 @@
-"""A server's own `grant --person` takes along what its key called somebody's, in other hands (docs/threat-model.md)."""
+"""A server's own `grant --person` takes along what its key called somebody's, in other hands (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever has the server's key writes grants that name a teacher, for devices of others (docs/threat-model.md)."""
+"""Whoever has the server's key writes grants that name a teacher, for devices of others (docs/attacks.md)."""
 
 from __future__ import annotations
 

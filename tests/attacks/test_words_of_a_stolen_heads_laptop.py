@@ -1,4 +1,4 @@
-"""A head teacher's laptop in wrong hands says what each fold of its school has to go through (docs/threat-model.md)."""
+"""A head teacher's laptop in wrong hands says what each fold of its school has to go through (docs/attacks.md)."""
 
 from __future__ import annotations
 

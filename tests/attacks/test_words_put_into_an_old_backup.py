@@ -1,4 +1,4 @@
-"""Who puts words of today into a backup of before is found out by the hash that was kept (docs/threat-model.md)."""
+"""Who puts words of today into a backup of before is found out by the hash that was kept (docs/attacks.md)."""
 
 # ruff: noqa: S608  (what a forger writes)
 

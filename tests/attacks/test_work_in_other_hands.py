@@ -1,4 +1,4 @@
-"""All that others hold of a hand-in, carry or see pass: no word, no name, no exact size (docs/threat-model.md).
+"""All that others hold of a hand-in, carry or see pass: no word, no name, no exact size (docs/attacks.md).
 
 The tests look where nobody but the readers should find anything: in all files of the server, of a classmate's PC and of
 the school's relay, on a courier disk, in what passed between them and the server, and on the school's own network.

@@ -1,4 +1,4 @@
-"""Whoever may say feedback names others' work in some about nobody, and has nobody forgotten (docs/threat-model.md)."""
+"""Whoever may say feedback names others' work in some about nobody, and has nobody forgotten (docs/attacks.md)."""
 
 from __future__ import annotations
 

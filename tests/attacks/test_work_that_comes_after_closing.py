@@ -1,4 +1,4 @@
-"""What a PC was kept from bringing comes once its class has been closed (docs/threat-model.md)."""
+"""What a PC was kept from bringing comes once its class has been closed (docs/attacks.md)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A test of the attack suite runs twice: with its defence, where it must pass; without, where the attack must succeed.
 
 So each test is shown able to fail each time it runs, and says in one place which rule it is that protects. `row` is the
-row of docs/threat-model.md that the test stands for (`tests/unit/test_documentation.py` compares both).
+row of docs/attacks.md that the test stands for (`tests/unit/test_documentation.py` compares both).
 
 `--defences-off K/N` runs of the latter the K-th share of N alone, by their names, and all in files that `--touched`
 names: N such runs in a row are whole (docs/adr/0368).
