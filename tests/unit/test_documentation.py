@@ -9,6 +9,11 @@ from pathlib import Path
 from tests.harness.spec_tables import PAGE, with_tables
 
 ROOT = Path(__file__).parents[2]
+ATTACKS = ROOT / "docs" / "attacks.md"
+TO_SIGN = ROOT / "docs" / "threat-model.md"
+MAX_BYTES_TO_SIGN = 45 * 1024
+MAX_WORDS_OF_A_DEFENCE = 40
+MAX_WORDS_OF_A_POINT = 60
 
 
 def test_tables_and_worked_exchange_of_the_spec_are_what_the_code_does() -> None:
@@ -27,8 +32,10 @@ def test_every_section_that_a_module_cites_exists() -> None:
 
 @functools.cache
 def anchors_of(page: Path) -> set[str]:
-    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    text = page.read_text(encoding="utf-8")
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    slugs = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    return slugs | set(re.findall(r'<a id="(\w+)">', text))
 
 
 def test_every_link_between_sections_and_files_leads_somewhere() -> None:
@@ -46,7 +53,7 @@ def test_every_link_between_sections_and_files_leads_somewhere() -> None:
 
 
 def test_every_attack_of_the_page_has_its_test_and_every_test_its_row() -> None:
-    page = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
+    page = ATTACKS.read_text(encoding="utf-8")
     told: dict[str, str] = {}
     rows: list[str] = []
     for line in page.splitlines():
@@ -62,3 +69,28 @@ def test_every_attack_of_the_page_has_its_test_and_every_test_its_row() -> None:
             assert told.get(name) == row, (module.name, name)
     assert found == set(told)
     assert len(rows) == len(set(rows)), "an attack stands in the table once"
+
+
+def test_every_point_of_what_is_not_promised_is_on_the_page_that_is_signed() -> None:
+    page = TO_SIGN.read_text(encoding="utf-8")
+    numbers = re.findall(r'<a id="(n\w+)">', ATTACKS.read_text(encoding="utf-8"))
+    assert numbers
+    assert len(numbers) == len(set(numbers)), "a number is one point's"
+    assert [number for number in numbers if f"](attacks.md#{number})" not in page] == []
+
+
+def test_the_page_that_is_signed_is_short_enough_to_be_read_and_names_tests_that_there_are() -> None:
+    page = TO_SIGN.read_text(encoding="utf-8")
+    assert len(page.encode()) <= MAX_BYTES_TO_SIGN
+    modules = [module.read_text(encoding="utf-8") for module in (ROOT / "tests").rglob("test_*.py")]
+    tests = {name for text in modules for name in re.findall(r"^(?:async )?def (test_\w+)", text, re.MULTILINE)}
+    for line in page.splitlines():
+        if line.startswith("| ["):
+            attack, defence, shown_by = line.strip("|").split("|")
+            named = re.findall(r"`(test_\w+)`", shown_by)
+            assert named, attack
+            assert set(named) <= tests, attack
+            assert len(defence.split()) <= MAX_WORDS_OF_A_DEFENCE, attack
+    for point in re.findall(r"^- (.*)$", page, re.MULTILINE):
+        words = re.sub(r"\[[^\]]*\]\(attacks\.md[^)]*\)", "", point).split()
+        assert len(words) <= MAX_WORDS_OF_A_POINT, point
