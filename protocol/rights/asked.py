@@ -1,4 +1,4 @@
-"""Who is asked about which return of a person's devices, for all of them in one walk ("Confirmed devices").
+"""Who is asked about which return of a person's devices, for all of them in one walk ("Confirmed devices", C25, C30).
 
 To follow what was said for each return by itself costs its square: a stolen head's laptop lets thousands of laptops of
 one teacher in again, each linked with all the others.

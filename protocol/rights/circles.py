@@ -10,7 +10,7 @@ Rules:
 - a head's word of a device makes it one's own where it is shown there as who one was when one spoke for that head;
 - devices that confirm one another lead to the same.
 
-docs/protocol.md, "Confirmed devices".
+docs/protocol.md, "Confirmed devices", C14.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Of devices that lack one another, those that lack none but who lacks them too ("Confirmed devices", docs/adr/0265).
+"""Of devices that lack one another, those that lack none but who lacks them too ("Confirmed devices", C32).
 
-Two of hers that wait for each other alone go before a third one that waits for them: they are asked about it then. In
-words of graphs: the strong components from which nothing leads on (S. R. Kosaraju; M. Sharir, 1981). Whoever invents
-some invents thousands that all lack all others: each device and each bit of a walk is looked at once, twice over. From
-those found it goes on for so many steps; a longer circle, as nobody has so many laptops, is left out in part.
+Two of hers that wait for each other alone go before a third one that waits for them: they are asked about it then
+(docs/adr/0265). In words of graphs: the strong components from which nothing leads on (S. R. Kosaraju; M. Sharir,
+1981). Whoever invents some invents thousands that all lack all others: each device and each bit of a walk is looked at
+once, twice over. From those found it goes on for so many steps; a longer circle, as nobody has so many laptops, is left
+out in part.
 
 Pure; a part of `turns`.
 """

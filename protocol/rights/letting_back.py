@@ -1,4 +1,4 @@
-"""Who was cut off and let in again, and what such a device says since (docs/protocol.md, "Confirmed devices").
+"""Who was cut off and let in again, and what such a device says since ("Confirmed devices", C19 to C29).
 
 Whoever has the server lets a reported laptop in again. What it says then is weighed by what others say of that.
 

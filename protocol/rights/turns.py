@@ -1,4 +1,4 @@
-"""In which turns returns count: who is let in again, and waits for whom (docs/protocol.md, "Confirmed devices").
+"""In which turns returns count: who is let in again, and waits for whom ("Confirmed devices", C30 to C33).
 
 The fold has no memory: at first all that ever came back wait, those that were confirmed again years ago too. A return
 *lacks* each device that is asked about it (`asked`) and that neither speaks for it nor leads to who does.

@@ -1,4 +1,4 @@
-"""Who confirmed whom in a space, from the entries that say so (docs/protocol.md, "Confirmed devices").
+"""Who confirmed whom in a space, from the entries that say so (docs/protocol.md, "Confirmed devices", C1 to C12).
 
 Rules:
 - a confirmation is the word of who wrote it, or, with a proof, of who drew the phrase that made this;

@@ -1,6 +1,6 @@
 """“Est-ce bien votre nouvel ordinateur ?”: devices that a teacher confirms, and who reads a class's work.
 
-Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0064):
+Rules (docs/protocol.md, "Confirmed devices", C13 to C18; docs/adr/0064):
 - the server's word alone gives a device none of a teacher's keys and nothing that was handed in before: one of the
   teacher's own devices says so, after a human has compared six words on both;
 - what a human confirmed is what was shown: a colleague's device becomes none of one's own because a list says so later;

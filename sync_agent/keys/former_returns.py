@@ -1,6 +1,6 @@
 """“Était-ce bien vous ?”: what a teacher's former laptop said since it was found.
 
-Rules: docs/protocol.md, "Confirmed devices"; docs/adr/0258.
+Rules: docs/protocol.md, "Confirmed devices", C34 and C35; docs/adr/0258.
 
 A laptop is reported, found and let in again; its teacher works on with it, until it is lost or retired. What it said
 since it was found counts once each of her devices in use that it is linked with says that this was hers. Her next

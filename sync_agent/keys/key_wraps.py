@@ -1,4 +1,4 @@
-"""Reading keys that are sealed to devices of a teacher, and opened on them (docs/protocol.md, "Reading keys").
+"""Reading keys that are sealed to devices of a teacher, and opened on them ("Reading keys", K5 to K12, K23, K24).
 
 Rules:
 - those that were given lie in the set, sealed; each is of one class and of one teacher. What this device has opened, as

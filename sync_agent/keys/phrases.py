@@ -1,4 +1,4 @@
-"""A teacher's phrase: eight words on paper that open the reading keys on another device (docs/protocol.md).
+"""A teacher's phrase: eight words on paper that open the reading keys on another device ("Reading keys", K14 to K22).
 
 Rules:
 - the words are drawn, and lie nowhere but on the paper;

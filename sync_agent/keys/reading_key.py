@@ -1,4 +1,4 @@
-"""A teacher's reading keys, to which hand-ins of a class are wrapped (docs/protocol.md, "Reading keys").
+"""A teacher's reading keys, to which hand-ins of a class are wrapped ("Reading keys", K1 to K4, K13, K26 to K30).
 
 Rules:
 - each device of a teacher makes a key of its own for each class where its grant makes its person a teacher, and is

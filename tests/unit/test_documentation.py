@@ -30,6 +30,21 @@ def test_every_section_that_a_module_cites_exists() -> None:
                 assert set(re.findall(r'"([^"]+)"', cited)) <= titles, (module.name, cited)
 
 
+def test_rules_of_the_spec_are_numbered_in_order_and_whoever_cites_one_cites_one_that_there_is() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    rules = re.findall(r"^- \*\*([CK])(\d+)\.\*\*", page, re.MULTILINE)
+    for chapter in "CK":
+        numbers = [int(number) for letter, number in rules if letter == chapter]
+        assert numbers == list(range(1, len(numbers) + 1)), chapter
+    there = {letter + number for letter, number in rules}
+    assert set(re.findall(r"\b[CK]\d+\b", page)) <= there
+    for room in ("protocol", "sync_agent", "sync_server"):
+        for module in (ROOT / room).rglob("*.py"):
+            text = module.read_text(encoding="utf-8")
+            for cited in re.findall(r'"(?:Confirmed devices|Reading keys)", ((?:[CK]\d+(?: to | and |, )?)+)', text):
+                assert set(re.findall(r"[CK]\d+", cited)) <= there, (module.name, cited)
+
+
 @functools.cache
 def anchors_of(page: Path) -> set[str]:
     text = page.read_text(encoding="utf-8")
