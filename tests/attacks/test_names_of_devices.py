@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from random import Random
 
@@ -15,7 +15,7 @@ from protocol.errors import BadInput
 from protocol.identity import three_words
 from protocol.messages.parts import SpacePage
 from protocol.model.entry import Kind
-from protocol.model.structure import Erasure
+from protocol.model.structure import Erasure, Grant
 from protocol.reconcile.checkpoint import EMPTY_CHAIN, Checkpoint
 from protocol.replica.answering.news import called_in
 from protocol.replica.answering.reports import keep_reports
@@ -24,6 +24,7 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.interfaces import RegisterRow
 from protocol.replica.storage.sqlite import DATABASE
 from protocol.replica.upkeep.eraser import Eraser
+from protocol.rights.door import Authority
 from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
 from sync_agent.health import own_report
 from sync_agent.machine.marks import CALLED_MARKS
@@ -237,6 +238,24 @@ async def test_a_report_of_a_laptop_whose_person_is_forgotten_has_nobody_read_al
         made_up, said_again, *more = costs
         assert more[0] < made_up + 300
         assert more[1] < said_again + 300
+
+
+def all_of_them(rights: Sequence[Authority]) -> set[bytes | None]:
+    """Nobody is somebody, too."""
+    return {right.person for right in rights}
+
+
+@attack("a lent laptop's name outlives who had it", off={"protocol.replica.at_work.forgotten._persons": all_of_them})
+async def test_no_right_in_nobodys_name_brings_back_what_a_lent_laptop_was_called(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        territory, head = room.territory, await room.head()
+        key, report = await forgotten_with_a_laptop(tmp_path, room, head)
+        given = territory.replica.door.authorities_of(key)[0]
+        nameless = Grant(given.key, given.agreement, given.tls_sha256, Role.MACHINE, None, None)
+        await territory.say(room.space, Kind.GRANT, nameless.encode())
+        await head.session.sync()
+        await keep_reports(head.agent.replica, [report.data], territory.clock())
+        assert key not in await device_names(head.agent)
 
 
 async def test_a_server_forgets_what_a_laptop_was_called_with_the_person_who_had_it(tmp_path: Path) -> None:
