@@ -219,7 +219,26 @@ async def test_nobody_has_left_as_long_as_a_restored_server_does_not_know_of_all
             assert await scene.left("left_in_doubt") == [scene.pupil]
 
 
-@attack(ROW, off={"protocol.replica.office.withdrawals.leaves_said_here": _as_its_key})
+async def _all_own(_office: Office, names: Collection[bytes]) -> Collection[bytes]:
+    return names
+
+
+@attack(ROW, off={"protocol.replica.office.frozen.own_leaves": _all_own})
+async def test_nor_once_what_there_is_about_her_was_kept_and_used_by_nobody_for_some_time(scene: Scene) -> None:
+    await thief_lists(scene.here, scene.pupil, LEFT)
+    for command in ("person freeze", "person unfreeze"):
+        await scene.office.do(command, person=scene.pupil)
+    assert await scene.left() == []
+    assert await scene.left("left_in_doubt") == [scene.pupil]
+
+
+async def test_who_has_left_has_so_after_that_as_well(scene: Scene) -> None:
+    for command in ("person retire", "person freeze", "person unfreeze"):
+        await scene.office.do(command, person=scene.pupil)
+    assert await scene.left() == [scene.pupil]
+
+
+@attack(ROW, off={"protocol.replica.office.known_here.leaves_said_here": _as_its_key})
 async def test_who_has_left_is_said_anew_where_a_copied_key_has_said_it_before(scene: Scene) -> None:
     await thief_lists(scene.here, scene.pupil, LEFT)
     await scene.office.do("person retire", person=scene.pupil)

@@ -22,9 +22,10 @@ from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonRecord
-from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.known_here import note_leaves, own_leaves
 from protocol.replica.office.people import ids_of, list_draft, listings, listings_of
 from protocol.replica.office.said_here import LIFTED_MARKS, noted_lifted
 from protocol.roles import ARE_TAUGHT, RANK, Role
@@ -72,8 +73,7 @@ async def freeze_person(office: Office, person: bytes) -> int:
             if not listed.frozen:
                 said = PersonRecord(listed.name, listed.role, listed.left, listed.same_as, frozen=True)
                 drafts.append(list_draft(one, said, space, listed.line))
-    if drafts:
-        await office.say(drafts)
+    await _say(office, drafts)
     return len(drafts)
 
 
@@ -92,12 +92,20 @@ async def unfreeze_person(office: Office, person: bytes) -> int:
         for space, listed in lists.items()
         if listed.frozen
     ]
-    if drafts:
-        await office.say(drafts)
+    await _say(office, drafts)
     if words:
         await office.replica.store.set_marks({LIFTED_MARKS + word.id.hex(): b"" for word in words})
     said = {(draft.subject, draft.space) for draft in drafts}
     return len(said | {(word.header.subject, word.header.space) for word in words})
+
+
+async def _say(office: Office, drafts: Sequence[Draft]) -> None:
+    """Say who is frozen or is so no more; who is off a list by this office's own word stays so by its own."""
+    if drafts:
+        left = {name for each in drafts if PersonRecord.parse(each.payload).left for name in each.parents}
+        own = await own_leaves(office, left)
+        said = await office.say(drafts)
+        await note_leaves(office, [each for each in said if not own.isdisjoint(each.header.parents)])
 
 
 async def freezing_words(replica: Replica) -> Mapping[bytes, Sequence[Entry]]:

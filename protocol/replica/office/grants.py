@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 from protocol.errors import BadInput, Code
 from protocol.limits import MAX_PARENTS
-from protocol.model.entry import Kind, parsed
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Grant, PersonRecord
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
@@ -319,11 +319,13 @@ async def standing_grants(office: Office, device: bytes) -> list[Authority]:
     return [grant for grant in honest if grant.grant not in void[grant.space]] or honest or known
 
 
-async def write_and_tend(office: Office, drafts: Sequence[Draft]) -> None:
+async def write_and_tend(office: Office, drafts: Sequence[Draft]) -> list[Entry]:
     """Say what is drafted, and look after the keys of the spaces that it touches."""
-    if drafts:
-        await office.say(drafts)
-        await office.tend_keys({draft.space for draft in drafts})
+    if not drafts:
+        return []
+    said = await office.say(drafts)
+    await office.tend_keys({draft.space for draft in drafts})
+    return said
 
 
 def grants_of(office: Office, device: bytes) -> list[Authority]:

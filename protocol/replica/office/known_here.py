@@ -59,7 +59,6 @@ _NOTED_AS: Final[Mapping[int, str]] = {
     Kind.INVITE: CODE_MARKS,
     Kind.REVOKE: CUT_MARKS,
     Kind.GRANT: BACK_MARKS,
-    Kind.PERSON: LEAVE_MARKS,
 }
 _NOBODYS: Final = "machine"
 """As whose a machine is noted that is nobody's own: who runs a school is nobody's either, and something else."""
@@ -89,12 +88,22 @@ async def begin_noting(store: EntryStore, root: bytes, *, is_whole: bool = True)
 
 
 async def note_said(store: EntryStore, said: Iterable[Entry]) -> None:
-    """Those of these that are codes, revocations, take these back, or somebody off a list, were made here."""
+    """Those of these that are codes, revocations, or take these back, were made here."""
     marks: dict[str, bytes | None] = {
         noted + one.id.hex(): b"" for one in said if (noted := _noted_as(one)) is not None
     }
     if marks:
         await store.set_marks(marks)
+
+
+async def note_leaves(office: Office, said: Iterable[Entry]) -> None:
+    """A command takes somebody off a list by these words; by others that repeat such a word it does not.
+
+    `person freeze` says of who is off a list that they are off it still, whoever said so first.
+    """
+    marks: dict[str, bytes | None] = {LEAVE_MARKS + one.id.hex(): b"" for one in said if _takes_off(one)}
+    if marks and office.rank >= RANK[Role.SERVER]:
+        await office.replica.store.set_marks(marks)
 
 
 def is_about_cuts(said: Entry) -> bool:
@@ -108,7 +117,7 @@ def _takes_off(said: Entry) -> bool:
 
 
 def _noted_as(said: Entry) -> str | None:
-    is_noted = said.header.kind == Kind.INVITE or is_about_cuts(said) or _takes_off(said)
+    is_noted = said.header.kind == Kind.INVITE or is_about_cuts(said)
     return _NOTED_AS[said.header.kind] if is_noted else None
 
 
@@ -142,6 +151,12 @@ async def leaves_said_here(office: Office) -> Callable[[Entry], bool]:
         return is_said_here(said, noted) or (said.id not in later and door.rank_of(said.header) == RANK[Role.SERVER])
 
     return is_said
+
+
+async def own_leaves(office: Office, names: Collection[bytes]) -> set[bytes]:
+    """Which of these words that take somebody off a list are surely this office's own."""
+    is_said, said = await leaves_said_here(office), await office.replica.store.get(list(names))
+    return {name for name, each in said.items() if _takes_off(each) and is_said(each)}
 
 
 async def made_here(store: EntryStore, codes: Iterable[Entry]) -> list[Entry]:

@@ -17,6 +17,7 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.by_name import plain
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.heard import heard_first
+from protocol.replica.office.known_here import note_leaves
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.names import name_of
 from protocol.replica.office.spaces import space_records
@@ -79,7 +80,7 @@ async def merge_persons(office: Office, person: bytes, into: bytes) -> int:
             here = kept.get(space)
             again = PersonRecord(next(iter(kept.values())).name, listed.role)
             drafts.append(list_draft(into, again, space, () if here is None else here.line))
-    await office.say(drafts)
+    await note_leaves(office, await office.say(drafts))
     return len(other)
 
 

@@ -33,7 +33,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import standing_cuts
 from protocol.replica.office.grants import devices_of, grants_of, with_below, write_and_tend
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, lists_of
-from protocol.replica.office.known_here import cuts_of_others, leaves_said_here
+from protocol.replica.office.known_here import cuts_of_others, note_leaves, own_leaves
 from protocol.replica.office.mistaken import note_if_mistaken
 from protocol.replica.office.people import Listing, ids_of, list_draft, listings, listings_of
 from protocol.replica.office.spaces import space_records
@@ -98,7 +98,7 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
     waits for a word. Raises `BadInput(UNKNOWN_PERSON)`.
     """
     lists = await _lists_of(office, person)
-    own = await _own_words(office, {each.entry for shown in lists.values() for each in shown.values() if each.left})
+    own = await own_leaves(office, {each.entry for shown in lists.values() for each in shown.values() if each.left})
     drafts = [
         list_draft(one, PersonRecord(listed.name, listed.role, left=True, frozen=listed.frozen), space, listed.line)
         for one, shown in lists.items()
@@ -124,19 +124,13 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
             is_led = device in copies or any(grant.role is Role.ADMIN for grant in theirs)
             gone |= {pair: is_led or pair in speaking for pair in sorted(pairs)}
         read += [(device, s) for s in spaces if any(office.replica.door.covers(grant, s) for grant in theirs)]
-    await write_and_tend(office, drafts)
+    await note_leaves(office, await write_and_tend(office, drafts))
     for one, shown in lists.items():
         if all(space in spaces for space in shown):
             await note_if_mistaken(office, one)
     led, strange = ([pair for pair, is_led in gone.items() if is_led is wanted] for wanted in (True, False))
     strange.sort(key=lambda pair: pair[0] not in others)
     return Withdrawn(await kept_by(office, read), cut_short, led, strange)
-
-
-async def _own_words(office: Office, names: Collection[bytes]) -> set[bytes]:
-    """Which of these words that take somebody off a list are surely this office's own."""
-    is_said_here, said = await leaves_said_here(office), await office.replica.store.get(list(names))
-    return {name for name, each in said.items() if is_said_here(each)}
 
 
 async def _speaking_for(office: Office, named: bytes, ids: Collection[bytes]) -> set[VouchedDevice]:
