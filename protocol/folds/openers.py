@@ -1,8 +1,8 @@
-"""Whose word that work was opened ends that its machine gives it to newcomers (docs/protocol.md, "Sealed hand-ins").
+"""Whose word that work was opened has its machine let go of the key (docs/protocol.md, "Sealed hand-ins", W9).
 
-Of a receipt two things are asked. Whether the work's key may be let go of (`hand_in_keys`): in doubt it stays. Whether
-whoever comes to teach may still be given it: in doubt they may not. Whoever has the server arranges doubts, and names
-readers months later; so nothing counts here that takes somebody's word away (docs/adr/0303).
+Of a receipt two things are asked. Whether what keeps the work alive may let go of it (`hand_in_keys`): in doubt it
+stays. Whether whoever comes to teach may still be given it: in doubt they may not. Whoever has the server arranges
+doubts, and names readers months later; so nothing counts here that takes somebody's word away (docs/adr/0303).
 
 Rules:
 - counted is whom this replica knows in the class, and whom these lead to by whatever was ever said there, as if nobody

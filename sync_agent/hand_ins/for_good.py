@@ -1,4 +1,4 @@
-"""Which hand-ins were opened for good, by what this device knows (docs/protocol.md, "Sealed hand-ins").
+"""Which hand-ins were opened for good, by what this device knows ("Sealed hand-ins", W16 to W19).
 
 Whoever leaves work out because it was opened asks this, and not what states say: any receipt makes a state, and whoever
 has the server lets in as many teachers as they like, who say that they have opened everything (docs/adr/0253).

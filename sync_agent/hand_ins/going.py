@@ -39,9 +39,10 @@ class Going:
 
 
 async def going_unopened(agent: Agent) -> list[Going]:
-    """All of it, but what this machine knows to have been opened."""
+    """All of it, but what this machine has heard to have been opened."""
     replica = agent.replica
-    found = await replica.store.get([work for work, kept in (await kept_here(agent)).items() if not kept.opened])
+    kept = await kept_here(agent)
+    found = await replica.store.get([work for work, each in kept.items() if each.heard_ms is None])
     counted = Counter(work.header.space for work in found.values() if work.payload is not None)
     erased = [space for space in counted if space in (await replica.view(space)).roster.erased]
     if not erased:

@@ -55,7 +55,6 @@ from sync_agent.hand_ins.looked_at import all_eyes, eyes_in
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.hand_ins.own_words import OwnWords, own_words
 from sync_agent.hand_ins.wraps import Kept, first_readers_of, mark_of, wrap_for_the_rest
-from sync_agent.keys.acquaintances import meeting_ms
 from sync_agent.keys.key_wraps import open_given_keys
 from sync_agent.machine.marks import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS
 
@@ -121,7 +120,7 @@ async def hand_in(
             of_previous=True,
         )
         async with agent.key_slots.sealing(content_key) as sealed:
-            kept = Kept(sealed, meeting_ms(agent)).encode()
+            kept = Kept(sealed).encode()
             entries = await agent.write(hand_in_draft, wrap_draft, marks=lambda written: {mark_of(written[0].id): kept})
         await wrap_for_the_rest(agent, entries[0], content_key)
     return entries[0].id
@@ -322,7 +321,9 @@ def _cannot_read(work: Work) -> Refused:
         Code.CANNOT_READ,
         "this device cannot open this work: only a teacher of the class can, with the device that holds their key. "
         "A teacher's new computer gets it once another of theirs has confirmed it (`sync-agent key readers` on both "
-        "shows the same six words), or by `sync-agent key open` with the eight words of a phrase",
+        "shows the same six words), or by `sync-agent key open` with the eight words of a phrase; what somebody says "
+        "to have opened once a colleague's computer that opens it has confirmed this one, or by "
+        "`sync-server rewrap --kit`",
         hand_in=work.id.hex(),
     )
 

@@ -1,6 +1,6 @@
-"""Of which work this device has heard that it was opened: it gives that to nobody who comes (`protocol.folds.openers`).
+"""Of which work this device has heard that it was opened: its key goes ("Sealed hand-ins", W9; docs/adr/0449).
 
-What lets go of the work's key is another matter (`for_good`).
+Whose word counts for that says `protocol.folds.openers`; what lets its content go is another matter (`for_good`).
 """
 
 from __future__ import annotations

@@ -1,20 +1,19 @@
-"""Who can read a hand-in: its content key, sealed to each of its readers (§5; docs/protocol.md, "Sealed hand-ins").
+"""Who can read a hand-in: its content key, sealed to each of its readers.
+
+docs/protocol.md, "Sealed hand-ins", W1 to W12, W20.
 
 Rules:
 - readers are the reading keys of the space's teachers, and the territory's recovery key;
-- until a teacher has opened a hand-in, the machine that made it keeps the content key, and wraps it for every reader
-  who came later, for so many keys of one device: who makes keys without end takes their own place alone, and those of
-  whoever was cut off count no more; who has been known here for longest comes first, and whoever finds no place in one
-  wrap is given another;
-- it wraps for nobody who comes once it has heard that the work was opened, by a device that it knows or to which such
-  a one ever led (`heard_opened`), whatever becomes of that word: whoever has the server makes keys wait for somebody,
-  has words count for nothing, and names others months later (docs/adr/0270, 0303);
-- the receipt of a reader for whom it was meant, and whom this device knows (`acquaintances`), frees it of the key, once
-  those have a wrap whom it has known for longest (`first_readers`). Until then it is wrapped for those, and for the
-  kit;
-- after a week that it has watched nobody waits any more for work of which it has heard that it was opened, whoever says
-  whose that word was, or whose key: what is given to nobody who comes lies here for whoever finds a way to be waited
-  for (docs/adr/0437);
+- until it has heard that a hand-in was opened, the machine that made it keeps the content key, and wraps it for every
+  reader who came later, for so many keys of one device: who makes keys without end takes their own place alone, and
+  those of whoever was cut off count no more; who has been known here for longest comes first, and whoever finds no
+  place in one wrap is given another;
+- opened work waits for nobody: once this device has heard of it, by a device that it knows or to which such a one ever
+  led (`heard_opened`), whatever becomes of that word, it wraps for the kit in force alone, and lets go of the key as
+  soon as that has a wrap. Whoever has the server makes words count for nothing, and finds ways to be waited for
+  (docs/adr/0303, 0449);
+- so it is with work that is hidden, once anybody with a say has said of it that it was opened; the kit's wrap of it may
+  be hidden too (docs/adr/0447);
 - the key lies here sealed (`key_slots`), and opens nothing once it is freed, wherever on the disk copies of that are
   (docs/adr/0412);
 - nothing frees a key of work that is not sealed to the kit in force: whoever has the server keeps that key's name from
@@ -31,7 +30,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Final, Self
@@ -42,7 +41,6 @@ from protocol.fields import Fields
 from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import info_of, is_given, teachers_keys, wraps_for
 from protocol.limits import (
-    ACQUAINTANCE_MS,
     MAX_LATE_WRAPS_FOR_STRANGERS,
     MAX_LATE_WRAPS_PER_DEVICE,
     MAX_READERS_OF_ONE_WORK,
@@ -55,8 +53,6 @@ from protocol.replica.at_work.replica import Draft
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device
 from sync_agent.app import Agent
-from sync_agent.hand_ins.first_readers import FirstReaders, note_stays
-from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.hand_ins.heard_opened import has_heard_opened, is_said_to_be_opened, read_receipts
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.acquaintances import is_acquaintance, turns
@@ -78,17 +74,13 @@ _HEARD_ONCE_MS: Final = 1
 class Kept:
     """What a device keeps of a hand-in that it made: the content key, sealed, until it is freed.
 
-    `made_ms` is when it was handed in, later than whoever this device had met by then (`meeting_ms`), which earlier
-    versions did not note; `seen` when it first knew that the server has it; `heard_ms` since when, as `watched` counts,
-    it has heard that it was opened, so that nobody who comes is given it, and `opened` that this was for good, whoever
-    says what of either since.
+    `seen` is when it first knew that the server has it; `heard_ms` since when, as `watched` counts, it has heard that
+    it was opened, whoever says what of that since: the key goes then, and a month later the content may.
     """
 
     sealed_key: bytes | None
-    made_ms: int | None = None
     seen: Seen | None = None
     heard_ms: int | None = None
-    opened: bool = False
 
     @classmethod
     def parse(cls, mark: bytes) -> Self:
@@ -98,25 +90,20 @@ class Kept:
             key = fields.octets_or_none("sealed", SEALED_KEY_BYTES)
             own_ms, server_ms = fields.count_or_none("seen"), fields.count_or_none("proven")
             seen = None if own_ms is None or server_ms is None else Seen(own_ms, server_ms)
-            opened = fields.count_or_none("opened") is not None
             heard_ms = fields.count_or_none("heard")
-            if opened and heard_ms is None:
+            if heard_ms is None and fields.has("opened"):
                 heard_ms = _HEARD_ONCE_MS
-            return cls(key, fields.count_or_none("made"), seen, heard_ms, opened)
+            return cls(key, seen, heard_ms)
         except PeerFault as fault:
             raise LocalFailure(Code.DAMAGED, "what this device noted of a hand-in cannot be read") from fault
 
     def encode(self) -> bytes:
         """For the store."""
         said: dict[str, Value] = {"sealed": self.sealed_key}
-        if self.made_ms is not None:
-            said["made"] = self.made_ms
         if self.seen is not None:
             said |= {"seen": self.seen.own_ms, "proven": self.seen.server_ms}
         if self.heard_ms is not None:
             said["heard"] = self.heard_ms
-        if self.opened:
-            said["opened"] = 1
         return encode(said)
 
     def heard(self, now_ms: int, *, is_said: bool) -> Self:
@@ -184,7 +171,6 @@ async def tend_hand_ins(agent: Agent) -> int:
     """
     await remember_firsts(agent)
     async with agent.writing:
-        await note_stays(agent)
         return await _tend_own(agent) + await _pass_on(agent)
 
 
@@ -286,29 +272,24 @@ async def _tend_own(agent: Agent) -> int:
     now: dict[bytes, Kept] = {}
     drafts = []
     classes: dict[bytes, _Class] = {}
+    recovery = await recovery_keys(agent.replica)
     works, opening = await agent.replica.store.get(list(open_keys)), agent.key_slots.opening()
     for entry in works.values():
-        view = await agent.replica.view(entry.header.space)
-        work, mine = view.coursework.hand_ins.get(entry.id), open_keys[entry.id]
-        if work is None:
-            now[entry.id] = await _of_hidden(agent, entry, mine)
-            continue
-        if work.space not in classes:
-            classes[work.space] = await _Class.of(agent, view.roster)
-        here = classes[work.space]
-        done = here.said.get(work.id, ())
-        opened = mine.opened or here.is_opened(work)
-        is_said = opened or (mine.heard_ms is None and await has_heard_opened(agent, work, view.roster))
-        known = replace(mine, opened=opened).heard(here.now_ms, is_said=is_said)
-        if await here.may_let_go(known, _wrapped(_said(view.roster, done))):
-            now[work.id] = replace(known, sealed_key=None)
-            continue
-        if work.at_server and known.seen is None and (seen := agent.seen_now()) is not None:
-            known = replace(known, seen=seen)
-        now[work.id] = known
-        if (content_key := opening(known.sealed_key)) is not None:
-            readers = await here.readers_of(known)
+        space = entry.header.space
+        view = await agent.replica.view(space)
+        if space not in classes:
+            classes[space] = await _Class.of(agent, space)
+        here, work = classes[space], view.coursework.hand_ins.get(entry.id)
+        done = here.said.get(entry.id, ())
+        known = await _looked_at(agent, entry.id, open_keys[entry.id], work, view.roster)
+        is_opened = known.heard_ms is not None
+        # what is hidden is said again by nobody
+        if is_opened and _kit_opens(recovery, _wrapped(done if work is None else _said(view.roster, done))):
+            known = replace(known, sealed_key=None)
+        elif work is not None and (content_key := opening(known.sealed_key)) is not None:
+            readers = recovery if is_opened else here.readers
             drafts += await _late_wraps_there(agent, work, content_key, readers, done)
+        now[entry.id] = known
     changed = {work: known for work, known in now.items() if known != open_keys[work]}
     freed = [open_keys[work].sealed_key for work, known in changed.items() if known.sealed_key is None]
     await agent.key_slots.give_up([key for key in freed if key is not None])
@@ -318,18 +299,18 @@ async def _tend_own(agent: Agent) -> int:
     return await agent.write_unasked(*drafts)
 
 
-async def _of_hidden(agent: Agent, entry: Entry, mine: Kept) -> Kept:
-    """What is kept of work that is not shown, erased or held back or somebody's who is frozen (docs/adr/0447).
+async def _looked_at(agent: Agent, hand_in: bytes, mine: Kept, work: Work | None, roster: Roster) -> Kept:
+    """What is kept of a work after this look: whether it was heard to be opened, and the server seen to have it.
 
-    It is given to nobody, and its week passes all the same: whoever has the server hides it for as long as they like.
+    Of work that is not shown, erased or held back or somebody's who is frozen, whoever has said so is heard: whoever
+    has the server hides it for as long as they like (docs/adr/0447).
     """
-    now_ms = agent.watched.now_ms()
-    known = mine.heard(now_ms, is_said=is_said_to_be_opened(agent, entry.id))
-    if not _is_week_over(known, now_ms):
-        return known
-    own = (await _own_wraps(agent, entry.header.space)).get(entry.id, ())
-    is_with_the_kit = _kit_opens(await recovery_keys(agent.replica), _wrapped(own))
-    return replace(known, sealed_key=None) if is_with_the_kit else known
+    is_said = mine.heard_ms is None and (
+        is_said_to_be_opened(agent, hand_in) if work is None else await has_heard_opened(agent, work, roster)
+    )
+    known = mine.heard(agent.watched.now_ms(), is_said=is_said)
+    is_new_there = work is not None and work.at_server and known.seen is None
+    return replace(known, seen=agent.seen_now()) if is_new_there else known
 
 
 async def give_up_keys(agent: Agent, works: Iterable[bytes]) -> None:
@@ -342,50 +323,15 @@ async def give_up_keys(agent: Agent, works: Iterable[bytes]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Class:
-    """Who reads there now, for whom this device has wrapped what; what was opened, and for whom keys wait."""
+    """Who reads there now, and for whom this device has wrapped what."""
 
     readers: list[bytes]
-    recovery: list[bytes]
     said: dict[bytes, list[Entry]]
-    is_opened: Callable[[Work], bool]
-    first: FirstReaders
-    now_ms: int
-    """As `watched` counts."""
 
     @classmethod
-    async def of(cls, agent: Agent, roster: Roster) -> Self:
+    async def of(cls, agent: Agent, space: bytes) -> Self:
         """Of one class, at one look."""
-        space = roster.space
-        return cls(
-            await readers_of(agent, space),
-            await recovery_keys(agent.replica),
-            await _own_wraps(agent, space),
-            await opened_for_good(agent, space),
-            await FirstReaders.of(agent, roster),
-            agent.watched.now_ms(),
-        )
-
-    async def readers_of(self, kept: Kept) -> list[bytes]:
-        """To whom a work is sealed by now: of what was opened the kit, and for a week those for whom its key waits."""
-        if kept.heard_ms is None:
-            return self.readers
-        if self._is_over(kept):
-            return self.recovery
-        return list(dict.fromkeys([*await self.first.of_these(self.readers, kept.made_ms), *self.recovery]))
-
-    async def may_let_go(self, kept: Kept, wrapped: Collection[bytes]) -> bool:
-        """Whether a work was opened, and all have a wrap from here for whom its key waits."""
-        if not _kit_opens(self.recovery, wrapped):
-            return False
-        return self._is_over(kept) or (kept.opened and await self.first.have(wrapped, kept.made_ms))
-
-    def _is_over(self, kept: Kept) -> bool:
-        """Whether the week has passed in which somebody is waited for."""
-        return _is_week_over(kept, self.now_ms)
-
-
-def _is_week_over(kept: Kept, now_ms: int) -> bool:
-    return kept.heard_ms is not None and now_ms - kept.heard_ms >= ACQUAINTANCE_MS
+        return cls(await readers_of(agent, space), await _own_wraps(agent, space))
 
 
 def _kit_opens(recovery: Collection[bytes], wrapped: Collection[bytes]) -> bool:

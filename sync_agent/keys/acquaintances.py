@@ -1,16 +1,15 @@
 """Whom this device has known, and since when: what the server names today is no old acquaintance.
 
-Rules (docs/protocol.md, "Sealed hand-ins"; docs/adr/0125):
+Rules (docs/protocol.md, "Sealed hand-ins", W3, W13 to W15; docs/adr/0125):
 - counted are devices from which a person's voice starts here (`first_met`), each since it was met in a class: whoever
   has the server chooses ids, dates, and who is the same as whom, not what this device has seen before;
 - those that were there when the class was first met are the *first*; who came since counts after a week, in which the
   pages of the class's teachers say who came;
-- whom it has met elsewhere, as the same person's, it knows in a class as well (`known_devices`); who was known before
-  it met anybody there counts as there at first (`there_at_first`), and each is in turn by both meetings (`in_turn`): a
-  class begins each year, and whoever has the server is in it before a teacher's laptop. Who is cut off elsewhere was
-  met all the same: that may be a thief's word, about a class that is over (docs/adr/0415);
-- what lets go of keys and of content goes by the class alone (`known_in`): whoever has the server makes classes of its
-  own, in which machines meet whom it names later;
+- whom it has met elsewhere, as the same person's, it knows in a class as well (`known_devices`), and each is in turn by
+  both meetings (`in_turn`): a class begins each year, and whoever has the server is in it before a teacher's laptop.
+  Who is cut off elsewhere was met all the same: that may be a thief's word, about a class that is over (docs/adr/0415);
+- what lets go of content goes by the class alone (`known_in`): whoever has the server makes classes of its own, in
+  which machines meet whom it names later;
 - the week is one that this device has watched (`watched`): a clock that was wrong when somebody was met shortens it by
   nothing when it is set right;
 - nobody met later is ever as early as somebody met before;
@@ -149,7 +148,7 @@ def _heard_ms(agent: Agent, space: bytes) -> dict[bytes, int]:
     return {person: min(heard.values()) for person, heard in agent.acquainted.heard.get(space, {}).items() if heard}
 
 
-def began_at_ms(agent: Agent, space: bytes) -> int:
+def _began_at_ms(agent: Agent, space: bytes) -> int:
     """When this device met a class: the first that it met there, or heard of."""
     met, heard = agent.acquainted.met.get(space, {}), _heard_ms(agent, space)
     return min((*met.values(), *heard.values()), default=0)
@@ -158,7 +157,7 @@ def began_at_ms(agent: Agent, space: bytes) -> int:
 def known_in(agent: Agent, space: bytes) -> Known:
     """Whose word on a work of this class lets go of it: by whom this device has met here, and nowhere else."""
     met, now_ms = agent.acquainted.met.get(space, {}), agent.watched.now_ms()
-    since_ms = began_at_ms(agent, space)
+    since_ms = _began_at_ms(agent, space)
     persons = agent.acquainted.first.get(space, {}).items()
     return Known(
         first=frozenset(device for device, met_ms in met.items() if met_ms == since_ms),
@@ -196,14 +195,8 @@ def _starts(agent: Agent, space: bytes) -> list[Start]:
 
 def known_devices(agent: Agent, space: bytes) -> frozenset[Device]:
     """Whom this device knows in a class: for a week, in whatever class, or since before it met anybody else there."""
-    long_ms, began_ms = agent.watched.now_ms() - ACQUAINTANCE_MS, began_at_ms(agent, space)
+    long_ms, began_ms = agent.watched.now_ms() - ACQUAINTANCE_MS, _began_at_ms(agent, space)
     return frozenset(each.device for each in _starts(agent, space) if each.anywhere_ms <= max(long_ms, began_ms))
-
-
-def there_at_first(agent: Agent, space: bytes) -> list[Start]:
-    """Those with whom this device met a class, and those here by now whom it knew elsewhere by then; in their turn."""
-    began_ms = began_at_ms(agent, space)
-    return [each for each in in_turn(agent, space) if each.anywhere_ms <= began_ms]
 
 
 def in_turn(agent: Agent, space: bytes) -> list[Start]:

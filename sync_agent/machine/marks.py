@@ -31,9 +31,9 @@ DOUBT_MARKS: Final = "doubt/"
 PROVEN_MARKS: Final = "proven-at/"
 """+ space in hex → 8 bytes of ms: when the server last proved that we hold all that it holds."""
 HAND_IN_MARKS: Final = "hand-in/"
-"""+ hand-in in hex → canonical {sealed, made, seen, proven, heard, opened}: the content key, sealed (`key_slots`), as
-long as it is kept, when the server's receipt was first known, as `watched` counts and by the server's time, and since
-when this one has heard that it was opened (`hand_ins.wraps`)."""
+"""+ hand-in in hex → canonical {sealed, seen, proven, heard}: the content key, sealed (`key_slots`), as long as
+it is kept, when the server's receipt was first known, as `watched` counts and by the server's time, and since when this
+one has heard that it was opened (`hand_ins.wraps`); from an earlier version also {made, opened}."""
 HAND_IN_NAMES_MARKS: Final = "hand-in-names/"
 """+ hand-in in hex → canonical {files}, from an earlier version: the names of its files, which go at the next start
 (`key_slots`)."""
@@ -49,10 +49,6 @@ knows the devices that have said a reading key as this person's (`acquaintances`
 MACHINES_MARKS: Final = "machines/"
 """+ space in hex → the beginning of a key, and 8 bytes of ms as `watched` counts, each: since when this one knows the
 machines that may write there (`known_machines`)."""
-GONE_MARKS: Final = "gone/"
-"""+ space in hex / device in hex → 8 bytes of ms as `watched` counts: since when a device that was met first there
-has no right that holds, or is cut off (all ones: it is here), and 8 more: since when it is back from a week of that, or
-longer (`first_readers`)."""
 GONE_AS_MARKS: Final = "gone-as/"
 """+ space in hex / person in hex → pairs of keys: the devices known there as this person's that are cut off there, or
 back and not confirmed again (`first_met`); from an earlier version also those whose right has ended."""

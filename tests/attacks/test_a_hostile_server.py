@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from protocol.clock import DAY_MS
+from protocol.folds.coursework import Work
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.folds.sign_in import Method, SignInKey, SignInRecord, Verifier
 from protocol.identity import AgreementKey
@@ -226,7 +227,11 @@ async def test_a_teacher_whom_nobodys_page_shows_opens_and_answers_nothing(here:
     assert await keeps_key_of(here.machine, work), "its key is here until a teacher has opened it"
 
 
-@attack(ROW, off={"sync_agent.hand_ins.for_good.is_opened_for_good": lambda work, *_: work.opened})
+async def _whoever_says_so(_agent: Agent, work: Work, _roster: Roster) -> bool:
+    return work.opened
+
+
+@attack(ROW, off={"sync_agent.hand_ins.wraps.has_heard_opened": _whoever_says_so})
 async def test_who_only_the_server_names_frees_no_key_of_a_work_by_saying_that_it_was_opened(here: Here) -> None:
     room = here.room
     work = await room.hand_in(here.machine, here.item, {"autre.odt": b"autre"})

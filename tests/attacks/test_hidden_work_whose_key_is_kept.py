@@ -1,6 +1,6 @@
 """Work that its teacher has opened is hidden before the PC on which it was handed in looks (docs/attacks.md).
 
-Its week passes all the same (docs/adr/0437, docs/adr/0447).
+The key goes all the same (docs/adr/0447, docs/adr/0449).
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.model.entry import Entry
-from sync_agent.app import Agent
-from sync_agent.hand_ins.wraps import Kept, tend_hand_ins
+from sync_agent.hand_ins.wraps import tend_hand_ins
 from tests.harness.attack import attack
 from tests.harness.classroom import keeps_key_of
 from tests.harness.commands import Desk
@@ -21,10 +19,6 @@ from tests.harness.office_devices import AtWork, Town, town
 ROW = "a PC keeps the key of opened work while that work is hidden"
 
 
-async def _as_it_is(_agent: Agent, _entry: Entry, mine: Kept) -> Kept:
-    return mine
-
-
 async def _hides(here: Town, pupil: str, work: bytes, how: str) -> None:
     if how == "somebody froze her":
         await here.office.do("person freeze", person=pupil)
@@ -32,15 +26,14 @@ async def _hides(here: Town, pupil: str, work: bytes, how: str) -> None:
         await thief_hides(here, work if how == "that work" else here.space)
 
 
-async def _days(here: Town, at: AtWork, count: int) -> None:
-    for _ in range(count):
-        await here.days_pass(1, at.machine)
-        await tend_hand_ins(at.machine.agent)
+async def _looks(here: Town, at: AtWork) -> None:
+    await here.sync(at.machine)
+    await tend_hand_ins(at.machine.agent)
 
 
 @pytest.mark.parametrize("how", ["somebody froze her", "that work", "the class"])
-@attack(ROW, off={"sync_agent.hand_ins.wraps._of_hidden": _as_it_is})
-async def test_a_pc_lets_go_of_the_key_of_opened_work_that_is_hidden_after_a_week(tmp_path: Path, how: str) -> None:
+@attack(ROW, off={"sync_agent.hand_ins.wraps.is_said_to_be_opened": lambda *_: False})
+async def test_a_pc_lets_go_of_the_key_of_opened_work_that_is_hidden(tmp_path: Path, how: str) -> None:
     async with town(tmp_path) as here:
         at = await here.class_in_step()
         work = await here.work(at.machine, at.item, at.pupil)
@@ -51,7 +44,7 @@ async def test_a_pc_lets_go_of_the_key_of_opened_work_that_is_hidden_after_a_wee
         await desk.ask("confirm-opened", id=work.hex())
         await here.sync(at.teacher)
         await _hides(here, at.pupil, work, how)
-        await _days(here, at, 10)
+        await _looks(here, at)
         assert not await keeps_key_of(at.machine, work)
 
 
@@ -62,5 +55,5 @@ async def test_of_hidden_work_that_nobody_has_opened_the_key_stays(tmp_path: Pat
         for _ in range(2):
             await here.sync()
         await _hides(here, at.pupil, work, "that work")
-        await _days(here, at, 10)
+        await _looks(here, at)
         assert await keeps_key_of(at.machine, work)

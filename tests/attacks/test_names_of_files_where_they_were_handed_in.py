@@ -88,7 +88,7 @@ async def test_what_an_earlier_version_noted_of_names_goes_at_the_next_start(roo
     assert begun is not None
     noted: Value = {"sealed": begun.sealed_key, "name": bytes.fromhex(begun.name), "at": begun.at_ms, "files": files}
     # beside the keys at first, later on by themselves
-    beside, alone = encode({"sealed": kept.sealed_key, "made": kept.made_ms, "files": files}), encode({"files": files})
+    beside, alone = encode({"sealed": kept.sealed_key, "made": 5, "files": files}), encode({"files": files})
     await store.set_marks({f"{HAND_IN_NAMES_MARKS}{first.hex()}": alone, mark_of(second): beside, draft: encode(noted)})
     aside = pc.agent.folder / DAMAGED / "database-1"
     aside.mkdir(parents=True)

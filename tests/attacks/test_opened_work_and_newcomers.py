@@ -1,6 +1,6 @@
-"""Work that was opened, and whoever a stolen server names weeks later (docs/adr/0303).
+"""Work that was opened, and whoever a stolen server names weeks later (docs/adr/0303, 0449).
 
-Whoever has the server's key has her word count for nothing: what lets go of a key is then in doubt, and stays so.
+Whoever has the server's key has her word count for nothing: that a PC has heard it is no less so.
 """
 
 from __future__ import annotations
@@ -217,7 +217,13 @@ def _forgetful(kept: Kept) -> bytes:
 _ENCODE = Kept.encode
 
 
-@attack(ROW, off={"sync_agent.hand_ins.wraps.Kept.encode": _forgetful})
+@attack(
+    ROW,
+    off={
+        "sync_agent.hand_ins.wraps.Kept.encode": _forgetful,
+        "sync_agent.hand_ins.wraps._kit_opens": lambda *_: False,
+    },
+)
 async def test_nor_where_somebody_says_her_key_as_theirs_later(here: Here) -> None:
     durand = await here.comes("M. Durand")
     his = durand.agent.reading_keys.newest_of(here.room.space)

@@ -1,19 +1,15 @@
-"""Whoever has the server's key has a PC keep the keys of opened work, and names readers later (docs/adr/0270)."""
+"""Whoever has the server's key has a PC keep the keys of opened work, and names readers later (docs/adr/0270, 0449)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from random import Random
-
-import pytest
 
 from protocol.clock import DAY_MS
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
 from protocol.limits import ACQUAINTANCE_MS
 from protocol.model.entry import Kind
-from protocol.model.structure import Grant, RecoveryKey, Revocation
+from protocol.model.structure import Grant, PersonKey, RecoveryKey, Revocation
 from protocol.model.work import ItemKind
 from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.replica import Replica
@@ -22,24 +18,29 @@ from protocol.replica.office.opened import is_opened_by_the_listed
 from protocol.rights.door import Authority
 from protocol.roles import PersonRole, Role
 from sync_agent.coursework.publisher import Wish, publish
-from sync_agent.hand_ins.first_readers import FirstReaders
 from sync_agent.hand_ins.handing_in import hand_in
-from sync_agent.hand_ins.wraps import _late_wraps, tend_hand_ins
+from sync_agent.hand_ins.wraps import _late_wraps
 from sync_agent.keys.key_wraps import reading_keys
-from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
-from tests.harness.classroom import SMALL, Classroom, Device, Given, assignment, classroom, keeps_key_of
+from tests.harness.before_her import somebody, who_says_her_key
+from tests.harness.classroom import (
+    SMALL,
+    Classroom,
+    Device,
+    Given,
+    assignment,
+    classroom,
+    keeps_key_of,
+    takes_for_opened,
+)
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import granted
 from tests.harness.lan import exchange
+from tests.harness.next_year import NextYear
 from tests.harness.passing_days import pass_days
-from tests.harness.spied_class import SpiedClass, spied_class
-from tests.harness.territory import new_device
+from tests.harness.spied_class import spied_class
 
 ROW = "a PC is to keep the keys of work that was opened"
-
-
-async def _all_of_them(_: FirstReaders, readers: Iterable[bytes], _made_ms: int | None) -> list[bytes]:
-    return list(readers)
 
 
 async def _nothing(*_: object) -> int:
@@ -62,57 +63,51 @@ async def _opens(teacher: Device, work: bytes) -> None:
     await Desk(teacher.agent).ask("confirm-opened", id=work.hex())
 
 
-@pytest.mark.parametrize("is_back_as_a_pc", [False, True])
-@attack(ROW, off={"sync_agent.hand_ins.first_readers.FirstReaders.of_these": _all_of_them})
-async def test_whoever_is_named_later_is_given_none_of_it_though_its_key_waits_for_somebody(
-    tmp_path: Path, *, is_back_as_a_pc: bool
+HEARS_OF_NOTHING: dict[str, object] = {"sync_agent.hand_ins.wraps.has_heard_opened": _nothing}
+
+
+@attack(ROW, off=HEARS_OF_NOTHING)
+async def test_the_key_of_what_she_has_opened_is_gone_at_once_whoever_says_her_key_as_his(year: NextYear) -> None:
+    work = await year.opened_work(await who_says_her_key(year))
+    assert not await keeps_key_of(year.machine, work)
+
+
+@attack(ROW, off=HEARS_OF_NOTHING)
+async def test_who_was_there_for_an_hour_before_her_and_is_back_months_later_is_given_nothing_that_she_opened(
+    year: NextYear,
 ) -> None:
-    async with classroom(tmp_path) as room:
-        territory, petit = room.territory, await room.teacher()
-        person = await territory.person("M. Durand", PersonRole.TEACHER, room.space)
-        durand = await room.device(Role.TEACHER, person=person)
-        for device in (petit, durand):
-            await device.session.sync()
-        machine = await room.machine()
-        for device in (machine, petit, durand):
-            await device.session.sync()
-        here = SpiedClass(
-            room, petit, machine, await assignment(room, petit, machine), b"", new_device(Random(6).randbytes)
-        )
-        # he leaves, and a thief lets him in until yesterday: the PC waits for his laptop, and seals nothing to it
-        (was,) = territory.replica.door.authorities_of(durand.agent.device)
-        cut = await _cut(room, durand)
-        past = _given(was, Role.TEACHER, until_ms=territory.clock() - DAY_MS)
-        await territory.say(room.space, Kind.GRANT, past, parents=(cut,))
-        await here.sync(petit, machine)
+    named, space = somebody(1), await who_says_her_key(year)
+    key = named.keys.signing.public
+    cut = Revocation(key, tuple(await year.server.tips(space, key))).encode()
+    gone = await year.thief_says(space, Kind.REVOKE, cut)
+    await year.sync()
+    works = [await year.opened_work(space) for _ in range(2)]
+    await year.here.days_pass(60, year.machine)
+    again = granted(named.keys, Role.TEACHER, named.person)
+    year.grants[space] = (await year.thief_says(space, Kind.GRANT, again, parents=(gone.id,))).id
+    await year.spy_says(space, Kind.PERSON_KEY, PersonKey(named.keys.agreement.public).encode(), named.person)
+    await year.sync(year.machine)
+    assert not [work for work in works if await year.is_given(space, work, named.keys)]
+
+
+@attack(ROW, off=HEARS_OF_NOTHING)
+async def test_who_is_named_before_a_pc_hears_that_she_has_opened_it_is_given_nothing_in_that_look(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        room, machine, petit = here.room, here.machine, here.teacher
         work = await room.hand_in(machine, here.item, {"r.odt": b"the work of a pupil"})
         await here.sync(machine, petit)
         await _opens(petit, work)
-        await here.sync(petit, machine, petit, machine)
-        for _ in range(3):
-            territory.clock.advance(DAY_MS)
-            await destroy_erased(machine.agent)
-            await here.sync(petit, machine)
-            await tend_hand_ins(machine.agent)
-        assert await keeps_key_of(machine, work)
-        if is_back_as_a_pc:  # and so her receipt does not count, for this look
-            (hers,) = territory.replica.door.authorities_of(petit.agent.device)
-            cut = await _cut(room, petit)
-            await territory.say(room.space, Kind.GRANT, _given(hers, Role.MACHINE), parents=(cut,))
-        await here.name_the_spy(await territory.person("M. X", PersonRole.TEACHER, room.space))
+        await here.sync(petit)
+        await here.name_the_spy(await room.territory.person("M. X", PersonRole.TEACHER, room.space))
         await here.sync(machine)
         assert not await here.opens(work)
+        assert not await keeps_key_of(machine, work)
 
 
-@attack(
-    ROW,
-    off={
-        "sync_agent.lan.exchange.after_news.tend_after_news": _nothing,
-        "protocol.folds.hand_in_keys._was_before": lambda *_: False,
-        "sync_agent.hand_ins.wraps.has_heard_opened": _nothing,
-    },
-)
-async def test_what_a_neighbour_says_was_opened_is_given_to_nobody_by_the_next_look_at_the_server(
+@attack(ROW, off={"sync_agent.lan.exchange.after_news.tend_after_news": _nothing})
+async def test_the_key_of_what_a_neighbour_says_was_opened_is_gone_before_the_next_look_at_the_server(
     tmp_path: Path,
 ) -> None:
     async with spied_class(tmp_path, kept_for=__name__) as here:
@@ -121,6 +116,7 @@ async def test_what_a_neighbour_says_was_opened_is_given_to_nobody_by_the_next_l
         await here.sync(machine, petit)
         await _opens(petit, work)
         await exchange(machine.agent, petit.agent)
+        assert not await keeps_key_of(machine, work)
         await here.sync(petit)
         (hers,) = room.territory.replica.door.authorities_of(petit.agent.device)
         cut = await _cut(room, petit)
@@ -145,6 +141,7 @@ async def test_her_receipt_of_before_counts_where_a_pc_hears_with_it_that_her_la
         await here.sync(petit)
         await exchange(machine.agent, petit.agent)
         await here.sync(machine)
+        assert await takes_for_opened(machine, room.space, work)
         assert not await here.opens(work)
         assert not await keeps_key_of(machine, work), "she has opened it"
 
@@ -212,9 +209,10 @@ async def _of_the_kit_in_force(replica: Replica) -> frozenset[bytes]:
 
 
 @attack(ROW, off={"sync_agent.hand_ins.for_good.recovery_keys_ever": _of_the_kit_in_force})
-async def test_the_key_of_what_was_sealed_to_an_earlier_kit_alone_waits_for_no_reader(tmp_path: Path) -> None:
+async def test_what_was_sealed_to_an_earlier_kit_alone_who_came_has_opened(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         machine, work = await _for_nobody_yet(room)
+        assert await takes_for_opened(machine, room.space, work)
         assert not await keeps_key_of(machine, work)
 
 

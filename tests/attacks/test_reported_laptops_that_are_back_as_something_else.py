@@ -26,7 +26,7 @@ from sync_agent.keys.places import Place
 from sync_agent.keys.reading_key import _notes_of
 from tests.attacks.test_what_moves_a_teachers_keys import handed_in_now
 from tests.harness.attack import attack
-from tests.harness.classroom import keeps_key_of
+from tests.harness.classroom import takes_for_opened
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import (
     another_laptop,
@@ -142,4 +142,4 @@ async def test_nor_do_its_receipts_let_go_of_work_that_waits_for_its_teacher(tmp
         stream = (await territory.replica.view(space)).coursework.hand_ins[work].record.content.stream
         await here.say(Kind.RECEIPT_TEACHER, Receipt(stream).encode(), here.room.pupil_person, target=work)
         await here.sync(here.machine, here.machine)
-        assert await keeps_key_of(here.machine, work)
+        assert not await takes_for_opened(here.machine, space, work)

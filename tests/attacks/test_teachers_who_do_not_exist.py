@@ -14,16 +14,19 @@ from typing import Any
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.folds.hand_in_keys import Known, teachers_keys
+from protocol.folds.coursework import Work
+from protocol.folds.hand_in_keys import teachers_keys
 from protocol.limits import ACQUAINTANCE_MS
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord
 from protocol.model.work import Wraps
 from protocol.replica.content.holdings import Need
 from protocol.rights.roster import Roster
+from protocol.rights.vouching import Device as Pair
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent, RoomLimits
+from sync_agent.keys.acquaintances import in_turn
 from sync_agent.keys.confirming import own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, assignment, classroom, keeps_key_of, work_of
@@ -173,16 +176,20 @@ async def test_whoever_finds_no_place_in_the_first_wrap_is_sealed_to_by_another_
     assert max(sizes) <= 3 + 1
 
 
+async def _whoever_says_so(_agent: Agent, work: Work, _roster: Roster) -> bool:
+    return work.opened
+
+
 OPENED_BY_ANYBODY: dict[str, object] = {
-    "sync_agent.hand_ins.for_good.is_opened_for_good": lambda work, *_: work.opened,
+    "sync_agent.hand_ins.wraps.has_heard_opened": _whoever_says_so,
     "sync_agent.sync.worth.is_opened_for_good": lambda work, *_: work.opened,
 }
 
 
 @attack(ROW, off=OPENED_BY_ANYBODY)
 async def test_what_somebody_new_says_was_opened_stays_on_the_pcs_disk_and_can_be_sealed_anew(here: Here) -> None:
-    named = await here.name(2)
     work = await here.hand_in()
+    named = await here.name(2)
     await here.says_opened(named[0], work)
     assert await here.keeps_key(work)
     assert await here.keeps_content(work)
@@ -228,11 +235,11 @@ async def test_a_clock_that_was_wrong_when_somebody_came_makes_them_no_old_acqua
     clock, agent = here.room.territory.clock, here.machine.agent
     clock.advance(60 * DAY_MS)
     await here.sync(here.teacher, here.machine)
+    work = await here.hand_in()
     agent.now_ms = lambda: clock() - 17 * 365 * DAY_MS
     named = await here.name(1)
     agent.now_ms = clock
     clock.advance(3_600_000)
-    work = await here.hand_in()
     await here.says_opened(named[0], work)
     assert await here.keeps_key(work)
     assert await here.keeps_content(work)
@@ -241,28 +248,27 @@ async def test_a_clock_that_was_wrong_when_somebody_came_makes_them_no_old_acqua
 @attack(ROW, off={"sync_agent.machine.watched.watched_ms": _by_the_own_clock})
 async def test_a_clock_that_is_set_ahead_for_a_while_makes_nobody_an_old_acquaintance(here: Here) -> None:
     clock, agent = here.room.territory.clock, here.machine.agent
-    named = await here.name(1)
     work = await here.hand_in()
+    named = await here.name(1)
     agent.now_ms = lambda: clock() + 30 * DAY_MS
     await here.says_opened(named[0], work)
     assert await here.keeps_key(work)
 
 
-def _whoever_is_there(agent: Agent, space: bytes) -> Known:
-    met = frozenset(agent.acquainted.met[space])
-    return Known(met, met)
+def _whoever_is_there(agent: Agent, space: bytes) -> frozenset[Pair]:
+    return frozenset(each.device for each in in_turn(agent, space))
 
 
-@attack(ROW, off={"sync_agent.hand_ins.for_good.known_in": _whoever_is_there})
+@attack(ROW, off={"sync_agent.hand_ins.heard_opened.known_devices": _whoever_is_there})
 async def test_whom_the_server_lists_as_the_same_as_the_teacher_has_not_been_known_for_longer_by_that(
     here: Here,
 ) -> None:
     room, territory = here.room, here.room.territory
+    work = await here.hand_in()
     stranger = await room.device(Role.TEACHER, person=bytes(16))
     await here.sync(stranger, here.machine)
     same = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=room.teacher_person)
     await territory.say(room.space, Kind.PERSON, same.encode(), subject=bytes(16))
     await here.sync(here.machine, stranger)
-    work = await here.hand_in()
     await here.says_opened(stranger, work)
     assert await here.keeps_key(work)

@@ -15,6 +15,7 @@ from protocol.limits import SALT_BYTES
 from protocol.model.entry import Entry, Kind, compose, parsed
 from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation
 from protocol.model.work import Receipt, Wraps
+from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster
@@ -260,9 +261,15 @@ async def test_no_key_is_let_go_of_before_that(year: Year) -> None:
     await Desk(year.teacher.agent).ask("confirm-opened", id=work.hex())
     await year.here.sync(year.teacher)
     await Thief(year).hold_back_what_came_after(work)
-    await year.here.sync(year.machine, year.machine, year.teacher)
-    assert await _opens(year, work)
+    await year.here.sync(year.machine, year.machine)
     assert not await keeps_key_of(year.machine, work)
+    server = year.here.office.server.replica
+    (kit,) = await recovery_keys(server)
+    assert kit in (await server.view(year.here.space)).coursework.hand_ins[work].readers
+    (row,) = await _waits(year)
+    assert await year.do("accept", named=[row["id"]]) == {"accepted": 1}
+    await year.here.sync(year.teacher)
+    assert await _opens(year, work), "and what it was sealed to before, once somebody has accepted that"
 
 
 @attack(HELD_BACK, off={"sync_server.handlers.by_kit.waiting._waits_by_itself": _no_wrap})

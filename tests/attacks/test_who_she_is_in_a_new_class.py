@@ -15,7 +15,7 @@ from protocol.rights.vouching import Device as Pair
 from sync_agent.keys.confirming import own_device
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
-from tests.harness.classroom import Device, keeps_key_of
+from tests.harness.classroom import Device, keeps_key_of, takes_for_opened
 from tests.harness.commands import Desk
 from tests.harness.next_year import NextYear
 
@@ -147,7 +147,7 @@ async def test_nor_is_who_comes_next_first_of_the_class_while_a_new_laptop_of_he
     work = await year.hand_in(space)
     await year.spy_opens(space, work)
     await year.sync(year.machine)
-    assert await keeps_key_of(year.machine, work)
+    assert not await takes_for_opened(year.machine, space, work)
 
 
 @attack(ROW, off=BY_CLASS_ALONE)

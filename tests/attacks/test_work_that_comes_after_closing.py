@@ -131,7 +131,7 @@ async def test_of_what_a_teacher_has_opened_a_pc_says_nothing_when_its_class_is_
         for _ in range(2):
             await here.sync()
         kept = Kept.parse(await store.mark(mark_of(work)) or b"")
-        await store.set_marks({mark_of(work): replace(kept, opened=True, heard_ms=1).encode()})
+        await store.set_marks({mark_of(work): replace(kept, heard_ms=1).encode()})
         kit = kit_in(tmp_path / "server" / "kit", None)
         await here.office.with_kit("space close", kit, space=here.office.space, unopened_too=True)
         await here.sync(machine)

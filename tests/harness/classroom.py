@@ -20,6 +20,7 @@ from protocol.replica.private_file import write_private
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.coursework.publisher import Published, Wish, publish
+from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.hand_ins.handing_in import hand_in
 from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, Enrolment
@@ -233,6 +234,12 @@ async def sealed_key_of(device: Device, hand_in: bytes) -> bytes | None:
     """The key of work that was handed in on a machine, as it keeps it."""
     mark = await device.agent.replica.store.mark(mark_of(hand_in))
     return Kept.parse(mark or b"").sealed_key
+
+
+async def takes_for_opened(device: Device, space: bytes, hand_in: bytes) -> bool:
+    """Whether a device takes a work for opened by whom it was meant for."""
+    work = (await device.agent.replica.view(space)).coursework.hand_ins[hand_in]
+    return (await opened_for_good(device.agent, space))(work)
 
 
 async def keeps_key_of(device: Device, hand_in: bytes) -> bool:

@@ -8,21 +8,24 @@ from random import Random
 
 import pytest
 
+from protocol.canonical import encode
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
 from protocol.folds.hand_in_keys import wraps_for
 from protocol.identity import AgreementKey
 from protocol.limits import ACQUAINTANCE_MS, MAX_FILES_PER_HAND_IN, MAX_READING_KEYS_PER_DEVICE, SEALED_CHUNK_BYTES
 from protocol.model.entry import Kind
-from protocol.model.structure import Erasure, PersonKey, Revocation
+from protocol.model.structure import PersonKey, Revocation
 from protocol.model.work import ContentRef, HandIn, Wraps
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import JSON, NO_FILES, Complete, FileData, FileEnd, FileStart
+from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from protocol.transfer.chunking import ChunkRef
 from protocol.trust.sealing import SealedFile, SealWriter, wrap_info
 from sync_agent.hand_ins.file_names import SealedLists
-from sync_agent.hand_ins.wraps import Kept, mark_of, readers_of
+from sync_agent.hand_ins.wraps import Kept, mark_of, readers_of, tend_hand_ins
+from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.machine.enrolled import KEY_SLOTS_FILE
 from sync_agent.machine.marks import HAND_IN_MARKS, REFUSED_MARKS
 from tests.harness.classroom import Classroom, Device, Files, Given, classroom
@@ -422,47 +425,41 @@ async def test_lists_of_files_are_kept_for_so_many_names_in_all(here: Room, monk
             assert lists.names_kept <= 5
 
 
-async def test_the_receipt_of_a_teacher_who_has_just_come_frees_the_key_once_she_has_been_known_for_a_week(
+async def test_the_receipt_of_a_teacher_who_has_just_come_frees_keys_of_before_once_she_has_been_known_for_a_week(
     here: Room,
 ) -> None:
+    work = await here.pupils.hand_in(here.item, here.pupil, WORK)
+    await here.sync()
     person = await here.room.territory.person("Mme Roux", PersonRole.TEACHER, here.room.space)
     substitute = await here.room.device(Role.TEACHER, person=person)
     await substitute.session.sync()
     await here.sync()
-    work = await here.pupils.hand_in(here.item, here.pupil, WORK)
+    after = await here.pupils.hand_in(here.item, here.pupil, WORK)
     await here.sync()
-    await Desk(substitute.agent).ask("confirm-opened", id=work)
+    for each in (work, after):
+        await Desk(substitute.agent).ask("confirm-opened", id=each)
     await here.sync()
     assert (await here.pupils.work(work))["state"] == "teacher"
+    assert (await here.kept(after)).sealed_key is None, "it was sealed to a key that she alone has said"
     assert (await here.kept(work)).sealed_key is not None
     await here.a_week_later()
     assert (await here.kept(work)).sealed_key is None
 
 
-@pytest.mark.parametrize("how", ["her grant ended", "erased", "cut off"])
-async def test_a_teacher_who_has_left_keeps_no_keys_on_pcs_for_ever(here: Room, how: str) -> None:
-    territory, space, left = here.room.territory, here.room.space, here.teacher_device
-    person = await territory.person("Mme Roux", PersonRole.TEACHER, space)
-    here.teacher_device = await here.room.device(Role.TEACHER, person=person)
-    await here.sync()
-    await here.a_week_later()
-    (grant,) = territory.replica.door.authorities_of(left.agent.device)
-    heads = Revocation(left.agent.device, tuple(await territory.replica.tips(space, left.agent.device))).encode()
-    if how == "erased":
-        await territory.say(space, Kind.ERASE, Erasure(here.room.teacher_person).encode())
-    else:
-        await territory.say(space, Kind.REVOKE, heads, target=None if how == "cut off" else grant.grant)
-    here.room.devices.remove(left)
-    await left.close()
-    await here.sync()
+@pytest.mark.parametrize("noted", [{"heard": 1}, {"heard": 1_700_000_000_000}, {"opened": 1}])
+async def test_what_an_earlier_version_had_heard_as_opened_loses_its_key_at_the_first_look(
+    here: Room, noted: dict[str, int]
+) -> None:
     work = await here.pupils.hand_in(here.item, here.pupil, WORK)
     await here.sync()
-    await Desk(here.teacher_device.agent).ask("confirm-opened", id=work)
-    await here.sync()
-    assert (await here.kept(work)).sealed_key is not None
-    for _ in range(2):
-        await here.a_week_later()
-    assert (await here.kept(work)).sealed_key is None
+    kept = await here.kept(work)
+    mark = encode({"sealed": kept.sealed_key, "made": 1_700_000_000_000, **noted})
+    await here.pupils.agent.replica.store.set_marks({mark_of(bytes.fromhex(work)): mark})
+    await tend_hand_ins(here.pupils.agent)
+    kept = await here.kept(work)
+    assert kept.sealed_key is None
+    assert kept.heard_ms is not None
+    assert kept.heard_ms >= 1_700_000_000_000, "the month of its content begins"
 
 
 async def test_work_made_while_there_is_no_teacher_keeps_its_key_until_who_came_has_been_known_for_a_week(
@@ -498,6 +495,24 @@ async def test_a_teacher_who_comes_later_can_open_the_work_too(here: Room) -> No
     later = await here.room.device(Role.TEACHER, person=person)
     await later.session.sync()
     assert (await refused(Desk(later.agent), "open-hand-in", id=work)).code is Code.CANNOT_READ
+    await here.sync()
+    await here.sync()
+    assert await Desk(later.agent).files("open-hand-in", id=work) == WORK
+
+
+async def test_a_teacher_who_comes_once_it_was_opened_is_told_who_gives_it_to_them(here: Room) -> None:
+    work = await here.pupils.hand_in(here.item, here.pupil, WORK)
+    await here.sync()
+    await here.teacher.ask("confirm-opened", id=work)
+    await here.sync()
+    person = await here.room.territory.person("M. Durand", PersonRole.TEACHER, here.room.space)
+    later = await here.room.device(Role.TEACHER, person=person)
+    await later.session.sync()
+    await here.sync()
+    told = str(await refused(Desk(later.agent), "open-hand-in", id=work))
+    assert "a colleague's computer that opens it has confirmed this one" in told
+    assert "`sync-server rewrap --kit`" in told
+    await confirm(here.teacher.agent, device_id(own_device(later.agent)), shown_as="other")
     await here.sync()
     await here.sync()
     assert await Desk(later.agent).files("open-hand-in", id=work) == WORK
