@@ -2,7 +2,9 @@
 
 Rules:
 - a folder gives paths relative to it, without its own name; a file gives its base name; nothing that was named is left
-  out, and links are followed;
+  out, and who names a link means what it leads to;
+- somebody else may have made what lies in a folder: a link there is followed as far as it leads to what lies in that
+  folder too, and the folder is refused whole for one that leads elsewhere, also where that was laid there meanwhile;
 - the keys of a device never leave it: a folder that holds them is refused whole, by whatever name it is reached;
 - everything that can be refused without reading is refused before a byte is read, and names the path;
 - files go in the order of their paths, in pieces of at most `FILE_PIECE_BYTES`, read in a thread;
@@ -17,9 +19,9 @@ import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, TypeAlias
+from typing import BinaryIO, Final
 
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_FOLDERS_PER_REVISION
@@ -34,16 +36,16 @@ from protocol.replica.console.operation import (
     Incoming,
     Restart,
 )
+from sync_agent.machine.enclosed import Enclosure, Identity, identity_of
+from sync_agent.machine.plain_files import is_link
 
 TRIES: Final = 3
 PAUSE_S: Final = 0.3
 MAX_SECRET_BYTES: Final = 4_096
 KEYS_FOLDER: Final = "keys"
 _NEVER_BLOCK: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
-
-
-Identity: TypeAlias = tuple[int, int]
-"""What tells a file or folder from all others, by whatever name it is reached: its disk, and its number there."""
+_LED_ELSEWHERE: Final = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
+"""What opening says where a path leads elsewhere than a moment ago: another look says where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,16 @@ class Likeness:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file to send: where it lies, the path that it gets, what it was when it was found, and whether in a folder."""
+    """A file to send: where it was found, the path that it gets, and what it was then.
+
+    `folder` is the folder that was named, None where the file itself was, and `below` its path there, through no link.
+    """
 
     place: str
     path: str
     likeness: Likeness
-    in_folder: bool = True
+    folder: Enclosure | None
+    below: str
 
 
 def files_of(
@@ -89,14 +95,15 @@ def left_behind(incoming: Incoming) -> list[str]:
     from sync_agent.watching.rules import is_left_behind  # noqa: PLC0415 — loaded only when needed
 
     found = incoming.found if isinstance(incoming, Intake) else []
-    return [displayable(source.path) for source in found if source.in_folder and is_left_behind(source.path)]
+    return [displayable(source.path) for source in found if source.folder and is_left_behind(source.path)]
 
 
 def survey(paths: Sequence[str], folder: Path, keys: frozenset[Identity] = frozenset()) -> list[Source]:
     """All files that `paths` name, in the order of the paths that they get. Nothing is read but folders.
 
-    Raises `BadInput`: MISSING_FILE, UNREADABLE_FILE (also for what is no file, links that turn in a circle, and one of
-    `keys`), FILE_TOO_LARGE, TOO_MANY_FILES, NOTHING_TO_SEND, BAD_NAME (not portable, or two files with one path).
+    Raises `BadInput`: MISSING_FILE, UNREADABLE_FILE (also for what is no file, one of `keys`, and links that turn in a
+    circle or lead out of a folder), FILE_TOO_LARGE, TOO_MANY_FILES, NOTHING_TO_SEND, BAD_NAME (not portable, or two
+    files with one path).
     """
     found: list[Source] = []
     for named in paths:
@@ -200,15 +207,21 @@ async def _read(source: Source) -> AsyncGenerator[FileEvent, None]:
 
 def _open(source: Source) -> BinaryIO:
     try:
-        file = os.fdopen(os.open(source.place, os.O_RDONLY | _NEVER_BLOCK), "rb", buffering=0)
-    except FileNotFoundError:
-        raise _ChangedError(source.place) from None
+        file = os.fdopen(_descriptor(source), "rb", buffering=0)
     except OSError as reason:
+        if reason.errno in _LED_ELSEWHERE:
+            raise _ChangedError(source.place) from None
         raise _refusal(source.place, reason) from reason
     if _likeness(os.fstat(file.fileno())) != source.likeness:
         file.close()
         raise _ChangedError(source.place)
     return file
+
+
+def _descriptor(source: Source) -> int:
+    if source.folder is None:
+        return os.open(source.place, os.O_RDONLY | _NEVER_BLOCK)
+    return source.folder.open(source.below)
 
 
 def _piece(file: BinaryIO, place: str) -> bytes:
@@ -236,10 +249,11 @@ def _likeness(state: os.stat_result) -> Likeness:
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """A folder still to be looked into: its place, the path so far, and the folders on the way to it."""
+    """A folder still to be looked into: its place, the path so far, the same through no link, and the folders above."""
 
     place: Path
     path: str
+    below: str
     way: frozenset[Identity]
 
 
@@ -250,16 +264,17 @@ def _keys_in(data_dir: Path) -> frozenset[Identity]:
         states = [folder.stat(), *(place.stat() for place in folder.iterdir())]
     except OSError:  # no keys here, or none that this account could read
         return frozenset()
-    return frozenset((state.st_dev, state.st_ino) for state in states)
+    return frozenset(map(identity_of, states))
 
 
 def _walk(named: Path, keys: frozenset[Identity]) -> Iterator[Source]:
     state = _state(named, keys)
     if not stat.S_ISDIR(state.st_mode):
         name = Path(os.path.abspath(named)).name  # noqa: PTH100 — "." and ".." only, links stay
-        yield replace(_source(named, name, state), in_folder=False)
+        yield _source(named, name, state, None, "")
         return
-    pending = [_Folder(named, "", frozenset({(state.st_dev, state.st_ino)}))]
+    top = _enclosure(named)
+    pending = [_Folder(named, "", "", frozenset({identity_of(state)}))]
     folders = 0
     while pending:
         folder = pending.pop()
@@ -271,19 +286,46 @@ def _walk(named: Path, keys: frozenset[Identity]) -> Iterator[Source]:
                 max=MAX_FOLDERS_PER_REVISION,
             )
         for name in _names(folder.place):
-            place, path = folder.place / name, folder.path + name
-            state = _state(place, keys)
+            place, path, below = folder.place / name, folder.path + name, folder.below + name
+            state = _state(place, keys, follow_links=False)
+            if is_link(state):
+                below = _way_to(place, top)
+                state = _state(place, keys)
             if not stat.S_ISDIR(state.st_mode):
-                yield _source(place, path, state)
+                yield _source(place, path, state, top, below)
                 continue
-            here = (state.st_dev, state.st_ino)
+            here = identity_of(state)
             if here in folder.way:
                 raise BadInput(
                     Code.UNREADABLE_FILE,
                     f"{_shown(place)} leads back into a folder that contains it",
                     path=_shown(place),
                 )
-            pending.append(_Folder(place, f"{path}/", folder.way | {here}))
+            pending.append(_Folder(place, f"{path}/", below + os.sep, folder.way | {here}))
+
+
+def _enclosure(named: Path) -> Enclosure:
+    try:
+        return Enclosure.of(named)
+    except OSError as reason:
+        raise _refusal(named, reason) from reason
+
+
+def _way_to(link: Path, top: Enclosure) -> str:
+    """The path below `top` of what a link in it leads to. Raises `BadInput` where that lies elsewhere."""
+    try:
+        below = top.way_to(link)
+    except OSError as reason:
+        raise _refusal(link, reason) from reason
+    if below is None:
+        target = _shown(os.path.realpath(link))
+        raise BadInput(
+            Code.UNREADABLE_FILE,
+            f"{_shown(link)} is a link that leads out of the folder that was named, to {target}; nothing is sent: "
+            "put there what you mean, or name it",
+            path=_shown(link),
+        )
+    return below
 
 
 def _names(place: Path) -> list[str]:
@@ -293,12 +335,12 @@ def _names(place: Path) -> list[str]:
         raise _refusal(place, reason) from reason
 
 
-def _state(place: Path, keys: frozenset[Identity]) -> os.stat_result:
+def _state(place: Path, keys: frozenset[Identity], *, follow_links: bool = True) -> os.stat_result:
     try:
-        state = place.stat()
+        state = place.stat(follow_symlinks=follow_links)
     except (OSError, ValueError) as reason:
         raise _refusal(place, reason) from reason
-    if (state.st_dev, state.st_ino) in keys:
+    if identity_of(state) in keys:
         raise BadInput(
             Code.UNREADABLE_FILE,
             f"{_shown(place)} holds the keys of this device, which never leave it; name the files that you mean",
@@ -307,7 +349,7 @@ def _state(place: Path, keys: frozenset[Identity]) -> os.stat_result:
     return state
 
 
-def _source(place: Path, path: str, state: os.stat_result) -> Source:
+def _source(place: Path, path: str, state: os.stat_result, folder: Enclosure | None, below: str) -> Source:
     if not stat.S_ISREG(state.st_mode):
         raise BadInput(Code.UNREADABLE_FILE, f"{_shown(place)} is neither a file nor a folder", path=_shown(place))
     if state.st_size > MAX_FILE_BYTES:
@@ -316,7 +358,7 @@ def _source(place: Path, path: str, state: os.stat_result) -> Source:
         )
     if not os.access(place, os.R_OK):
         raise BadInput(Code.UNREADABLE_FILE, f"{_shown(place)} may not be read by this account", path=_shown(place))
-    return Source(str(place), path, _likeness(state))
+    return Source(str(place), path, _likeness(state), folder, below)
 
 
 def _refusal(place: Path | str, reason: OSError | ValueError) -> BadInput:

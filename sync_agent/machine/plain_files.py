@@ -28,6 +28,11 @@ def is_reparse_point(state: os.stat_result) -> bool:
     return bool(getattr(state, "st_file_attributes", 0) & flag and tag & name_surrogate)
 
 
+def is_link(state: os.stat_result) -> bool:
+    """Whether this leads elsewhere, as a symbolic link or a junction does: of `state` no link was followed."""
+    return stat.S_ISLNK(state.st_mode) or is_reparse_point(state)
+
+
 def is_plain_folder(state: os.stat_result) -> bool:
     """Whether this is a folder, and nothing that leads to one: of `state` no link was followed."""
     return stat.S_ISDIR(state.st_mode) and not is_reparse_point(state)

@@ -1,7 +1,8 @@
 """The files of one title of a watched folder: looking at them, and reading those that have changed.
 
 Rules:
-- no link is followed and nothing but files is opened: a link in a watched folder could lead anywhere on the machine;
+- no link is followed and nothing but files is opened: a link in a watched folder could lead anywhere on the machine.
+  So it is of one that was laid since the look: what is read is opened below the folder in which the title lies;
 - a look reads nothing but folders; it costs a few ms for a thousand files;
 - files are read many at a time, each with the check that it is still what the look found. When all are read, one more
   look must find the same as the first: what is published is the title as it was at one moment.
@@ -29,7 +30,8 @@ from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_FILES_PER_REVI
 from protocol.portable_names import check_portable, displayable, portable_form
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart
 from sync_agent.coursework.file_notes import FileNote
-from sync_agent.machine.plain_files import READ, is_plain_folder, is_reparse_point
+from sync_agent.machine.enclosed import Enclosure
+from sync_agent.machine.plain_files import READ, is_link, is_plain_folder
 from sync_agent.watching.brake import HEAD_BYTES, Change
 from sync_agent.watching.rules import Glimpse, Standing, standing
 
@@ -112,7 +114,7 @@ def look_at(place: Path) -> Look | None:
     except (OSError, ValueError):
         return None
     walk = _Walk()
-    if stat.S_ISDIR(state.st_mode):
+    if is_plain_folder(state):
         walk.folder(place)
     else:
         walk.take(str(place), place.name, state)
@@ -121,7 +123,7 @@ def look_at(place: Path) -> Look | None:
         walk.digest.digest(_LIKENESS_BYTES),
         tuple(files),
         state.st_ino,
-        not stat.S_ISDIR(state.st_mode),
+        not is_plain_folder(state),
         walk.unfinished,
         walk.obstacle,
     )
@@ -191,7 +193,7 @@ class _Walk:
         self.digest.update(seen.encode(errors="surrogatepass"))
         if kind is not Standing.CONTENT:
             self.unfinished |= kind is Standing.UNFINISHED
-        elif stat.S_ISLNK(state.st_mode) or is_reparse_point(state):
+        elif is_link(state):
             self._stop(Code.UNREADABLE_FILE, path, "this is a link; put the file itself here")
         elif not stat.S_ISREG(state.st_mode):
             self._stop(Code.UNREADABLE_FILE, path, "this is neither a file nor a folder")
@@ -294,12 +296,13 @@ class TitleFiles:
 
     async def __aiter__(self) -> AsyncGenerator[FileEvent, None]:
         """The events in order."""
+        folder = await asyncio.to_thread(self._folder)
         for batch in _batches(self._files):
             if batch[0].size > FILE_PIECE_BYTES:
-                async for event in _large_file(batch[0]):
+                async for event in self._large_file(folder, batch[0]):
                     yield event
                 continue
-            for file, data in zip(batch, await asyncio.to_thread(_read_small, batch), strict=True):
+            for file, data in zip(batch, await asyncio.to_thread(self._read_small, folder, batch), strict=True):
                 yield FileStart(file.path, file.size)
                 if data:
                     yield FileData(data)
@@ -308,6 +311,46 @@ class TitleFiles:
         if again is None or again.likeness != self._look.likeness:
             raise _changing()
         yield Complete()
+
+    def _read_small(self, folder: Enclosure, files: Sequence[Found]) -> list[bytes]:
+        found = []
+        for file in files:
+            with self._opened(folder, file) as source:
+                data = source.read(FILE_PIECE_BYTES + 1)
+                if len(data) != file.size or not _is_still(source, file):
+                    raise _changing()
+                found.append(data)
+        return found
+
+    async def _large_file(self, folder: Enclosure, file: Found) -> AsyncGenerator[FileEvent, None]:
+        yield FileStart(file.path, file.size)
+        source = await asyncio.to_thread(self._opened, folder, file)
+        try:
+            left = file.size
+            while data := await asyncio.to_thread(_read_some, source):
+                left -= len(data)
+                if left < 0:
+                    raise _changing()
+                for at in range(0, len(data), FILE_PIECE_BYTES):
+                    yield FileData(data[at : at + FILE_PIECE_BYTES])
+            if left or not await asyncio.to_thread(_is_still, source, file):
+                raise _changing()
+        finally:
+            source.close()
+        yield FileEnd()
+
+    def _folder(self) -> Enclosure:
+        try:
+            return Enclosure.of(self._place.parent)
+        except OSError as reason:
+            raise _changing() from reason
+
+    def _opened(self, folder: Enclosure, file: Found) -> BinaryIO:
+        below = str(Path(file.place).relative_to(self._place.parent))
+        try:
+            return os.fdopen(folder.open(below), "rb", buffering=0)
+        except OSError as reason:
+            raise _changing() from reason
 
 
 def _batches(files: Sequence[Found]) -> Iterator[list[Found]]:
@@ -327,45 +370,9 @@ def _batches(files: Sequence[Found]) -> Iterator[list[Found]]:
         yield batch
 
 
-def _read_small(files: Sequence[Found]) -> list[bytes]:
-    found = []
-    for file in files:
-        with _opened(file) as source:
-            data = source.read(FILE_PIECE_BYTES + 1)
-            if len(data) != file.size or not _is_still(source, file):
-                raise _changing()
-            found.append(data)
-    return found
-
-
-async def _large_file(file: Found) -> AsyncGenerator[FileEvent, None]:
-    yield FileStart(file.path, file.size)
-    source = await asyncio.to_thread(_opened, file)
-    try:
-        left = file.size
-        while data := await asyncio.to_thread(_read_some, source):
-            left -= len(data)
-            if left < 0:
-                raise _changing()
-            for at in range(0, len(data), FILE_PIECE_BYTES):
-                yield FileData(data[at : at + FILE_PIECE_BYTES])
-        if left or not await asyncio.to_thread(_is_still, source, file):
-            raise _changing()
-    finally:
-        source.close()
-    yield FileEnd()
-
-
 def _read_some(source: BinaryIO) -> bytes:
     try:
         return source.read(_AT_ONCE_BYTES)
-    except OSError as reason:
-        raise _changing() from reason
-
-
-def _opened(file: Found) -> BinaryIO:
-    try:
-        return os.fdopen(os.open(file.place, READ), "rb", buffering=0)
     except OSError as reason:
         raise _changing() from reason
 

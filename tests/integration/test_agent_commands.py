@@ -343,6 +343,8 @@ def test_what_cannot_be_is_refused_with_its_code_and_changes_nothing(room: Class
     laptop = room["laptop"]
     lay(tmp_path, {"a.txt": b"1", "con.txt": b"2", "dossier/rien.txt": b""})
     (tmp_path / "vide").mkdir()
+    (tmp_path / "paquet").mkdir()
+    (tmp_path / "paquet" / "image.png").symlink_to("../a.txt")
     task = publish(laptop, room, tmp_path / "a.txt", kind="assignment")
     lesson = publish(laptop, room, tmp_path / "a.txt")
     nobody, nothing = "ab" * 16, "ab" * 32
@@ -362,6 +364,7 @@ def test_what_cannot_be_is_refused_with_its_code_and_changes_nothing(room: Class
         (["publish", "con.txt", *there], 2, "bad-name"),
         (["publish", "absent.txt", *there], 2, "missing-file"),
         (["publish", "/dev/null", *there], 2, "unreadable-file"),
+        (["publish", "paquet", *there], 2, "unreadable-file"),
         (["publish", "vide", *there], 2, "nothing-to-send"),
         (["publish", *there], 2, "nothing-to-send"),
         (["withdraw", nothing], 2, "unknown-item"),
@@ -380,9 +383,11 @@ def test_what_cannot_be_is_refused_with_its_code_and_changes_nothing(room: Class
         (["hand-in", lesson, "a.txt", "--person", room.pupil_person], 2, "not-an-assignment"),
         (["hand-in", task, "a.txt", "--person", nobody], 2, "unknown-person"),
         (["hand-in", task, "--person", room.pupil_person], 2, "nothing-to-send"),
+        (["hand-in", task, "paquet", "--person", room.pupil_person], 2, "unreadable-file"),
         (["open-hand-in", nothing, "sortie"], 2, "unknown-hand-in"),
         (["open-hand-in", nothing, ""], 2, "usage"),
         (["feedback", nothing, "--text", "Bien"], 2, "unknown-hand-in"),
+        (["feedback", nothing, "paquet", "--text", "Bien"], 2, "unreadable-file"),
         (["courier", "import", "sortie"], 2, "missing-file"),
         (["courier", "import", ""], 2, "usage"),
         (["courier", "export", ""], 2, "usage"),

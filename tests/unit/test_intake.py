@@ -133,14 +133,39 @@ async def test_a_command_that_needs_no_file_may_name_none(tmp_path: Path) -> Non
 
 
 @posix
-async def test_links_are_followed(tmp_path: Path) -> None:
-    make(tmp_path, "real/a.txt", "elsewhere/b.txt")
-    (tmp_path / "real" / "link.txt").symlink_to("../elsewhere/b.txt")
-    (tmp_path / "real" / "folder").symlink_to("../elsewhere")
-    (tmp_path / "way").symlink_to("real")
-    assert paths_of(tmp_path, "way") == ["a.txt", "folder/b.txt", "link.txt"]
-    events = await events_of(files_of(["way"], folder=tmp_path))
-    assert FileData(b"elsewhere/b.txt") in events
+async def test_a_link_is_followed_to_what_lies_in_the_same_folder_whatever_way_it_goes(tmp_path: Path) -> None:
+    make(tmp_path, "real/a.txt", "real/images/b.txt")
+    (tmp_path / "real" / "link.txt").symlink_to("images/b.txt")
+    (tmp_path / "real" / "folder").symlink_to(tmp_path / "real" / "images")
+    (tmp_path / "real" / "around").symlink_to("../again/images")
+    (tmp_path / "again").symlink_to("real")
+    expected = ["a.txt", "around/b.txt", "folder/b.txt", "images/b.txt", "link.txt"]
+    assert paths_of(tmp_path, "real") == expected
+    events = await events_of(files_of(["real"], folder=tmp_path))
+    assert events.count(FileData(b"real/images/b.txt")) == 4
+
+
+@posix
+async def test_what_was_named_may_be_a_link(tmp_path: Path) -> None:
+    make(tmp_path, "disk/Documents/cours/a.txt", "disk/b.txt")
+    (tmp_path / "Documents").symlink_to("disk/Documents")
+    (tmp_path / "cours").symlink_to("Documents/cours")
+    (tmp_path / "b.txt").symlink_to("disk/b.txt")
+    for named in ("cours", "cours/", "Documents/cours", "Documents"):
+        assert FileData(b"disk/Documents/cours/a.txt") in await events_of(files_of([named], folder=tmp_path))
+    assert FileData(b"disk/b.txt") in await events_of(files_of(["b.txt"], folder=tmp_path))
+
+
+@posix
+@pytest.mark.parametrize("target", ["/", "..", "../elsewhere", "../elsewhere/b.txt", "../courses/c.txt", "images/out"])
+async def test_a_link_that_leads_out_of_the_folder_is_named_with_where_it_leads(tmp_path: Path, target: str) -> None:
+    make(tmp_path, "cours/images/a.txt", "elsewhere/b.txt", "courses/c.txt")
+    (tmp_path / "cours" / "a-link").symlink_to(target)
+    (tmp_path / "cours" / "images" / "out").symlink_to("../../elsewhere")
+    error = await refused(tmp_path, "cours")
+    assert error.code == Code.UNREADABLE_FILE
+    assert "leads out of the folder" in error.message
+    assert str((tmp_path / "cours" / target).resolve()) in error.message
 
 
 @posix
@@ -163,7 +188,7 @@ async def test_links_that_multiply_folders_without_end_are_given_up(
         for name in ("left", "right"):
             (tmp_path / str(level) / name).symlink_to(f"../{level + 1}")
     (tmp_path / "40").mkdir()
-    assert (await refused(tmp_path, "0")).code == Code.TOO_MANY_FILES
+    assert (await refused(tmp_path, ".")).code == Code.TOO_MANY_FILES
 
 
 @posix
@@ -172,6 +197,11 @@ async def test_a_link_that_points_to_itself_or_to_nothing_is_refused(tmp_path: P
     (tmp_path / "nothing").symlink_to("missing")
     assert (await refused(tmp_path, "self")).code == Code.UNREADABLE_FILE
     assert (await refused(tmp_path, "nothing")).code == Code.MISSING_FILE
+    (tmp_path / "nothing").unlink()
+    assert (await refused(tmp_path, ".")).code == Code.UNREADABLE_FILE
+    (tmp_path / "self").unlink()
+    (tmp_path / "nothing").symlink_to("missing")
+    assert (await refused(tmp_path, ".")).code == Code.MISSING_FILE
 
 
 # --- what cannot be sent ----------------------------------------------------------------------------------------------
