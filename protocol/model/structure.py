@@ -428,6 +428,11 @@ class PersonRecord:
         return cls(fields.name("name"), role, fields.flag("left"), same_as, fields.flag("frozen"))
 
     @property
+    def leaves(self) -> bool:
+        """Whether this takes them off the list: who is the same as another is there under that one's id."""
+        return self.left and self.same_as is None
+
+    @property
     def freezes(self) -> bool:
         """Whether this freezes them: nobody else than a pupil, or a guardian, is.
 

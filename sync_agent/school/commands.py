@@ -17,6 +17,7 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
 from protocol.replica.office import commands, grants, withdrawals
+from protocol.replica.office.doubles import described_with_doubles
 from protocol.replica.office.erasures import check_known, erase_persons, known_beyond, with_doubles
 from protocol.replica.office.grants import Standing
 from protocol.replica.office.heard import Known, known_of, said_by
@@ -27,7 +28,6 @@ from protocol.replica.office.namesakes import called_in, told_of_namesakes, told
 from protocol.replica.office.people import (
     add_person,
     described,
-    described_alone,
     duplicates_in,
     listings_of,
     merge_persons,
@@ -241,7 +241,7 @@ async def _check_none_teaches(office: SchoolOffice, persons: Collection[bytes]) 
     lists = await listings_of(office.replica, persons)
     adults = [one for one in persons if any(each.role not in ARE_TAUGHT for each in lists[one].values())]
     if adults and office.rank < RANK[Role.ADMIN]:
-        told = "; ".join(await described_alone(office, adults))
+        told = "; ".join(await described_with_doubles(office, adults))
         raise Refused(
             Code.NO_RIGHT,
             f"nobody has been forgotten: {told}. A head teacher's computer has pupils forgotten, and guardians; who "
@@ -254,7 +254,7 @@ async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
     persons = [person_id(text) for text in given.texts(params, "person")]
     await check_known(office, persons)
     await _check_none_teaches(office, persons)
-    for line in await described_alone(office, persons):
+    for line in await described_with_doubles(office, persons):
         await outgoing.progress(f"to be forgotten: {line}")
     for line in await told_of_partings(office, persons):
         await outgoing.progress(line)

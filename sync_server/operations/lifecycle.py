@@ -24,13 +24,13 @@ from protocol.replica.console.text import local_time
 from protocol.replica.office import commands, withdrawals
 from protocol.replica.office.acts import Line
 from protocol.replica.office.as_root import check_kit
-from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, with_doubles
+from protocol.replica.office.doubles import described_with_doubles, made_one_with
+from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force
 from protocol.replica.office.frozen import freeze_person, unfreeze_person
 from protocol.replica.office.leaving import told_of_partings
 from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.namesakes import told_of_numbers
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
-from protocol.replica.office.people import described_with_doubles
 from protocol.replica.office.sign_ins_of_lost import sign_ins_of_gone
 from protocol.replica.office.spaces import space_named
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_about_those_along
@@ -176,13 +176,14 @@ async def _named(server: Server, params: Params) -> list[bytes]:
 
 
 async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    withdrawn = await withdrawals.retire_person(server, person_id(given.text(params, "person")))
-    return await commands.told_of(withdrawn, outgoing)
+    person = person_id(given.text(params, "person"))
+    others = await commands.told_of_others(server, person, outgoing)
+    return others | await commands.told_of(await withdrawals.retire_person(server, person), outgoing)
 
 
 async def _person_freeze(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     person = person_id(given.text(params, "person"))
-    for line in await described_with_doubles(server, person):
+    for line in await described_with_doubles(server, [person], await made_one_with(server, [person])):
         await outgoing.progress(f"to be frozen: {line}")
     lists = await freeze_person(server, person)
     await outgoing.progress(
@@ -193,9 +194,10 @@ async def _person_freeze(server: Server, params: Params, outgoing: Outgoing) -> 
     return {"person": person.hex(), "lists": lists}
 
 
-async def _person_unfreeze(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+async def _person_unfreeze(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     person = person_id(given.text(params, "person"))
-    return {"person": person.hex(), "lists": await unfreeze_person(server, person)}
+    others = await commands.told_of_others(server, person, outgoing)
+    return {"person": person.hex(), "lists": await unfreeze_person(server, person), **others}
 
 
 async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
@@ -438,13 +440,13 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
     if kit is not None:
         check_kit(server, kit)
     await check_known(server, persons)
-    for person in persons:
-        for line in await described_with_doubles(server, person):
-            await outgoing.progress(f"to be forgotten: {line}")
+    alone = params.get("alone") is True
+    along = [] if alone else await made_one_with(server, persons)
+    for line in await described_with_doubles(server, persons, along):
+        await outgoing.progress(f"to be forgotten: {line}")
     for line in await told_of_partings(server, persons):
         await outgoing.progress(line)
-    alone = params.get("alone") is True
-    going = persons if alone else await with_doubles(server.replica, persons)
+    going = [*persons, *along]
     for line in await told_of_numbers(server, going):
         await outgoing.progress(line)
     await tell_of_unheard(server, going, outgoing, _GOES_UNSEEN)
@@ -454,7 +456,7 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
     if dry:
         return {}
     if not alone:
-        await ask_about_those_along(server.replica, persons)
+        await ask_about_those_along(server.replica, persons, along)
     await erase_persons(server, going, kit)
     if kit is None and len(persons) > MAX_ERASED_PER_DAY:
         await outgoing.progress(f"without --kit, each machine destroys {MAX_ERASED_PER_DAY} persons a day")

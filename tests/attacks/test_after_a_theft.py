@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -23,6 +23,7 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.arrivals import note_arrivals
+from protocol.replica.office.bureau import Office
 from protocol.replica.storage.memory import MemoryStore
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.rights.door import Authority
@@ -209,14 +210,14 @@ async def head_of_another_school(here: Town) -> tuple[bytes, Device]:
     return bytes.fromhex(made["space"]), await here.device("head", None, "0180002Y")
 
 
-async def _whoever_it_leads_to(replica: Replica, person: bytes) -> list[bytes]:
-    rosters = [(await replica.view(space)).roster for space in replica.door.spaces()]
-    return list(dict.fromkeys([person, *(roster.who(person) for roster in rosters)]))
+async def _whoever_it_leads_to(office: Office, persons: Sequence[bytes]) -> list[bytes]:
+    rosters = [(await office.replica.view(space)).roster for space in office.replica.door.spaces()]
+    return list({roster.who(person) for roster in rosters for person in persons})
 
 
 @attack(
     "others are said to be the same as who is to be forgotten",
-    off={"protocol.replica.office.withdrawals.ids_of": _whoever_it_leads_to},
+    off={"protocol.replica.office.withdrawals.made_one_with": _whoever_it_leads_to},
 )
 async def test_whoever_another_school_has_made_the_same_as_a_teacher_leaves_alone(tmp_path: Path) -> None:
     async with town(tmp_path) as here:

@@ -21,7 +21,8 @@ from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.bureau import Office, is_own
-from protocol.replica.office.leaving import Parting, Whose, partings
+from protocol.replica.office.leaving import Parting, partings
+from protocol.replica.office.list_words import Whose
 from protocol.replica.office.people import listings
 from protocol.roles import PersonRole, Role
 from tests.harness.attack import attack
@@ -70,7 +71,7 @@ async def _as_its_key(office: Office) -> Callable[[Entry], bool]:
 
 
 WHATEVER_IS_HIDDEN: dict[str, object] = {"protocol.replica.office.left_over.partings": _as_shown}
-WHOEVER_SAYS_IT: dict[str, object] = {"protocol.replica.office.leaving._SURE": frozenset(Whose)}
+WHOEVER_SAYS_IT: dict[str, object] = {"protocol.replica.office.leaving.SURE": frozenset(Whose)}
 UNTOLD: dict[str, object] = {"sync_server.operations.lifecycle.told_of_partings": _nothing}
 
 

@@ -16,8 +16,9 @@ from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.office import erasures
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.list_words import Whose
 from protocol.replica.office.mentioned import Mentioned, mentioned
-from protocol.replica.office.people import Doubles, list_draft, merge_persons
+from protocol.replica.office.people import list_draft, merge_persons
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
@@ -125,11 +126,17 @@ async def test_who_is_asked_about_is_called_what_they_were_called_before_the_ser
         assert f"Tom {number} (ensuite : ZOE)" in html.unescape(page.text)
 
 
-async def _of_nobody(_replica: Replica, _named: Collection[bytes]) -> None:
+async def _of_nobody(*_: object) -> None:
     """As if whom all lists call the same were the same."""
 
 
-@attack(ROW, off={"sync_server.operations.lifecycle.ask_about_those_along": _of_nobody})
+@attack(
+    ROW,
+    off={
+        "sync_server.operations.lifecycle.ask_about_those_along": _of_nobody,
+        "protocol.replica.office.doubles.SURE": frozenset(Whose),
+    },
+)
 async def test_a_server_whose_key_was_copied_forgets_no_class_with_a_pupil_who_has_left(tmp_path: Path) -> None:
     async with office(tmp_path) as here:
         server, space = here.server, bytes.fromhex(here.space)
@@ -156,10 +163,10 @@ async def test_a_server_whose_key_was_copied_forgets_no_class_with_a_pupil_who_h
         assert {covers.hex() for _, covers in await erasures.ever_said(server.replica)} == {leaver}
 
 
-async def whoever_is_said_to_be(replica: Replica, person: bytes) -> Doubles:
+async def whoever_is_said_to_be(office: Office, persons: Collection[bytes]) -> list[bytes]:
     """One list's word is enough."""
-    rosters = [(await replica.view(space)).roster for space in replica.door.spaces()]
-    return Doubles(frozenset(other for each in rosters for other, one in each.aliases.items() if one == person))
+    rosters = [(await office.replica.view(space)).roster for space in office.replica.door.spaces()]
+    return list({other for each in rosters for other, one in each.aliases.items() if one in persons})
 
 
 async def nobody_is_asked_about(*_: object, **__: object) -> None:
@@ -169,7 +176,7 @@ async def nobody_is_asked_about(*_: object, **__: object) -> None:
 @attack(
     ROW,
     off={
-        "protocol.replica.office.erasures.doubles_of": whoever_is_said_to_be,
+        "sync_server.operations.lifecycle.made_one_with": whoever_is_said_to_be,
         "sync_server.operations.lifecycle.ask_about_names": nobody_is_asked_about,
         "sync_server.operations.lifecycle.ask_about_those_along": nobody_is_asked_about,
     },

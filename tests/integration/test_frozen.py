@@ -196,7 +196,7 @@ async def test_who_was_added_twice_is_frozen_under_both_ids(scene: Scene) -> Non
     await scene.agree()
     before = await scene.works()
     assert len(before) == 2
-    assert await scene.office.do("person freeze", person=twice) == {"person": twice, "lists": 2}
+    assert await scene.office.do("person freeze", person=scene.pupil) == {"person": scene.pupil, "lists": 2}
     await scene.agree()
     assert (await scene.works(), await scene.listed()) == ([], {"Mme Petit"})
     for person in (twice, scene.pupil):

@@ -337,4 +337,4 @@ async def test_whoever_names_the_id_that_was_merged_away_is_told_whose_it_is(tmp
         kept, other = [await here.add_person("Zoé", "pupil") for _ in range(2)]
         await merge_persons(here.server, bytes.fromhex(other), bytes.fromhex(kept))
         await here.do("erase", person=[other])
-        assert any(kept in line and "name that id instead" in line for line in here.said.lines)
+        assert any(kept in line and "name that id as well if it is" in line for line in here.said.lines)

@@ -33,9 +33,9 @@ from protocol.replica.access.written import GoneIn, Writings, Written
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import made_spaces
 from protocol.replica.console.operation import JSON, Outgoing
+from protocol.replica.office.doubles import doubles_of
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.not_shown import not_shown, why_hidden
-from protocol.replica.office.people import doubles_of
 from protocol.replica.office.taken_names import names_now
 
 _MOST_LINES: Final = 40

@@ -20,6 +20,7 @@ from protocol.replica.console.text import local_time
 from protocol.replica.office import grants, withdrawals
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.confirmed_by_lost import Confirmed
+from protocol.replica.office.doubles import described_along, made_one_with, others_called
 from protocol.replica.office.heard import devices_of_the_same
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.known_here import note_told
@@ -69,6 +70,7 @@ class Seen:
 
 UNSEEN: Final = Seen()
 STRANGE: Final = "strange"
+OTHERS: Final = "others"
 MAX_TOLD_SPACES: Final = 20
 MAX_TOLD_DEVICES: Final = 20
 """Of so many devices the words are told: each set takes a hundredth of a second, and a thief names thousands."""
@@ -321,11 +323,21 @@ async def ungrant(office: Office, params: Params, outgoing: Outgoing, *, looked:
     if device is not None:
         told |= await told_of(await withdrawals.ungrant_device(office, device, spaces), outgoing)
     if person is not None:
+        others = await told_of_others(office, person, outgoing)
         withdrawn = await withdrawals.ungrant_person(office, person, spaces)
-        told |= await told_of(withdrawn, outgoing)
+        told |= others | await told_of(withdrawn, outgoing)
         if looked and withdrawn.strange:
             told[STRANGE] = [key.hex() for key, _ in withdrawn.strange]
     return told
+
+
+async def told_of_others(office: Office, person: bytes, outgoing: Outgoing) -> dict[str, JSON]:
+    """Which other ids go along with somebody, and whom lists call the same, and who stays (`OTHERS`), where any do."""
+    along = await made_one_with(office, [person])
+    stay = await others_called(office, [person], along)
+    for line in [*await described_along(office, along), *stay.values()]:
+        await outgoing.progress(line)
+    return {OTHERS: [other.hex() for other in stay]} if stay else {}
 
 
 async def told_of(withdrawn: Withdrawn, outgoing: Outgoing) -> dict[str, JSON]:

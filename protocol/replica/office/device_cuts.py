@@ -366,4 +366,4 @@ def _says_left(entry: Entry) -> bool:
         record = PersonRecord.parse(entry.payload or b"")
     except PeerFault:
         return False
-    return record.left and record.same_as is None
+    return record.leaves

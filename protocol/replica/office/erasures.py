@@ -21,8 +21,8 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office, is_ours, reaches
+from protocol.replica.office.doubles import doubles_of
 from protocol.replica.office.frozen import check_none_frozen
-from protocol.replica.office.people import doubles_of
 
 
 async def check_known(office: Office, persons: Sequence[bytes]) -> None:

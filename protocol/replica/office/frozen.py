@@ -1,8 +1,9 @@
 """What there is about a pupil, or a guardian, is kept and not used: restriction (GDPR, article 18; docs/adr/0429).
 
 Rules:
-- it is said on each list that names them, under each of their ids, by the word that says what they are called: who is
-  frozen is on no list, and the folds pass over their work and what was said of it (`rights.roster`);
+- it is said on each list that names them, under the id that was named and those that were made one with it
+  (`doubles`), by the word that says what they are called: who is frozen is on no list, and the folds pass over their
+  work and what was said of it (`rights.roster`); so it is lifted, and of nobody else, whom a list may call the same;
 - nothing of it is destroyed: no office erases them, or closes their class, before that is lifted;
 - whoever has a copy of the server's key says likewise that it is. For what destroys, somebody is frozen as long as any
   word that froze them, shown or not, is not noted as lifted at this very server: that notes each that is there as
@@ -25,8 +26,9 @@ from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.doubles import made_one_with
 from protocol.replica.office.known_here import note_leaves, own_leaves
-from protocol.replica.office.people import ids_of, list_draft, listings, listings_of
+from protocol.replica.office.people import list_draft, listings, listings_of
 from protocol.replica.office.said_here import LIFTED_MARKS, noted_lifted
 from protocol.roles import ARE_TAUGHT, RANK, Role
 
@@ -64,7 +66,7 @@ async def freeze_person(office: Office, person: bytes) -> int:
     """
     await listings(office.replica, person)
     drafts = []
-    for one, lists in (await listings_of(office.replica, await ids_of(office.replica, person))).items():
+    for one, lists in (await listings_of(office.replica, await _ids_of(office, person))).items():
         for space, listed in lists.items():
             if listed.role not in ARE_TAUGHT:
                 raise BadInput(Code.USAGE, f"a {listed.role} is not frozen: what they said is about others as well")
@@ -82,7 +84,7 @@ async def unfreeze_person(office: Office, person: bytes) -> int:
 
     Raises `BadInput(UNKNOWN_PERSON)`.
     """
-    ids, freezing = await ids_of(office.replica, person), await freezing_words(office.replica)
+    ids, freezing = await _ids_of(office, person), await freezing_words(office.replica)
     words = [word for one in ids for word in freezing.get(one, ())]
     if not words:
         await listings(office.replica, person)
@@ -97,6 +99,10 @@ async def unfreeze_person(office: Office, person: bytes) -> int:
         await office.replica.store.set_marks({LIFTED_MARKS + word.id.hex(): b"" for word in words})
     said = {(draft.subject, draft.space) for draft in drafts}
     return len(said | {(word.header.subject, word.header.space) for word in words})
+
+
+async def _ids_of(office: Office, person: bytes) -> list[bytes]:
+    return [person, *await made_one_with(office, [person])]
 
 
 async def _say(office: Office, drafts: Sequence[Draft]) -> None:

@@ -14,7 +14,7 @@ Rules:
   whatever comes later: both are the word of whoever wrote it, or called first (docs/adr/0329, 0347, 0416);
 - which revocations were said here is noted likewise: by others a thief has a device seem gone (docs/adr/0332); and
   which grants take them back, by others one that is gone seems back (docs/adr/0406); and which words take somebody off
-  a list, by others a pupil who is there seems to have left (docs/adr/0439).
+  a list, or make two one, by others a pupil who is there seems to have left, or to be another (docs/adr/0439, 0451).
 
 docs/adr/0293. Notes are marks of this replica, by pseudonymous ids, and no part of any set. docs/protocol.md,
 "Confirmed devices".
@@ -97,11 +97,12 @@ async def note_said(store: EntryStore, said: Iterable[Entry]) -> None:
 
 
 async def note_leaves(office: Office, said: Iterable[Entry]) -> None:
-    """A command takes somebody off a list by these words; by others that repeat such a word it does not.
+    """A command takes somebody off a list by these words, or makes two one; by others that repeat that it does not.
 
     `person freeze` says of who is off a list that they are off it still, whoever said so first.
     """
-    marks: dict[str, bytes | None] = {LEAVE_MARKS + one.id.hex(): b"" for one in said if _takes_off(one)}
+    left = [one for one in said if (record := _listed(one)) is not None and record.left]
+    marks: dict[str, bytes | None] = {LEAVE_MARKS + one.id.hex(): b"" for one in left}
     if marks and office.rank >= RANK[Role.SERVER]:
         await office.replica.store.set_marks(marks)
 
@@ -111,9 +112,8 @@ def is_about_cuts(said: Entry) -> bool:
     return said.header.kind == Kind.REVOKE or (said.header.kind == Kind.GRANT and bool(said.header.parents))
 
 
-def _takes_off(said: Entry) -> bool:
-    record = parsed(said, PersonRecord.parse) if said.header.kind == Kind.PERSON else None
-    return record is not None and record.left
+def _listed(said: Entry) -> PersonRecord | None:
+    return parsed(said, PersonRecord.parse) if said.header.kind == Kind.PERSON else None
 
 
 def _noted_as(said: Entry) -> str | None:
@@ -136,7 +136,7 @@ async def cuts_of_others(office: Office) -> list[Entry]:
 
 
 async def leaves_said_here(office: Office) -> Callable[[Entry], bool]:
-    """Whether a word that takes somebody off a list is this office's own, or a root's.
+    """Whether a word that takes somebody off a list, or makes two one, is this office's own, or a root's.
 
     Of a server's those are that it has noted, or that were here before it did: out of a backup none was.
     """
@@ -156,7 +156,8 @@ async def leaves_said_here(office: Office) -> Callable[[Entry], bool]:
 async def own_leaves(office: Office, names: Collection[bytes]) -> set[bytes]:
     """Which of these words that take somebody off a list are surely this office's own."""
     is_said, said = await leaves_said_here(office), await office.replica.store.get(list(names))
-    return {name for name, each in said.items() if _takes_off(each) and is_said(each)}
+    leaves = {name: each for name, each in said.items() if (record := _listed(each)) is not None and record.leaves}
+    return {name for name, each in leaves.items() if is_said(each)}
 
 
 async def made_here(store: EntryStore, codes: Iterable[Entry]) -> list[Entry]:

@@ -13,9 +13,8 @@ docs/privacy.md, "How long".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 from protocol.clock import rfc3339
@@ -27,31 +26,16 @@ from protocol.replica.at_work.space_names import made_spaces
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.erasures import closed_by_kit
-from protocol.replica.office.known_here import KnownHere, leaves_said_here
+from protocol.replica.office.list_words import SURE, ListWords, Whose
 from protocol.replica.office.mentioned import day_of
 from protocol.replica.office.not_shown import whose_word, why_hidden
 from protocol.replica.office.people import listing, mentions
-from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.roles import RANK, Role
 
 MAX_TOLD: Final = 10
 """Of more lists that somebody is off it is told how many they are: whoever has the server's key says as many."""
 _ASK: Final = "ask the school whether they have left"
-
-
-class Whose(Enum):
-    """By whose word somebody is off a list."""
-
-    KIT = "kit"
-    OFFICE = "server"
-    KNOWN = "device"
-    KEY = "server-key"
-    """One of a server's, that no command here has said: it may be a copied one's."""
-    STRANGE = "unknown-device"
-
-
-_SURE: Final = frozenset({Whose.KIT, Whose.OFFICE, Whose.KNOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +53,7 @@ class Parting:
     @property
     def is_sure(self) -> bool:
         """Whether nobody who has a copied key can have made it look so."""
-        return self.has_them is None and self.whose in _SURE
+        return self.has_them is None and self.whose in SURE
 
     def row(self) -> JSON:
         """As `status` has it."""
@@ -82,37 +66,9 @@ class Parting:
         }
 
 
-class _Words:
-    """Whose a word of a list is, by what this office knows. Made by `of`; what is seldom asked is looked up then."""
-
-    def __init__(self, office: Office, is_ours: Callable[[Entry], bool]) -> None:
-        self._office, self._is_ours = office, is_ours
-        self._known: KnownHere | None = None
-
-    @classmethod
-    async def of(cls, office: Office) -> _Words:
-        """As things stand."""
-        return cls(office, await leaves_said_here(office))
-
-    async def whose(self, said: Entry) -> Whose:
-        """Whose this one is."""
-        right = self._office.replica.door.authority(said.header.grant or b"")
-        if right is None:
-            return Whose.KIT
-        if self._is_ours(said):
-            return Whose.OFFICE
-        if right.rank >= RANK[Role.SERVER]:
-            return Whose.KEY
-        return Whose.KNOWN if await self._knows(right) else Whose.STRANGE
-
-    async def _knows(self, right: Authority) -> bool:
-        self._known = self._known or await KnownHere.of(self._office)
-        return await self._known.knows(right)
-
-
 async def partings(office: Office, persons: Collection[bytes]) -> dict[bytes, list[Parting]]:
     """Of each of these people the lists that ever had them, do not show them now, and were not closed by the kit."""
-    replica, words, closed = office.replica, await _Words.of(office), await closed_by_kit(office.replica)
+    replica, words, closed = office.replica, await ListWords.of(office), await closed_by_kit(office.replica)
     found = {}
     for person, lists in (await mentions(replica, persons)).items():
         there = {
@@ -125,10 +81,10 @@ async def partings(office: Office, persons: Collection[bytes]) -> dict[bytes, li
     return found
 
 
-async def _parting(replica: Replica, space: bytes, entries: Collection[Entry], words: _Words) -> Parting | None:
+async def _parting(replica: Replica, space: bytes, entries: Collection[Entry], words: ListWords) -> Parting | None:
     """How a list lacks somebody of whom these are its words; None where it shows them, or says nothing."""
     shown, last = listing(entries, (await replica.view(space)).roster.hides), listing(entries, lambda _: False)
-    if last is None or (shown is not None and not shown.left):
+    if last is None or (shown is not None and not shown.leaves):
         return None
     known = {each.id: each for each in entries}
     said = known[last.entry if shown is None else shown.entry]

@@ -84,7 +84,7 @@ async def classes_not_closed(replica: Replica, records: Mapping[bytes, SpaceReco
 async def left_pupils(office: Office) -> list[Left]:
     """Whom no list shows any more: they left every class that is still there. Who has been gone for longest first.
 
-    Who was added twice, and is somebody else of the list, is not among them: `erase` takes all their ids.
+    Whom a list calls the same as another is not among them: no such word takes anybody off it.
     """
     replica = office.replica
     said = {
@@ -99,13 +99,12 @@ async def left_pupils(office: Office) -> list[Left]:
         for one, listed in lists.items()
         if one not in freezing
         and listed
-        and all(each.left for each in listed.values())
+        and all(each.leaves for each in listed.values())
         and not any(each.frozen for each in listed.values())
     }
     off = await partings(office, left)
     found = list[Left]()
     for person, listed in left.items():
-        if not any([person in (await replica.view(space)).roster.aliases for space in listed]):
-            dates = [each.said.timestamp_ms for each in off[person] if each.space in listed]
-            found += [Left(person, max(dates), tuple(off[person]))] if dates else []
+        dates = [each.said.timestamp_ms for each in off[person] if each.space in listed]
+        found += [Left(person, max(dates), tuple(off[person]))] if dates else []
     return sorted(found, key=lambda left: (left.since_ms, left.person))

@@ -38,13 +38,10 @@ class Listing:
     frozen: bool = False
     same_as: bytes | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class Doubles:
-    """Other ids of a person: those that are `same` on every list that ever named them, and the `doubtful` rest."""
-
-    same: frozenset[bytes] = frozenset()
-    doubtful: frozenset[bytes] = frozenset()
+    @property
+    def leaves(self) -> bool:
+        """Whether they are off the list; who is the same as another is there under that one's id."""
+        return self.left and self.same_as is None
 
 
 _NONE: Final[Mapping[bytes, int]] = MappingProxyType({})
@@ -163,37 +160,6 @@ async def listings_of(replica: Replica, persons: Collection[bytes]) -> dict[byte
     return found
 
 
-async def doubles_of(replica: Replica, person: bytes) -> Doubles:
-    """Under which other ids somebody was listed.
-
-    Who may write one list may say there of anybody that they are somebody else: what is done to a person is done to
-    another id where every list that ever named it says so, those that are hidden now included.
-    """
-    said: set[bytes] = set()
-    for space in replica.door.spaces():
-        said |= {other for other, one in (await replica.view(space)).roster.aliases.items() if one == person}
-    same = set()
-    for other, lists in (await mentions(replica, said)).items():
-        views = [(await replica.view(space)).roster for space in lists]
-        if all(roster.aliases.get(other) == person for roster in views):
-            same.add(other)
-    return Doubles(frozenset(same), frozenset(said - same))
-
-
-async def ids_of(replica: Replica, person: bytes) -> list[bytes]:
-    """Every id under which every list that names it lists this person, whichever of them is asked about.
-
-    Whoever writes a list can put somebody new on it as the same as anybody: of whom that leads to, nothing is said
-    that other lists have as well.
-    """
-    lists = (await mentions(replica, [person]))[person]
-    shown = {(await replica.view(space)).roster.who(person) for space in lists}
-    one = shown.pop() if len(shown) == 1 else person
-    if one != person and not (await mentions(replica, [one]))[one].keys() <= lists.keys():
-        return [person]
-    return [one, *sorted((await doubles_of(replica, one)).same)]
-
-
 async def mentions(replica: Replica, persons: Collection[bytes]) -> dict[bytes, dict[bytes, list[Entry]]]:
     """For each of these people the entries that list them, hidden or not, by space: all lists are looked through once.
 
@@ -249,42 +215,6 @@ async def described(office: Office, person: bytes) -> str:
     places = [records[space].name for space in found if space in records]
     called = (await mentioned(office.replica, [person]))[person].called(listed.name)
     return ", ".join([called, listed.role.value, *sorted(places), person.hex()])
-
-
-async def described_with_doubles(office: Office, person: bytes) -> list[str]:
-    """Somebody as people know them, then each other id that goes with them, then those of which that is in doubt."""
-    doubles = await doubles_of(office.replica, person)
-    lines = [await described(office, person)]
-    lines += [f"{await described(office, other)}: the same person, added twice" for other in sorted(doubles.same)]
-    if (kept := (await ids_of(office.replica, person))[0]) != person:
-        lines.append(
-            f"not {await described(office, kept)}: by all lists who is named is this person, added "
-            "twice; name that id instead, and both go"
-        )
-    return lines + await _in_doubt(office, doubles.doubtful)
-
-
-async def described_alone(office: Office, persons: Sequence[bytes]) -> list[str]:
-    """These people, then who is said to be one of them and is not named: who says so may be a server in wrong hands."""
-    doubles = [await doubles_of(office.replica, person) for person in persons]
-    same = sorted({other for each in doubles for other in each.same}.difference(persons))
-    doubtful = {other for each in doubles for other in each.doubtful}.difference(persons, same)
-    lines = [await described(office, person) for person in persons]
-    for other, each in (await mentioned(office.replica, same)).items():
-        lines.append(
-            f"not {each.shown()}, {other.hex()}: all lists say that this is the same person, added twice; name "
-            "that id as well if it is"
-        )
-    return lines + await _in_doubt(office, doubtful)
-
-
-async def _in_doubt(office: Office, doubtful: Collection[bytes]) -> list[str]:
-    """Who is the same person by one list and not by another, and stays."""
-    return [
-        f"not {await described(office, other)}: one list says that this is the same person, another does"
-        " not; name that id as well if it is"
-        for other in sorted(doubtful)
-    ]
 
 
 def list_draft(person: bytes, record: PersonRecord, space: bytes, replaced: Sequence[bytes] = ()) -> Draft:

@@ -29,9 +29,10 @@ from typing import Final, TypeAlias
 from protocol.errors import BadInput, Code
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import Outgoing
+from protocol.replica.office.doubles import doubles_of
 from protocol.replica.office.look_alikes import READINGS, Reading
 from protocol.replica.office.mentioned import Mentioned, mentioned
-from protocol.replica.office.people import doubles_of, listings_of, spoken
+from protocol.replica.office.people import listings_of, spoken
 
 _Words: TypeAlias = frozenset[str]
 """The parts of a name, as people say them."""
@@ -173,22 +174,24 @@ async def ask_whether_one(replica: Replica, persons: Collection[bytes], outgoing
         )
 
 
-async def ask_about_those_along(replica: Replica, named: Collection[bytes]) -> None:
-    """Who goes along with one of those who are `named`, since lists call the two one, was ever called so, and no more.
+async def ask_about_those_along(replica: Replica, named: Collection[bytes], along: Collection[bytes]) -> None:
+    """Whom all lists call the same as one of those who are `named` goes `along`, and was ever called so, and no more.
 
     Raises `BadInput(NOT_YET)` else: whoever has the server's key calls a class the same as a pupil who has left.
     """
     unlike: dict[bytes, Mentioned] = {}
     for person in named:
-        along = (await doubles_of(replica, person)).same.difference(named)
-        everybody = await mentioned(replica, [person, *along]) if along else {}
+        same = (await doubles_of(replica, person)).same.difference(named)
+        everybody = await mentioned(replica, [person, *same]) if same else {}
         ever = {one: {_words(name) for name in each.names} for one, each in everybody.items()}
-        unlike |= {one: everybody[one] for one in along if not _is_one(ever[one], ever[person])}
+        is_asked = [one for one in same if one not in along or not _is_one(ever[one], ever[person])]
+        unlike |= {one: everybody[one] for one in is_asked}
     if unlike:
         whose = "; ".join(f"{one.hex()}, {each.shown()}" for one, each in sorted(unlike.items()))
         raise BadInput(
             Code.NOT_YET,
-            f"{NOBODY_YET}: lists call others the same as who is named, and either was called otherwise: {whose}. "
+            f"{NOBODY_YET}: lists call others the same as who is named, and nobody known here has said so, or "
+            f"either was called otherwise: {whose}. "
             "Name each who is to be forgotten too, with one more --person ID, and say --alone if that is all",
         )
 

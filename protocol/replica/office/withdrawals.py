@@ -6,8 +6,8 @@ Rules:
 - `revoke` does so in every space that the device was granted, `ungrant` in the named ones; both may be repeated;
 - of a device whose person has left, both say what nobody takes for that (`device_cuts`), cut off though it is already;
 - who is cut takes along what came of it by successors, but for those that were confirmed;
-- somebody who is let go leaves the lists of those spaces, under whatever id they were added, and the devices whose
-  grants name them are cut there, with the copies of these that somebody confirmed;
+- somebody who is let go leaves the lists of those spaces, and the devices whose grants name them, or an id that was
+  made one with theirs (`doubles`), are cut there, with the copies of these that somebody confirmed;
 - grants say whose a device is, and whoever has the server writes grants: whom a human's word never led to goes as well,
   and is said by its words, for it may be somebody else's;
 - what may be done is done, and what a device keeps all the same is said (`Kept`); that is a refusal only where nothing
@@ -31,11 +31,12 @@ from protocol.replica.office.arrivals import authored_by, first_note
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import standing_cuts
+from protocol.replica.office.doubles import made_one_with
 from protocol.replica.office.grants import devices_of, grants_of, with_below, write_and_tend
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, lists_of
 from protocol.replica.office.known_here import cuts_of_others, note_leaves, own_leaves
 from protocol.replica.office.mistaken import note_if_mistaken
-from protocol.replica.office.people import Listing, ids_of, list_draft, listings, listings_of
+from protocol.replica.office.people import Listing, list_draft, listings, listings_of
 from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Authority
 from protocol.rights.successions import predecessors_of, successors_of
@@ -98,12 +99,11 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
     waits for a word. Raises `BadInput(UNKNOWN_PERSON)`.
     """
     lists = await _lists_of(office, person)
-    own = await own_leaves(office, {each.entry for shown in lists.values() for each in shown.values() if each.left})
+    own = await own_leaves(office, {each.entry for each in lists[person].values() if each.leaves})
     drafts = [
-        list_draft(one, PersonRecord(listed.name, listed.role, left=True, frozen=listed.frozen), space, listed.line)
-        for one, shown in lists.items()
-        for space, listed in shown.items()
-        if space in spaces and not (listed.left and listed.entry in own)
+        list_draft(person, PersonRecord(listed.name, listed.role, left=True, frozen=listed.frozen), space, listed.line)
+        for space, listed in lists[person].items()
+        if space in spaces and listed.entry not in own
     ]
     read, cut_short, gone, others = [], dict[bytes, int](), dict[VouchedDevice, bool](), set[bytes]()
     devices = devices_of(office, lists)
@@ -298,13 +298,12 @@ async def came_of(office: Office, device: bytes, governs: Callable[[bytes], bool
 
 
 async def _lists_of(office: Office, person: bytes) -> dict[bytes, dict[bytes, Listing]]:
-    """What lists say of somebody, under every id under which they were added: who is one is let go as one.
+    """What lists say of somebody, and of the ids that were made one with theirs, which are on none.
 
     Raises `BadInput(UNKNOWN_PERSON)`.
     """
     own = {person: await listings(office.replica, person)}
-    others = [one for one in await ids_of(office.replica, person) if one != person]
-    return own | await listings_of(office.replica, others)
+    return own | await listings_of(office.replica, await made_one_with(office, [person]))
 
 
 def _teaches_by(office: Office, grant: Authority, space: bytes) -> bool:

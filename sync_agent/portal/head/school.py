@@ -24,13 +24,14 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON
-from protocol.replica.office.commands import MAX_TOLD_DEVICES, STRANGE
+from protocol.replica.office.commands import MAX_TOLD_DEVICES, OTHERS, STRANGE
+from protocol.replica.office.doubles import doubles_of
 from protocol.replica.office.grants import Why, standings_of
 from protocol.replica.office.heard import Word, known_of
 from protocol.replica.office.left_over import classes_not_closed
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.replica.office.names import NO_YEAR, device_id, year_meant
-from protocol.replica.office.people import doubles_of, duplicates_in
+from protocol.replica.office.people import duplicates_in
 from protocol.replica.office.spaces import space_records, twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.office.stays_out import CutOff, cut_off_by
@@ -201,7 +202,8 @@ class SchoolPages:
         fields, _, room = await self._form(request)
         whom: dict[str, JSON] = {"person": fields.get("person", ""), "space": [room.space.hex()], LOOK_AT: True}
         done = await self._desk.do("ungrant", whom)
-        left = "left_kept" if done.get("remains") else "left_strange" if done.get(STRANGE) else "left"
+        what = {"remains": "left_kept", STRANGE: "left_strange", OTHERS: "left_others"}
+        left = next((said for key, said in what.items() if done.get(key)), "left")
         return see(f"/school/{room.space.hex()}?done={left}")
 
     async def erase(self, request: web.Request) -> web.Response:
