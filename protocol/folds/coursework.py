@@ -3,7 +3,9 @@
 A pure function of a space's set and of its roster, the same for every order of arrival.
 
 Rules:
-- an item is the id of its first revision; all revisions that name it as target, and the first, are its versions;
+- an item is the id of its first revision; all revisions that name it as target, and the first, are its versions. It is
+  one where that first one lies, be it passed over, and nowhere else: whoever has the server's key names it as target in
+  a class of their own, and what pupils hand in for it would go there (docs/adr/0450);
 - all heads are kept, the one with the longest ancestry is shown, a revision of several parents settles them;
 - withdraw and restore replace one another like revisions do; the shown head of them says whether the item is withdrawn;
 - a receipt counts only when it names the very content of the hand-in; states are only ever what signed receipts say;
@@ -365,7 +367,14 @@ _SAYS: Mapping[int, HandInState] = {
 }
 
 
+def _begins_here(item_id: bytes, said: Iterable[Entry]) -> bool:
+    """Whether its first revision is among what a space has of it: an id is of a header, which names its space."""
+    return any(entry.id == item_id for entry in said)
+
+
 def _item(item_id: bytes, space: bytes, about: Sequence[Entry], passed: Sequence[Entry]) -> Item | None:
+    if not _begins_here(item_id, (*about, *passed)):
+        return None
     revisions = [entry for entry in about if entry.header.kind == Kind.REVISION]
     records = {entry.id: record for entry in revisions if (record := parsed(entry, Revision.parse)) is not None}
     readable = {entry.id: entry for entry in revisions if entry.id in records}

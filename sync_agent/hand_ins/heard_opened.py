@@ -1,6 +1,7 @@
 """Of which work this device has heard that it was opened: its key goes ("Sealed hand-ins", W9; docs/adr/0449).
 
 Whose word counts for that says `protocol.folds.openers`; what lets its content go is another matter (`for_good`).
+A receipt is about work of the class in which it lies: whoever has the server names any work in a class of their own.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ _OF_WHOM: Final = (Kind.PERSON_KEY, Kind.PHRASE, Kind.VOUCH)
 
 @dataclass(slots=True)
 class _Read:
-    """Who has said of which work that it was opened, held back or not, read up to an arrival.
+    """Who has said of which work, by class and id, that it was opened, held back or not, read up to an arrival.
 
     `openers` are, of each class, those whose word that may be, with what they were found by: a receipt that counts for
     nothing is looked at with each news.
     """
 
     after: int = 0
-    said: defaultdict[bytes, set[bytes]] = field(default_factory=lambda: defaultdict(set))
+    said: defaultdict[tuple[bytes, bytes], set[bytes]] = field(default_factory=lambda: defaultdict(set))
     openers: dict[bytes, tuple[_FoundBy, Openers]] = field(default_factory=dict)
 
 
@@ -61,19 +62,19 @@ async def read_receipts(agent: Agent, works: Container[bytes]) -> None:
         return
     for entry in await agent.replica.store.scan_kinds([Kind.RECEIPT_TEACHER], read.after):
         if entry.header.target is not None and entry.header.target in works:
-            read.said[entry.header.target].add(entry.header.author)
+            read.said[entry.header.space, entry.header.target].add(entry.header.author)
     read.after = max(read.after, latest[0])
 
 
-def is_said_to_be_opened(agent: Agent, work: bytes) -> bool:
-    """Whether anybody with a say has ever said so, whoever they are; `read_receipts` comes first."""
-    return bool(_READ.setdefault(agent.replica, _Read()).said.get(work))
+def is_said_to_be_opened(agent: Agent, space: bytes, work: bytes) -> bool:
+    """Whether anybody with a say in a class has ever said so of a work of it; `read_receipts` comes first."""
+    return bool(_READ.setdefault(agent.replica, _Read()).said.get((space, work)))
 
 
 async def has_heard_opened(agent: Agent, work: Work, roster: Roster) -> bool:
     """Whether somebody who could have opened a work has ever said so; `read_receipts` comes first."""
     read = _READ.setdefault(agent.replica, _Read())
-    said = read.said.get(work.id)
+    said = read.said.get((work.space, work.id))
     if not said:
         return False
     openers = await _openers(agent, read, roster)

@@ -306,7 +306,9 @@ async def _looked_at(agent: Agent, hand_in: bytes, mine: Kept, work: Work | None
     has the server hides it for as long as they like (docs/adr/0447).
     """
     is_said = mine.heard_ms is None and (
-        is_said_to_be_opened(agent, hand_in) if work is None else await has_heard_opened(agent, work, roster)
+        is_said_to_be_opened(agent, roster.space, hand_in)
+        if work is None
+        else await has_heard_opened(agent, work, roster)
     )
     known = mine.heard(agent.watched.now_ms(), is_said=is_said)
     is_new_there = work is not None and work.at_server and known.seen is None

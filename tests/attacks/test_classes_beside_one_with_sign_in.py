@@ -13,6 +13,7 @@ import pytest
 
 from protocol.errors import Refused
 from protocol.limits import MAX_SIGN_IN_TRIES
+from protocol.model.entry import Kind
 from protocol.model.work import ItemKind
 from protocol.replica.console.frame import Notices
 from protocol.roles import PersonRole, Role
@@ -106,6 +107,21 @@ async def test_by_what_another_class_has_somebody_sign_in_nobody_is_her_in_hers(
         assert await hers.shown(surfer) == set()
         assert await hers.hand_in(surfer, "/", [("a.txt", b"x")]) == 403
         assert await hers.hand_in(surfer, "/", [], drop="yes", later="yes") == 403
+    assert await hers.is_begun()
+
+
+@attack(ROW, off={"protocol.folds.coursework._begins_here": lambda *_: True})
+async def test_nor_is_what_she_has_begun_shown_in_a_class_that_says_her_assignment_again(hers: Hers) -> None:
+    school, begun = hers.school, bytes.fromhex(hers.begun)
+    made_up = await class_beside(school, "Soutien", "M. X", pictures=OTHERS, first=True)
+    territory = school.room.territory
+    said = (await territory.replica.view(school.room.space)).coursework.items[begun].shown.record
+    await territory.say(made_up, Kind.REVISION, said.encode(), target=begun)
+    await school.pc.session.sync()
+    async with portal(school.pc.agent) as surfer:
+        assert (await sign_in(surfer, school.lea, OTHERS, made_up)).status == 303
+        assert await hers.shown(surfer) == set()
+        assert await hers.hand_in(surfer, f"/item/{hers.begun}", []) == 403
     assert await hers.is_begun()
 
 

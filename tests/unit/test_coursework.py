@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.folds.coursework import HandInState, Work, live_content, sealed_content
+from protocol.folds.coursework import HandInState, Work, fold_coursework, live_content, sealed_content
 from protocol.limits import MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
 from protocol.model.ancestry import heads
 from protocol.model.entry import Entry, Kind
@@ -70,6 +72,31 @@ def test_while_versions_have_not_arrived_as_a_whole_the_one_is_shown_that_would_
     for arrived, name in enumerate(order):
         missing = set(order[:arrived])
         assert heads(entry for entry in said if entry.id not in missing)[0].id == name
+
+
+def test_an_item_is_none_in_a_class_in_which_it_did_not_begin(room: ClassRoom) -> None:
+    first = room.revision("Racontez")
+    hers, room.room = room.room, room.world.classes[1]
+    room.world.say(room.world.server, room.room, Kind.REVISION, first.payload or b"", target=first.id)
+    assert not room.work.items
+    room.room = hers
+    assert set(room.work.items) == {first.id}
+
+
+@pytest.mark.parametrize("how", ["whole", "a header alone", "held back"])
+def test_an_item_is_there_as_soon_as_its_first_version_is_whatever_is_left_of_that(room: ClassRoom, how: str) -> None:
+    first = room.revision("v1")
+    colleague = room.world.enrol(Role.TEACHER, room.room)
+    later = room.world.say(
+        colleague, room.room, Kind.REVISION, first.payload or b"", target=first.id, parents=(first.id,)
+    )
+    if how == "held back":
+        room.revoke(room.world.server, room.teacher)
+    came = first if how != "a header alone" else replace(first, salt=None, payload=None)
+    roster = room.folds()[0]
+    assert roster.hides(first) is (how == "held back")
+    assert not fold_coursework(room.room, [later], roster).items
+    assert fold_coursework(room.room, [later, came], roster).items[first.id].shown.id == later.id
 
 
 def test_a_lesson_withdrawn_and_brought_back_is_back(room: ClassRoom) -> None:

@@ -169,6 +169,20 @@ async def test_what_is_held_back_keeps_its_place_in_a_fold_that_grows() -> None:
     assert said.id == right.id, "it knew of more, though what it knew of is held back"
 
 
+async def test_what_came_before_an_items_first_version_is_shown_in_a_fold_that_grows_once_that_comes() -> None:
+    busy = BusyClass()
+    (first,) = (one for one in busy.world.entries if one.id == busy.item)
+    said = first.payload or b""
+    later = busy.world.say(busy.teacher, busy.room, Kind.REVISION, said, target=first.id, parents=(first.id,))
+    replica = await opened(busy.world, busy.store)
+    await bring(replica, *(one for one in busy.world.entries if one.id != first.id))
+    assert first.id not in (await replica.view(busy.room)).coursework.items
+    await bring(replica, first)
+    view = await replica.view(busy.room)
+    assert view.coursework.items[first.id].shown.id == later.id
+    await assert_like_the_whole_set(replica, busy.room, view)
+
+
 async def test_a_second_laptops_word_takes_the_firsts_place_in_a_fold_that_grows_once_the_first_confirms_it() -> None:
     busy = BusyClass()
     second = busy.world.enrol(Role.TEACHER, busy.room, person=busy.adult)
