@@ -133,9 +133,9 @@ class Agent:
         """By which what has come when is noted, and codes end, where this device runs a school."""
         self.entropy = entropy
         self.budget = budget
-        self._introduction = SecondCopy(folder / INTRODUCTION_FILE)
+        self._introduction = SecondCopy(folder / INTRODUCTION_FILE, of_others=True)
         self._introduced: list[bytes] = []
-        self._outbox = SecondCopy(folder / OUTBOX_FILE)
+        self._outbox = SecondCopy(folder / OUTBOX_FILE, of_others=False)
         self._outbox_used = True
         self.unforeseen = Unforeseen(now_ms)
         """Errors that work of the daemon met and nobody foresaw; the work goes on."""
@@ -190,7 +190,10 @@ class Agent:
         """The agent of DIR, whose lock the caller holds. Raises `BadInput(NOT_ENROLLED)`, `LocalFailure`."""
         enrolment = Enrolment.read(folder)
         keys = device_keys(folder / DEVICE_KEYS_FILE)
-        beside = [SecondCopy(folder / name) for name in (INTRODUCTION_FILE, OUTBOX_FILE)]
+        beside = [
+            SecondCopy(folder / INTRODUCTION_FILE, of_others=True),
+            SecondCopy(folder / OUTBOX_FILE, of_others=False),
+        ]
         opened = await open_or_rebuild(
             folder, enrolment.root, beside=beside, keep_mark=stays, unsent=True, now_ms=now_ms
         )

@@ -144,7 +144,7 @@ class Server:
         self.space_keeper.take(self.keys.agreement, self.grant)
         self.responder.station = self._station(chain)
         with contextlib.suppress(LocalFailure):  # a full disk: the next opening does it
-            await asyncio.to_thread(SecondCopy(self.folder / INTRODUCTION_FILE).replace, chain)
+            await asyncio.to_thread(SecondCopy(self.folder / INTRODUCTION_FILE, of_others=True).replace, chain)
         await self.on_new_keys()
 
     @classmethod
@@ -155,7 +155,7 @@ class Server:
         # what a backup that was cut off has left: all that was erased since is in it
         with contextlib.suppress(OSError):
             await asyncio.to_thread((folder / COPY_FILE).unlink, missing_ok=True)
-        introduction = SecondCopy(folder / INTRODUCTION_FILE)
+        introduction = SecondCopy(folder / INTRODUCTION_FILE, of_others=True)
         opened = await open_or_rebuild(
             folder, territory.root, beside=(introduction,), keep_mark=every_mark, unsent=False, now_ms=now_ms
         )

@@ -15,7 +15,7 @@ ENTRIES = EntryMaker().entries(20)
 
 
 def test_what_was_appended_is_read_again_in_order(tmp_path: Path) -> None:
-    copy = SecondCopy(tmp_path / "outbox")
+    copy = SecondCopy(tmp_path / "outbox", of_others=False)
     for entry in ENTRIES:
         copy.append([entry], {f"mark/{entry.id.hex()}": entry.id})
     found = copy.read()
@@ -31,7 +31,7 @@ def test_what_was_appended_is_read_again_in_order(tmp_path: Path) -> None:
 @given(st.integers(0, 2**32), st.sampled_from(["hole", "cut", "insert"]))
 def test_damage_costs_the_records_that_it_lies_in_and_no_others(tmp_path: Path, seed: int, kind: str) -> None:
     file = tmp_path / f"outbox-{seed}-{kind}"
-    copy = SecondCopy(file)
+    copy = SecondCopy(file, of_others=False)
     for entry in ENTRIES:
         copy.append([entry])
     chance = Random(seed)

@@ -4,7 +4,9 @@ Rules:
 - a record is a length, the beginning of a hash, and canonical {entries, marks}; what does not fit its hash is passed
   over, so that a torn end or a bad sector costs the records that it lies in;
 - appending is not flushed: the database has promised already, and this is for when its pages rot;
-- whoever reads it believes nothing: the ordinary door decides.
+- whoever reads it believes nothing: the ordinary door decides about entries. Marks are this replica's own notes, which
+  no door looks at: a file that holds what others have said gives none. A right holds up to 64 KiB of its author's
+  choice, a whole record among them, which a bad sector before it lays open (docs/adr/0455).
 """
 
 from __future__ import annotations
@@ -38,8 +40,10 @@ assert _AT_ONCE * (MAX_PAYLOAD_BYTES + 2**13) < _MAX_RECORD_BYTES  # noqa: S101
 class SecondCopy:
     """A file of records. Everything here blocks."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, of_others: bool) -> None:
+        """`of_others`: it holds what others have said as well, and so no marks."""
         self._file = file
+        self._of_others = of_others
 
     def append(self, entries: Sequence[Entry], marks: Mapping[str, bytes | None] | None = None) -> None:
         """Add a record or several; silently no more once the file has reached its bound, or the disk refuses."""
@@ -81,8 +85,11 @@ class SecondCopy:
                 match canonical.decode(body, max_bytes=_MAX_RECORD_BYTES):
                     case {"entries": list(rows), "marks": dict(noted)}:
                         entries.update({entry.id: entry for entry in map(from_wire, rows)})
-                        marks.update({key: value for key, value in noted.items() if isinstance(value, bytes)})
+                        marks.update(self._own(noted))
         return Salvage(tuple(entries.values()), marks)
+
+    def _own(self, noted: Mapping[str, Value]) -> Mapping[str, bytes]:
+        return {} if self._of_others else {key: value for key, value in noted.items() if isinstance(value, bytes)}
 
     def _bytes(self) -> bytes:
         try:
