@@ -36,9 +36,13 @@ class Openers:
     led_to: frozenset[bytes]
     made_by: Mapping[bytes, frozenset[bytes]]
 
-    def have_opened(self, work: Work, said: frozenset[bytes]) -> bool:
-        """Whether one of the machines that say to have opened a work counts."""
-        return bool(said & self.led_to) or any(said & self.made_by.get(key, frozenset()) for key in work.meant_for)
+    def have_opened(self, work: Work | None, said: frozenset[bytes]) -> bool:
+        """Whether one of the machines that say to have opened a work counts; None of one that is not shown.
+
+        Of such a one nobody new counts: who hides it for an hour says meanwhile whatever they like.
+        """
+        meant_for = () if work is None else work.meant_for
+        return bool(said & self.led_to) or any(said & self.made_by.get(key, frozenset()) for key in meant_for)
 
 
 def openers_of(

@@ -66,15 +66,13 @@ async def read_receipts(agent: Agent, works: Container[bytes]) -> None:
     read.after = max(read.after, latest[0])
 
 
-def is_said_to_be_opened(agent: Agent, space: bytes, work: bytes) -> bool:
-    """Whether anybody with a say in a class has ever said so of a work of it; `read_receipts` comes first."""
-    return bool(_READ.setdefault(agent.replica, _Read()).said.get((space, work)))
+async def has_heard_opened(agent: Agent, hand_in: bytes, work: Work | None, roster: Roster) -> bool:
+    """Whether somebody who could have opened a work has ever said so; `read_receipts` comes first.
 
-
-async def has_heard_opened(agent: Agent, work: Work, roster: Roster) -> bool:
-    """Whether somebody who could have opened a work has ever said so; `read_receipts` comes first."""
+    `work` is None where it is not shown.
+    """
     read = _READ.setdefault(agent.replica, _Read())
-    said = read.said.get((work.space, work.id))
+    said = read.said.get((roster.space, hand_in))
     if not said:
         return False
     openers = await _openers(agent, read, roster)

@@ -12,8 +12,8 @@ Rules:
   led (`heard_opened`), whatever becomes of that word, it wraps for the kit in force alone, and lets go of the key as
   soon as that has a wrap. Whoever has the server makes words count for nothing, and finds ways to be waited for
   (docs/adr/0303, 0449);
-- so it is with work that is hidden, once anybody with a say has said of it that it was opened; the kit's wrap of it may
-  be hidden too (docs/adr/0447);
+- so it is with work that is hidden, but by the word of nobody new; the kit's wrap of it may be hidden too
+  (docs/adr/0447);
 - the key lies here sealed (`key_slots`), and opens nothing once it is freed, wherever on the disk copies of that are
   (docs/adr/0412);
 - nothing frees a key of work that is not sealed to the kit in force: whoever has the server keeps that key's name from
@@ -53,7 +53,7 @@ from protocol.replica.at_work.replica import Draft
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device
 from sync_agent.app import Agent
-from sync_agent.hand_ins.heard_opened import has_heard_opened, is_said_to_be_opened, read_receipts
+from sync_agent.hand_ins.heard_opened import has_heard_opened, read_receipts
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.acquaintances import is_acquaintance, turns
 from sync_agent.keys.confirming import circle_of, own_grant, own_grants
@@ -302,14 +302,10 @@ async def _tend_own(agent: Agent) -> int:
 async def _looked_at(agent: Agent, hand_in: bytes, mine: Kept, work: Work | None, roster: Roster) -> Kept:
     """What is kept of a work after this look: whether it was heard to be opened, and the server seen to have it.
 
-    Of work that is not shown, erased or held back or somebody's who is frozen, whoever has said so is heard: whoever
-    has the server hides it for as long as they like (docs/adr/0447).
+    So it is with work that is not shown, erased or held back or somebody's who is frozen: whoever has the server hides
+    it for as long as they like (docs/adr/0447).
     """
-    is_said = mine.heard_ms is None and (
-        is_said_to_be_opened(agent, roster.space, hand_in)
-        if work is None
-        else await has_heard_opened(agent, work, roster)
-    )
+    is_said = mine.heard_ms is None and await has_heard_opened(agent, hand_in, work, roster)
     known = mine.heard(agent.watched.now_ms(), is_said=is_said)
     is_new_there = work is not None and work.at_server and known.seen is None
     return replace(known, seen=agent.seen_now()) if is_new_there else known

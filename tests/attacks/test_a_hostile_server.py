@@ -227,8 +227,8 @@ async def test_a_teacher_whom_nobodys_page_shows_opens_and_answers_nothing(here:
     assert await keeps_key_of(here.machine, work), "its key is here until a teacher has opened it"
 
 
-async def _whoever_says_so(_agent: Agent, work: Work, _roster: Roster) -> bool:
-    return work.opened
+async def _whoever_says_so(_agent: Agent, _hand_in: bytes, work: Work | None, _roster: Roster) -> bool:
+    return work is not None and work.opened
 
 
 @attack(ROW, off={"sync_agent.hand_ins.wraps.has_heard_opened": _whoever_says_so})

@@ -97,7 +97,11 @@ async def test_nor_does_one_who_says_it_in_the_school_keep_her_class_from_it(bes
     assert shown.items[beside.item].withdrawn
 
 
-@attack(ROW, off={"sync_agent.hand_ins.wraps.is_said_to_be_opened": lambda *_: True})
+async def _whoever_says_so(*_: object) -> bool:
+    return True
+
+
+@attack(ROW, off={"sync_agent.hand_ins.wraps.has_heard_opened": _whoever_says_so})
 async def test_who_says_of_it_elsewhere_that_it_was_opened_lets_go_of_no_key_while_it_is_hidden(
     beside: Beside,
 ) -> None:

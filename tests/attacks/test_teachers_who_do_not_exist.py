@@ -176,8 +176,8 @@ async def test_whoever_finds_no_place_in_the_first_wrap_is_sealed_to_by_another_
     assert max(sizes) <= 3 + 1
 
 
-async def _whoever_says_so(_agent: Agent, work: Work, _roster: Roster) -> bool:
-    return work.opened
+async def _whoever_says_so(_agent: Agent, _hand_in: bytes, work: Work | None, _roster: Roster) -> bool:
+    return work is not None and work.opened
 
 
 OPENED_BY_ANYBODY: dict[str, object] = {
