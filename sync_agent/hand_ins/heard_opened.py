@@ -20,7 +20,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
 from sync_agent.app import Agent
-from sync_agent.keys.acquaintances import known_devices
+from sync_agent.keys.acquaintances import heard_for_long, known_devices
 
 _OF_WHOM: Final = (Kind.PERSON_KEY, Kind.PHRASE, Kind.VOUCH)
 
@@ -81,7 +81,7 @@ async def has_heard_opened(agent: Agent, hand_in: bytes, work: Work | None, rost
 
 async def _openers(agent: Agent, read: _Read, roster: Roster) -> Openers:
     space = roster.space
-    known = known_devices(agent, space)
+    known = known_devices(agent, space) | heard_for_long(agent, space)
     said = [one.entry for one in await agent.replica.store.of_kinds(space, _OF_WHOM)]
     by = _FoundBy(roster, len(said), known)
     before = read.openers.get(space)

@@ -199,6 +199,20 @@ def known_devices(agent: Agent, space: bytes) -> frozenset[Device]:
     return frozenset(each.device for each in _starts(agent, space) if each.anywhere_ms <= max(long_ms, began_ms))
 
 
+def heard_for_long(agent: Agent, space: bytes) -> frozenset[Device]:
+    """Whom this device has heard in a class as somebody's for a week, whoever stands first there as that one.
+
+    A laptop that came after one that is lost stays that where nothing leads to it.
+    """
+    long_ms = agent.watched.now_ms() - ACQUAINTANCE_MS
+    return frozenset(
+        device
+        for heard in agent.acquainted.heard.get(space, {}).values()
+        for device, since_ms in heard.items()
+        if since_ms <= long_ms
+    )
+
+
 def in_turn(agent: Agent, space: bytes) -> list[Start]:
     """Those from which voices start in a class: by turns whom this device has known for longest, anywhere and there.
 
