@@ -14,7 +14,7 @@ from typing import TypeAlias
 from protocol.clock import DAY_MS
 from protocol.identity import DeviceKeys, SigningKey
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Grant, Invite
+from protocol.model.structure import Grant, Invite, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
@@ -24,6 +24,8 @@ from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.handlers.overview.members import list_devices
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.copied_keys import thief_says
 from tests.harness.office_devices import Town, town
 
 Came: TypeAlias = dict[bytes, dict[bytes, None]]
@@ -235,3 +237,25 @@ async def test_whom_another_heads_computer_let_in_by_a_thiefs_code_is_told_until
         assert await thief.is_told()
         await thief.let_in_by_name()
         assert not await thief.is_told()
+
+
+async def _none_of_others(_: Office) -> list[Entry]:
+    """As if whatever is said with the server's key were the server's own report."""
+    return []
+
+
+@attack(GRANT_COMES_LATER, off={"protocol.replica.office.held_codes.cuts_of_others": _none_of_others})
+async def test_nobody_who_came_in_by_a_heads_code_goes_because_a_copied_key_cuts_her_off_for_a_minute(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        server, head = here.office.server, await here.head_of_the_school()
+        await here.sync()
+        made = await Desk(head.agent).ask("invite", role="machine", space=[here.office.space], uses=1, ttl="72h")
+        await here.sync()
+        pc = await here.device("machine", code=made["code"])
+        await here.sync()
+        cut = Revocation(head.agent.device, ()).encode()
+        await thief_says(here.office, Draft(here.school, Kind.REVOKE, server.grant, cut))
+        assert await go_on_with_reports(server) == 0
+        assert here.space in await server.replica.readable(pc.agent.device)

@@ -7,7 +7,8 @@ Rules:
   found by no report: where a server has written it itself, and has cut off itself who made the code, it goes on with
   that report; of grants that others have written it tells (docs/adr/0276);
 - once: whoever was cut off by name before, and let in again, stays;
-- a report that is held back is none: whoever had the server's key writes as many as they like, of keys that they made;
+- a report that is held back is none, nor at a server one that it has not noted as said here (`known_here`): whoever
+  had its key writes as many as they like, of keys that they made, or of a head's whom they let back in a minute later;
 - all codes and grants are gone through once, however many keys were cut off: whoever asks, asks with each change.
 """
 
@@ -22,6 +23,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.bureau import Office, is_ours
 from protocol.replica.office.device_cuts import orders_by_key
 from protocol.replica.office.held_in_space import counting_where_they_lie, not_held_back
+from protocol.replica.office.known_here import cuts_of_others
 from protocol.replica.office.withdrawals import revoke_device
 from protocol.replica.office.words_of_office import in_force, lets_in
 from protocol.rights.door import Authority
@@ -107,7 +109,8 @@ async def go_on_with_reports(office: Office) -> int:
     As that report would have done, had the grants been here then (docs/adr/0276).
     """
     said: list[Entry] = await office.replica.store.scan_kinds([Kind.REVOKE])
-    orders = orders_by_key(order for order in said if is_ours(office, order))
+    others = {order.id for order in await cuts_of_others(office)}
+    orders = orders_by_key(order for order in said if is_ours(office, order) and order.id not in others)
     own = await let_in_by_codes_of(office, orders, counted=lambda grant: grant.author == office.own_device[0])
     done = 0
     for maker, came in own.items():
