@@ -8,8 +8,11 @@ Rules:
   taken back, is another order, which waits and is counted like any other;
 - nothing is destroyed before `ERASURE_DELAY_MS` after an erasure in no doubt arrived at this replica: that somebody who
   was cut off since said it earlier, or said it without the signature that it takes, shortens nobody's week;
-- of persons whose erasure the kit has not signed, at most `MAX_ERASED_PER_DAY` a day: first whom a list has shown for
-  longest, up to a week, then the oldest; one of whom nothing is here takes no place;
+- of persons whose erasure the kit has not signed, at most `MAX_ERASED_PER_DAY` a day, counted once in each class (or
+  other space) in which anything of theirs is: first whom its list has shown for longest, up to a week, then the oldest;
+  one of whom nothing is here takes no place;
+- so one name goes class by class, where it has to over several days: a list may have another child under it in each,
+  and the name counts as destroyed when it has gone in all of them (docs/adr/0454);
 - all else (items, works, spaces) is destroyed only if the kit signed;
 - nothing is destroyed that the folds do not hide (`protocol.rights.door.covering_names`);
 - what was ordered only by devices that were cut off since waits until somebody else orders it too;
@@ -22,9 +25,9 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY, MAX_UNWATCHED_MS
 from protocol.model.entry import PERSON_BYTES, Entry
@@ -33,14 +36,21 @@ from protocol.rights.door import covering_names, is_erasable
 _LEAP_MS: Final = 3600 * 1000
 
 
+class Place(NamedTuple):
+    """A person in a class, or in another space: what the day's number counts. An empty space: in whichever."""
+
+    name: bytes
+    space: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """The erasures in force of one name that reach one space.
 
     `seen_ms` is when this replica saw the first of them that is in no doubt, `kit_seen_ms` the first that the kit has
     signed; None: there is none such. `by` are those that lie in the space itself and have waited for long enough,
-    `reached_by` all, those above it as well; `is_done` says that one of these was obeyed before, `is_here` that there
-    is anything to destroy. For `stood_days` a class's list has shown somebody here.
+    `reached_by` all, those above it as well; `is_done` says that one of these was obeyed before. It is to be obeyed as
+    far as it reaches, or `at` one of those spaces alone, the list of which has shown somebody for `stood_days` here.
     """
 
     covers: bytes
@@ -50,13 +60,22 @@ class Order:
     by: frozenset[bytes] = frozenset()
     reached_by: frozenset[bytes] = frozenset()
     is_done: bool = False
-    is_here: bool = True
+    at: bytes = b""
     stood_days: int = 0
 
     @property
     def of_person(self) -> bool:
         """Whether it covers a person: all other names are longer."""
         return len(self.covers) == PERSON_BYTES
+
+    @property
+    def place(self) -> Place:
+        """What it takes of the day's number, if it is counted."""
+        return Place(self.covers, self.at)
+
+    def reaches(self, line: Sequence[bytes]) -> bool:
+        """Whether it is to be obeyed in a space, by the `line` of that one and those above it."""
+        return self.space in line and self.at in (b"", line[0])
 
     def is_signed(self, now_ms: int) -> bool:
         """Whether the kit's word has waited for long enough."""
@@ -76,23 +95,29 @@ def has_waited(seen_ms: int | None, now_ms: int) -> bool:
     return seen_ms is not None and now_ms >= seen_ms + ERASURE_DELAY_MS
 
 
-def due(orders: Iterable[Order], now_ms: int, today: Collection[bytes]) -> list[Order]:
+def due(orders: Iterable[Order], now_ms: int, today: Collection[Place]) -> list[Order]:
     """What may be destroyed now, in order: all that was before, and what has waited, within the day's number.
 
-    `today` are the names that have taken a place of today's number: they take no second one. A clock that
-    jumps back destroys nothing earlier; `now_ms` is this replica's own time.
+    `today` are the places of today's number that are taken: nobody takes one twice. A clock that jumps back destroys
+    nothing earlier; `now_ms` is this replica's own time.
     """
     found = []
     counted = set(today)
-    for order in sorted(orders, key=lambda order: (-order.stood_days, order.seen_ms or 0, order.covers, order.space)):
+    for order in sorted(orders, key=lambda one: (-one.stood_days, one.seen_ms or 0, one.covers, one.space, one.at)):
         if not order.is_counted(now_ms):
             found.append(order)
-        elif not (order.is_ready(now_ms) and order.is_here):
+        elif not order.is_ready(now_ms):
             continue
-        elif order.covers in counted or len(counted) < MAX_ERASED_PER_DAY:
-            counted.add(order.covers)
+        elif order.place in counted or len(counted) < MAX_ERASED_PER_DAY:
+            counted.add(order.place)
             found.append(order)
     return found
+
+
+def carried_out_whole(orders: Iterable[Order], obeyed: Collection[Order]) -> list[Order]:
+    """Those of the `obeyed` of which, with what was obeyed before, no class is left in which they are to be."""
+    left = {(order.covers, order.space) for order in set(orders).difference(obeyed)}
+    return [order for order in obeyed if (order.covers, order.space) not in left]
 
 
 def is_destroyed_by(entry: Entry, covers: Collection[bytes]) -> bool:

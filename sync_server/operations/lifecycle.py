@@ -31,6 +31,7 @@ from protocol.replica.office.leaving import told_of_partings
 from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.namesakes import told_of_numbers
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
+from protocol.replica.office.people import listings_of
 from protocol.replica.office.sign_ins_of_lost import sign_ins_of_gone
 from protocol.replica.office.spaces import space_named
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_about_those_along
@@ -457,9 +458,12 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
         return {}
     if not alone:
         await ask_about_those_along(server.replica, persons, along)
+    listed = sum(len(lists) for lists in (await listings_of(server.replica, going)).values())
     await erase_persons(server, going, kit)
-    if kit is None and len(persons) > MAX_ERASED_PER_DAY:
-        await outgoing.progress(f"without --kit, each machine destroys {MAX_ERASED_PER_DAY} persons a day")
+    if kit is None and listed > MAX_ERASED_PER_DAY:
+        await outgoing.progress(
+            f"without --kit, each machine destroys {MAX_ERASED_PER_DAY} persons a day, counted once in each class"
+        )
     await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
     if kit is None:
         until = _local(server.now_ms() + ERASURE_DELAY_MS)

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import pytest
 
-from protocol.folds.erasing import Order
+from protocol.folds.erasing import Order, Place
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.replica.at_work import views
@@ -26,7 +26,7 @@ T = TypeVar("T")
 ROW = "erasures of nobody, without end"
 
 
-async def _nobody_stood(*_: object) -> dict[bytes, int]:
+async def _nobody_stood(*_: object) -> dict[Place, int]:
     return {}
 
 
@@ -95,9 +95,9 @@ async def test_names_that_never_stood_on_a_list_come_after_who_did(room: Classro
     assert await is_forgotten_in_a_week(room)
 
 
-async def _all_that_were_ever_listed(replica: Replica, names: Collection[bytes]) -> dict[bytes, int]:
+async def _all_that_were_ever_listed(replica: Replica, _names: Collection[bytes]) -> dict[Place, int]:
     said = await replica.store.scan_kinds([Kind.PERSON])
-    return dict.fromkeys(names, 0) | dict.fromkeys((one.header.subject or b"" for one in said), 7)
+    return {Place(one.header.subject or b"", one.header.space): 7 for one in said}
 
 
 @pytest.mark.parametrize("how", ["left", "the same", "no record", "above", "for a breath", "held back"])

@@ -12,11 +12,11 @@ from protocol.clock import DAY_MS, at_from
 from protocol.errors import Refused
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Kind, compose
-from protocol.model.structure import Erasure, Revocation, SpaceChange
+from protocol.model.structure import Erasure, PersonRecord, Revocation, SpaceChange
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.erasures import in_force
 from protocol.rights.vouching import device_words
-from protocol.roles import Role
+from protocol.roles import PersonRole, Role
 from sync_agent.coursework.space_folders import space_folders
 from sync_agent.keys.confirming import own_device
 from sync_agent.scheduler import Outcome
@@ -130,6 +130,23 @@ async def test_she_sees_who_had_people_of_her_school_forgotten_while_it_can_be_u
         assert "1 personne de l'école, à la demande de : cet ordinateur" in html.unescape(await surfer.page("/school"))
         await pass_days(territory, 9, head)
         assert "Effacements en attente" not in await surfer.page("/school")
+
+
+async def test_she_sees_on_how_many_lists_one_id_stands_that_is_to_be_forgotten_and_how_many_children_these_name(
+    room: Classroom,
+) -> None:
+    head, territory = await head_of(room), room.territory
+    classes = [room.space, await territory.classroom("CE1"), await territory.classroom("CE2")]
+    for space, name in zip(classes, ("Léa", "Tom", "LÉA"), strict=True):
+        said = PersonRecord(name, PersonRole.PUPIL).encode()
+        await territory.say(space, Kind.PERSON, said, subject=room.pupil_person)
+    await territory.say(territory.id, Kind.ERASE, Erasure(room.pupil_person).encode())
+    await head.session.sync()
+    await pass_days(territory, 0, head)
+    async with portal(head.agent) as surfer:
+        page = html.unescape(await surfer.page("/school"))
+    assert "2 personnes de l'école (sur 3 listes en tout), à la demande de : le serveur" in page
+    assert "cinq par jour, une fois par liste" in page
 
 
 async def test_whom_a_key_had_forgotten_that_was_replaced_since_she_is_not_told_to_be_gone_for_good(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.clock import DAY_MS
-from protocol.folds.erasing import Order, due, leap_ms, reckoned
+from protocol.folds.erasing import Order, Place, carried_out_whole, due, leap_ms, reckoned
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
 from tests.harness.history import NOW_MS
 
@@ -34,9 +34,8 @@ def test_a_stolen_server_destroys_five_persons_a_day_and_nothing_else() -> None:
     orders = [order(name, seen_ms=name) for name in range(12)] + [order(99, length=32)]
     first = due(orders, 2 * ERASURE_DELAY_MS, ())
     assert first == orders[:MAX_ERASED_PER_DAY]
-    names = [each.covers for each in first]
-    later = [replace(each, is_done=each.covers in names) for each in orders]
-    assert due(later, 2 * ERASURE_DELAY_MS, names) == later[:MAX_ERASED_PER_DAY]
+    later = [replace(each, is_done=each in first) for each in orders]
+    assert due(later, 2 * ERASURE_DELAY_MS, [each.place for each in first]) == later[:MAX_ERASED_PER_DAY]
     assert len(due(later, 2 * ERASURE_DELAY_MS + DAY_MS, ())) == 2 * MAX_ERASED_PER_DAY
 
 
@@ -50,27 +49,48 @@ def test_a_name_that_is_erased_more_widely_waits_again_and_takes_one_place_of_th
 
 def test_the_kit_may_erase_many_and_a_whole_space() -> None:
     orders = [*(order(name, by_kit=True) for name in range(40)), order(99, by_kit=True, length=32)]
-    assert len(due(orders, ERASURE_DELAY_MS, [bytes([name]) for name in range(MAX_ERASED_PER_DAY)])) == 41
+    assert len(due(orders, ERASURE_DELAY_MS, [order(name).place for name in range(MAX_ERASED_PER_DAY)])) == 41
 
 
 def test_the_kits_word_waits_a_week_of_its_own_whatever_was_said_before() -> None:
     of_space, of_person = order(99, length=32), order(1)
     signed = [replace(each, kit_seen_ms=DAY_MS) for each in (of_space, of_person)]
     crowd = [order(name) for name in range(2, 2 + MAX_ERASED_PER_DAY)]
-    today = {each.covers for each in crowd}
+    today = {each.place for each in crowd}
     assert due(signed, ERASURE_DELAY_MS, today) == []
     assert due(signed, ERASURE_DELAY_MS, ()) == [signed[1]], "a person may go by the server's word, which has waited"
     assert due(signed, ERASURE_DELAY_MS + DAY_MS, today) == [signed[1], signed[0]]
 
 
-def test_who_is_not_here_takes_no_place_of_the_day() -> None:
-    elsewhere = [replace(order(name), is_here=False) for name in range(20)]
-    assert due([*elsewhere, order(99)], ERASURE_DELAY_MS, ()) == [order(99)]
+def in_classes(name: int, count: int) -> list[Order]:
+    return [replace(order(name), at=bytes([space])) for space in range(1, count + 1)]
+
+
+def test_one_name_in_twelve_classes_takes_twelve_places() -> None:
+    orders = in_classes(1, 12)
+    first = due(orders, ERASURE_DELAY_MS, ())
+    assert first == orders[:MAX_ERASED_PER_DAY]
+    assert due(orders, ERASURE_DELAY_MS, [each.place for each in first]) == first, "and none twice on that day"
+    later = [replace(each, is_done=each in first) for each in orders]
+    assert due(later, ERASURE_DELAY_MS + DAY_MS, ()) == later[: 2 * MAX_ERASED_PER_DAY]
+
+
+def test_a_name_is_destroyed_when_it_has_gone_in_its_last_class_and_no_sooner() -> None:
+    orders = [*in_classes(1, 3), *in_classes(2, 2), order(3, by_kit=True)]
+    assert carried_out_whole(orders, [*orders[:2], *orders[3:]]) == orders[3:]
+    assert carried_out_whole(orders, orders) == orders
+
+
+def test_whom_a_list_has_shown_for_longer_goes_first_there_and_not_in_other_classes() -> None:
+    put_on_others = [replace(each, stood_days=7 if each.at == b"\1" else 0) for each in in_classes(1, 9)]
+    late = replace(order(2, seen_ms=1), at=b"\1", stood_days=7)
+    found = due([*put_on_others, late], ERASURE_DELAY_MS + 1, ())
+    assert found[:2] == [put_on_others[0], late]
 
 
 @given(st.lists(orders_st, max_size=30), st.integers(0, 40 * DAY_MS), st.integers(0, 9))
 def test_without_the_kit_no_more_than_the_days_number_is_ever_new(orders: list[Order], now_ms: int, done: int) -> None:
-    found = due(orders, now_ms, [bytes([number]) for number in range(done)])
+    found = due(orders, now_ms, [Place(bytes([number]), b"") for number in range(done)])
     unsigned = [each for each in found if each.kit_seen_ms is None or each.kit_seen_ms + ERASURE_DELAY_MS > now_ms]
     assert len({each.covers for each in unsigned}) <= max(0, MAX_ERASED_PER_DAY - done)
     assert all(each.seen_ms is not None and each.seen_ms + ERASURE_DELAY_MS <= now_ms for each in unsigned)

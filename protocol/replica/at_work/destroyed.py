@@ -8,6 +8,8 @@ Rules:
   or comes after the root's word, is another order (docs/adr/0105);
 - a place of the day's number is taken before anything goes, and stays taken if nothing has: who takes an order back
   while it is carried out would have it begin anew with somebody else, once for each of a class (docs/adr/0411);
+- a place is a name in one class; where a name goes class by class, those in which all of it has gone take no other, and
+  the name is destroyed once it has gone in the last (docs/adr/0454);
 - a mark of an earlier version does not say for which: the first sweep makes it one that does, where nothing speaks
   against it, or lets it go (docs/adr/0110). Until then no fold heeds it.
 """
@@ -17,13 +19,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from protocol.folds.erasing import Place
 from protocol.model.entry import Kind
 from protocol.replica.interfaces import EntryStore
 
 DONE_MARKS: Final = "erased/"
 """+ what was destroyed in hex → `Done`."""
 PLACE_MARKS: Final = "erasing/"
-"""+ a name in hex → 4 bytes of the local day: on which it has taken a place of the number that may be destroyed."""
+"""+ a name in hex, "/", and a class in hex → `Taken`. Earlier versions wrote the name alone, and the day."""
 _DAY_BYTES: Final = 4
 _ID_BYTES: Final = 32
 
@@ -45,10 +48,28 @@ class Done:
     @classmethod
     def parse(cls, data: bytes) -> Done:
         """What `encode` wrote, or an earlier version."""
-        day, ids = int.from_bytes(data[:_DAY_BYTES], "big"), data[_DAY_BYTES + 1 :]
-        if len(data) <= _DAY_BYTES:
-            return cls(day, None)
-        return cls(day, frozenset(ids[at : at + _ID_BYTES] for at in range(0, len(ids), _ID_BYTES)))
+        day = int.from_bytes(data[:_DAY_BYTES], "big")
+        return cls(day, None if len(data) <= _DAY_BYTES else _ids_in(data[_DAY_BYTES + 1 :]))
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """On which local day a place of the number that may be destroyed was taken, and the erasures obeyed there since.
+
+    None are: it was taken, and not all has gone there. Written as 4 bytes of the day, then the ids.
+    """
+
+    day: int
+    by: frozenset[bytes] = frozenset()
+
+    def encode(self) -> bytes:
+        """To a mark."""
+        return self.day.to_bytes(_DAY_BYTES, "big") + b"".join(sorted(self.by))
+
+    @classmethod
+    def parse(cls, data: bytes) -> Taken:
+        """What `encode` wrote, or an earlier version."""
+        return cls(int.from_bytes(data[:_DAY_BYTES], "big"), _ids_in(data[_DAY_BYTES:]))
 
 
 async def destroyed(store: EntryStore) -> dict[bytes, Done]:
@@ -57,15 +78,19 @@ async def destroyed(store: EntryStore) -> dict[bytes, Done]:
     return {bytes.fromhex(key.removeprefix(DONE_MARKS)): Done.parse(mark) for key, mark in marks.items()}
 
 
-async def places_taken(store: EntryStore) -> dict[bytes, int]:
-    """Who has taken a place of a day's number, destroyed by now or not, and of which day."""
-    marks = await store.marks(PLACE_MARKS)
-    return {bytes.fromhex(key.removeprefix(PLACE_MARKS)): int.from_bytes(mark, "big") for key, mark in marks.items()}
+async def places_taken(store: EntryStore) -> dict[Place, Taken]:
+    """Who has taken a place of a day's number where, whether anything has gone by now or not."""
+    found = {}
+    for key, mark in (await store.marks(PLACE_MARKS)).items():
+        name, _, space = key.removeprefix(PLACE_MARKS).partition("/")
+        found[Place(bytes.fromhex(name), bytes.fromhex(space))] = Taken.parse(mark)
+    return found
 
 
-def place_mark(name: bytes, day: int | None) -> dict[str, bytes | None]:
-    """The mark that says so of a name; None lets go of it."""
-    return {PLACE_MARKS + name.hex(): None if day is None else day.to_bytes(_DAY_BYTES, "big")}
+def place_mark(place: Place, taken: Taken | None) -> dict[str, bytes | None]:
+    """The mark that says so; None lets go of it."""
+    where = f"/{place.space.hex()}" if place.space else ""
+    return {PLACE_MARKS + place.name.hex() + where: None if taken is None else taken.encode()}
 
 
 async def destroyed_names(store: EntryStore) -> frozenset[bytes]:
@@ -86,3 +111,7 @@ async def carried_out(store: EntryStore) -> frozenset[bytes]:
     for record in (await destroyed(store)).values():
         found |= record.by or frozenset()
     return frozenset(found)
+
+
+def _ids_in(data: bytes) -> frozenset[bytes]:
+    return frozenset(data[at : at + _ID_BYTES] for at in range(0, len(data), _ID_BYTES))

@@ -3,6 +3,8 @@
 What is to go, and for how long it has waited, `orders` say, and `protocol.folds.erasing` which of it is due. Rules:
 - payload and salt go, the header stays: the set, its fingerprint and its signatures are what they were;
 - who is named and is not here, invented or of another school, is passed over until something of theirs comes;
+- who is counted goes class by class (docs/adr/0454). What has gone in some is no more than that: nobody was destroyed
+  before it has in all, and who is taken back meanwhile comes back from others; but it takes no second place;
 - a space is looked through to its end, and then only what comes; from its beginning as soon as other names are looked
   for, its arrivals are numbered anew, or payloads have come for what was bare;
 - immediately before anything goes it is looked whether each order that is obeyed still counts: what takes one of them
@@ -20,18 +22,19 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from blake3 import blake3
 
-from protocol.folds.erasing import Order, due, is_destroyed_by
+from protocol.folds.erasing import Order, Place, carried_out_whole, due, is_destroyed_by
 from protocol.limits import CURSOR_HASH_BYTES, HELD_MS
 from protocol.model.entry import Entry
 from protocol.replica.at_work.destroyed import (
     DONE_MARKS,
     Done,
+    Taken,
     carried_out,
     destroyed,
     place_mark,
@@ -59,7 +62,7 @@ from protocol.replica.upkeep.orders import (
     seen_since,
 )
 from protocol.replica.upkeep.stood import count_listed, stood
-from protocol.rights.door import covering_names
+from protocol.rights.door import covering_names, is_erasable
 
 SWEEP_INTERVAL_S: Final = 3600.0
 
@@ -76,7 +79,7 @@ _LATER_DAYS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Destroyed:
-    """What a sweep did: how many names it destroyed anew, and the entries whose payloads went."""
+    """What a sweep did: how many names it has destroyed, in all their classes, and the entries whose payloads went."""
 
     names: int = 0
     entries: tuple[bytes, ...] = ()
@@ -140,13 +143,12 @@ class Eraser:
         done = await destroyed(self._store)
         read = await self._store.marks(ERASURE_READ_MARKS)
         said = await said_in(self._replica)
-        orders = await self._orders(said, done, now_ms)
         places = await places_taken(self._store)
+        orders = await self._orders(said, done, places, now_ms)
         if not orders and not done and not read and not places:
             return 0
         today = day_of(now_ms)
-        days = [*places.items(), *((name, record.day) for name, record in done.items())]
-        obeyed = due(orders, now_ms, {name for name, day in days if 0 <= day - today <= _LATER_DAYS})
+        obeyed = due(orders, now_ms, _taken_on(today, places, done))
         judged = said.judged_of({order.covers for order in obeyed})
         self._obeyed = _Obeyed(obeyed, done, now_ms, changes, judged)
         await self._take_places(places, today)
@@ -155,12 +157,14 @@ class Eraser:
         await self._seek(names, noted)
         for space, covers in names.items():
             gone += await self._sweep_space(space, covers, noted[space])
-        await self._sweep_quarantine({order.covers for order in obeyed})
+        await self._sweep_quarantine()
         await self._content.give_up_left()
         await self._content.give_up_again(now_ms)
         fresh = [order for order in obeyed if not order.is_done]
-        records = noting(done, obeyed, now_ms, said.ended)
+        whole = carried_out_whole(orders, obeyed)
+        records = noting(done, whole, now_ms, said.ended)
         marks = {DONE_MARKS + name.hex(): None if one is None else one.encode() for name, one in records.items()}
+        marks |= await self._gone_in_part(set(obeyed).difference(whole))
         if await self._is_any_here(fresh):
             marks[LEFTOVERS_MARK] = b"\1"
             async with self._still_obeying():
@@ -169,19 +173,35 @@ class Eraser:
         self._replica.note_destroyed(await carried_out(self._store))
         if done:
             await let_go_of_unnamed(self._store, self._replica.content, now_ms)
-        return len({order.covers for order in fresh})
+        return len({order.covers for order in whole if not order.is_done})
 
-    async def _take_places(self, places: Mapping[bytes, int], today: int) -> None:
-        """Note who takes a place of this day's number, before anything of theirs goes. Raises `_Countermanded`."""
+    async def _take_places(self, places: Mapping[Place, Taken], today: int) -> None:
+        """Note who takes a place of this day's number, before anything of theirs goes. Raises `_Countermanded`.
+
+        Places of days that are over are let go of, but for those where a name has gone which has not everywhere.
+        """
         obeyed = self._obeyed
-        fresh = {one.covers for one in obeyed.orders if one.is_counted(obeyed.now_ms)}
+        fresh = {one.place for one in obeyed.orders if one.is_counted(obeyed.now_ms)}
+        gone = {one.place for one in obeyed.orders if one.at and one.is_done}
         marks = dict[str, bytes | None]()
-        for name in fresh | places.keys():
-            if places.get(name, -1) < today:
-                marks |= place_mark(name, today if name in fresh else None)
+        for place in fresh | places.keys():
+            taken = places.get(place, Taken(-1))
+            if taken.day < today and place in fresh:
+                marks |= place_mark(place, Taken(today, taken.by if place in gone else frozenset()))
+            elif taken.day < today and place not in gone:
+                marks |= place_mark(place, None)
         if marks:
             async with self._still_obeying():
                 await self._store.set_marks(marks)
+
+    async def _gone_in_part(self, orders: Iterable[Order]) -> dict[str, bytes | None]:
+        """What to note of those that were obeyed in some of their classes: there they take no place another day."""
+        places, marks = await places_taken(self._store), dict[str, bytes | None]()
+        for order in orders:
+            if (taken := places.get(order.place)) is not None:
+                places[order.place] = replace(taken, by=taken.by | order.by)
+                marks |= place_mark(order.place, places[order.place])
+        return marks
 
     @contextlib.asynccontextmanager
     async def _still_obeying(self) -> AsyncIterator[None]:
@@ -227,24 +247,37 @@ class Eraser:
                 for name, record in (await destroyed(self._store)).items()
                 if record.by is not None and record.day == day_of(now_ms - leapt_ms)
             }
-            for name, day in (await places_taken(self._store)).items():
-                if day == day_of(now_ms - leapt_ms):
-                    marks |= place_mark(name, day_of(now_ms))
+            for place, taken in (await places_taken(self._store)).items():
+                if taken.day == day_of(now_ms - leapt_ms):
+                    marks |= place_mark(place, replace(taken, day=day_of(now_ms)))
             marks |= await waited_less(self._store, leapt_ms)
             marks |= await left_waited_less(self._store, leapt_ms)
             marks |= await here_less(self._store, leapt_ms)
         await self._store.set_marks(marks)
 
-    async def _orders(self, said: Said, done: Mapping[bytes, Done], now_ms: int) -> list[Order]:
-        """What is to be destroyed, and who of it is here."""
+    async def _orders(
+        self, said: Said, done: Mapping[bytes, Done], places: Mapping[Place, Taken], now_ms: int
+    ) -> list[Order]:
+        """What is to be destroyed, and where it is."""
         orders = orders_of(self._replica, said, await seen_since(self._store, said, now_ms), done, now_ms)
-        days = await stood(self._replica, [order.covers for order in orders if order.of_person])
-        orders = [replace(order, stood_days=days.get(order.covers, 0)) for order in orders]
-        return await self._with_presence(orders, now_ms)
+        orders = await self._with_presence(orders, now_ms)
+        days = await stood(self._replica, {order.covers for order in orders if order.at})
+        gone = {place: taken.by for place, taken in places.items()}
+        return [
+            replace(
+                order,
+                stood_days=days.get(order.place, 0),
+                is_done=order.is_done or not order.reached_by.isdisjoint(gone.get(order.place, ())),
+            )
+            for order in orders
+        ]
 
     async def _with_presence(self, orders: list[Order], now_ms: int) -> list[Order]:
-        """Which of those that may be obeyed for the first time, within the day's number, concern anybody here."""
-        asked = [order for order in orders if order.is_ready(now_ms) and order.is_counted(now_ms)]
+        """Those that may be obeyed for the first time, within the day's number, once for each class in which they may.
+
+        Without those of whom nothing is here.
+        """
+        asked = {order for order in orders if order.is_ready(now_ms) and order.is_counted(now_ms)}
         if not asked:
             return orders
         door = self._replica.door
@@ -252,12 +285,23 @@ class Eraser:
         for space in door.spaces():
             line = door.lineage(space)
             if sought := frozenset(order.covers for order in asked if order.space in line):
-                names = await self._named_in(space, sought)
-                for above in line:
-                    here[above] |= names
-        waiting = {name for one in await self._store.held() for name in covering_names(one.entry)}
-        absent = {order for order in asked if order.covers not in here[order.space] | waiting}
-        return [replace(order, is_here=order not in absent) for order in orders]
+                for name in await self._named_in(space, sought):
+                    here[name].add(space)
+        waiting: defaultdict[bytes, set[bytes]] = defaultdict(set)
+        for held in await self._store.held():
+            for name in covering_names(held.entry):
+                waiting[name].add(held.entry.header.space)
+
+        def classes_of(order: Order) -> Iterator[bytes]:
+            yield from (space for space in here[order.covers] if order.space in door.lineage(space))
+            yield from (self._counted_in(order, space) for space in waiting[order.covers])
+
+        parts = [replace(order, at=space) for order in asked for space in {*classes_of(order)}]
+        return [*(order for order in orders if order not in asked), *parts]
+
+    def _counted_in(self, order: Order, space: bytes) -> bytes:
+        """As whose what waits for its right in a space goes: it may be a space that nobody knows."""
+        return space if order.space in self._replica.door.lineage(space) else order.space
 
     async def _is_any_here(self, orders: Sequence[Order]) -> bool:
         """Whether anything names one of those for whom these are."""
@@ -274,7 +318,8 @@ class Eraser:
         if found is None or not await found.holds(self._store, space, sought):
             found = _Found(sought)
         arrived = await self._store.scan(space, found.count)
-        names = {name for stored in arrived for name in covering_names(stored.entry)} & found.sought
+        erasable = (stored.entry for stored in arrived if is_erasable(stored.entry.header))
+        names = {name for entry in erasable for name in covering_names(entry)} & found.sought
         position = await self._store.position(space) if arrived else None
         if position is not None and position.count == arrived[-1].arrival:
             found = replace(found, count=position.count, chain=position.chain)
@@ -285,7 +330,7 @@ class Eraser:
     def _names_in(self, space: bytes) -> set[bytes]:
         """What is to go in a space."""
         line = self._replica.door.lineage(space)
-        return {order.covers for order in self._obeyed.orders if order.space in line}
+        return {order.covers for order in self._obeyed.orders if order.reaches(line)}
 
     async def _seek(self, names: Mapping[bytes, Collection[bytes]], noted: Mapping[bytes, bytes | None]) -> None:
         """Say beforehand which entries of all spaces are to go."""
@@ -321,7 +366,7 @@ class Eraser:
     def _is_any_fresh(self, space: bytes, gone: Iterable[Entry]) -> bool:
         """Whether any of these goes for whom or what nothing went in this space before."""
         line = self._replica.door.lineage(space)
-        fresh = {order.covers for order in self._obeyed.orders if not order.is_done and order.space in line}
+        fresh = {order.covers for order in self._obeyed.orders if not order.is_done and order.reaches(line)}
         return any(is_destroyed_by(entry, fresh) for entry in gone)
 
     async def _looked_at(self, space: bytes, sought: bytes, noted: bytes | None) -> int:
@@ -331,10 +376,15 @@ class Eraser:
         count = int.from_bytes(noted[:8], "big")
         return count if await self._store.chain_at(space, count) == noted[8 : 8 + CURSOR_HASH_BYTES] else 0
 
-    async def _sweep_quarantine(self, covers: Collection[bytes]) -> None:
+    async def _sweep_quarantine(self) -> None:
         """What waits for its right is no part of a set, and has words and names in it all the same."""
-        names = set(covers)
-        gone = [held for held in await self._store.held() if not names.isdisjoint(covering_names(held.entry))]
+
+        def is_to_go(entry: Entry) -> bool:
+            names, space = covering_names(entry), entry.header.space
+            obeyed = (order for order in self._obeyed.orders if order.covers in names)
+            return any(order.at in (b"", self._counted_in(order, space)) for order in obeyed)
+
+        gone = [held for held in await self._store.held() if is_to_go(held.entry)]
         if gone:
             async with self._still_obeying():
                 await self._replica.drop_waiting(gone)
@@ -366,6 +416,13 @@ class _Found:
     async def holds(self, store: EntryStore, space: bytes, sought: frozenset[bytes]) -> bool:
         """Whether it says so of these names as well, and of the arrivals as they are numbered now."""
         return sought <= self.sought and (not self.count or await store.chain_at(space, self.count) == self.chain)
+
+
+def _taken_on(today: int, places: Mapping[Place, Taken], done: Mapping[bytes, Done]) -> set[Place]:
+    """The places of a day that are taken; of whom an earlier version has destroyed then, one."""
+    of_today = {place for place, taken in places.items() if 0 <= taken.day - today <= _LATER_DAYS}
+    noted = {name for name, record in done.items() if 0 <= record.day - today <= _LATER_DAYS}
+    return of_today | {Place(name, b"") for name in noted - {place.name for place in of_today}}
 
 
 def _hash_of(covers: Collection[bytes]) -> bytes:

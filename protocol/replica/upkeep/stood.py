@@ -7,6 +7,7 @@ after everybody else in the day's number.
 Rules:
 - once a day it is counted whom each class's list shows; dates, and when an entry came, prove nothing;
 - who is hidden, has left, or is called the same as somebody else, keeps what was counted and is counted no further;
+- each list counts for itself: who is put on others to be erased there too takes nobody's turn (docs/adr/0454);
 - `FULL_DAYS` count for the most. A day is one of this replica's looks: a clock that leaps makes one of it at most.
 """
 
@@ -16,6 +17,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from protocol.clock import DAY_MS
+from protocol.folds.erasing import Place
 from protocol.model.entry import PERSON_BYTES
 from protocol.replica.at_work.replica import Replica
 
@@ -26,14 +28,14 @@ _ROW_BYTES: Final = PERSON_BYTES + 1
 _CLASS_DEPTH: Final = 3
 
 
-async def stood(replica: Replica, names: Collection[bytes]) -> dict[bytes, int]:
-    """For how many days those have stood on a list, the one where it was longest."""
-    found = dict.fromkeys(names, 0)
-    for mark in (await replica.store.marks(LISTED_MARKS)).values() if names else ():
-        for name, days in _days(mark).items():
-            if name in found:
-                found[name] = max(found[name], min(days, FULL_DAYS))
-    return found
+async def stood(replica: Replica, names: Collection[bytes]) -> dict[Place, int]:
+    """For how many days those have stood on the list of each class that ever showed them."""
+    return {
+        Place(name, bytes.fromhex(key.removeprefix(LISTED_MARKS))): min(days, FULL_DAYS)
+        for key, mark in ((await replica.store.marks(LISTED_MARKS)) if names else {}).items()
+        for name, days in _days(mark).items()
+        if name in names
+    }
 
 
 async def count_listed(replica: Replica, now_ms: int) -> None:

@@ -140,7 +140,11 @@ class SchoolPages:
         for each in await forgettings(agent.replica, office.governs, visit.now_ms):
             by = self._by(visit, each.by, each.grant) or key_words(each.by, agent.replica.door)
             day = say.day(each.final_ms, visit.now_ms)
-            rows.append({"by": by, "persons": each.persons, "day": day, "in_doubt": each.in_doubt})
+            where = say("school.on_lists", n=each.listed) if each.listed > each.persons else ""
+            pace = say("school.a_day") if each.listed > 1 else ""
+            rows.append(
+                {"by": by, "persons": each.persons, "where": where, "day": day + pace, "in_doubt": each.in_doubt}
+            )
         return rows
 
     def _by(self, visit: Visit, author: bytes, grant: bytes | None) -> str | None:
