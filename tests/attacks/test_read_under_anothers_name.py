@@ -140,9 +140,10 @@ async def test_where_nothing_else_is_there_to_be_read_it_stands_under_no_other_n
         salt=bytes(16),
         target=item,
     )
+    for replica in (agent.replica, here.room.territory.replica):
+        await replica.admit([hers], source=b"x", now_ms=here.room.territory.clock())
     await agent.replica.admit([his], source=b"x", now_ms=here.room.territory.clock(), unsent=True)
     await here.sync(here.thief, here.pc)
-    await here.pc.agent.replica.admit([hers], source=b"x", now_ms=here.room.territory.clock())
     assert await here.read(item) == ("Publié aujourd'hui", HIS["index.html"])
     async with portal(here.pc.agent) as surfer:
         page = unescape(await surfer.page(f"/item/{item.hex()}"))
