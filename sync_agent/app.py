@@ -272,7 +272,7 @@ class Agent:
         """
         await self.replica.content.forget_damaged()
         store = self.replica.store
-        unsent = await store.unsent(MAX_FILE_BYTES)
+        unsent = _own_words(await store.unsent(MAX_FILE_BYTES), self.own_keys)
         names = [f"{HAND_IN_MARKS}{entry.id.hex()}" for entry in unsent if entry.header.kind == Kind.HAND_IN]
         marks = {name: mark for name in names if (mark := await store.mark(name)) is not None}
         self._outbox_used = bool(unsent)
@@ -541,6 +541,11 @@ class Agent:
         except LocalFailure as failure:
             if failure.code not in (Code.DISK_FULL, Code.READ_ONLY):
                 raise
+
+
+def _own_words(entries: Iterable[Entry], own: Collection[bytes]) -> list[Entry]:
+    """Those that this device has said: what a server says that it lacks of others' waits to be sent as well."""
+    return [entry for entry in entries if entry.header.author in own]
 
 
 def _no_twin(_place: Twin) -> bool:

@@ -50,9 +50,13 @@ def compared(name: str) -> str:
 
 
 async def remembered_folders(store: EntryStore) -> dict[bytes, str]:
-    """The folder of each space that ever had one here, also of those that are not here any more."""
+    """The folder of each space that ever had one here, also of those that are not here any more.
+
+    One name each: what leads out of the folder of folders, nobody here has given.
+    """
     marks = await store.marks(SPACE_FOLDER_MARKS)
-    return {bytes.fromhex(key.removeprefix(SPACE_FOLDER_MARKS)): name.decode() for key, name in marks.items()}
+    named = {bytes.fromhex(key.removeprefix(SPACE_FOLDER_MARKS)): name.decode() for key, name in marks.items()}
+    return {space: name for space, name in named.items() if portable_name(name) == name}
 
 
 async def space_folders(agent: Agent) -> dict[bytes, str]:

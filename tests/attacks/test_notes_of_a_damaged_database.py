@@ -9,16 +9,16 @@ from blake3 import blake3
 
 from protocol import canonical
 from protocol.canonical import Value
-from protocol.model.entry import Kind
+from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant
 from protocol.replica.storage.second_copy import SecondCopy
 from protocol.replica.storage.sqlite import DATABASE
 from protocol.roles import Role
 from sync_agent.app import Agent
-from sync_agent.machine.enrolled import INTRODUCTION_FILE
+from sync_agent.machine.enrolled import INTRODUCTION_FILE, OUTBOX_FILE
 from sync_agent.machine.marks import SPACE_FOLDER_MARKS
 from tests.harness.attack import attack
-from tests.harness.classroom import assignment, classroom
+from tests.harness.classroom import SMALL, Classroom, Device, assignment, classroom
 
 ROW = "a right holds what its device would have noted itself"
 
@@ -33,26 +33,51 @@ def _as_own(_copy: SecondCopy, noted: Mapping[str, Value]) -> Mapping[str, bytes
     return {key: value for key, value in noted.items() if isinstance(value, bytes)}
 
 
+MARK = SPACE_FOLDER_MARKS + bytes(32).hex()
+
+
+async def _given_again(room: Classroom, teacher: Device) -> list[Entry]:
+    """Two further rights of her laptop, which it has anyhow, with a note of its own in each."""
+    given = room.territory.replica.door.authorities_of(teacher.agent.device)[0]
+    right = Grant(given.key, given.agreement, given.tls_sha256, Role.TEACHER, given.person, None).encode()
+    fields = canonical.decode(right, max_bytes=65_536)
+    assert isinstance(fields, dict)
+    payloads = [canonical.encode({**fields, "zz": record({MARK: b"../keys"}) + bytes([n])}) for n in range(2)]
+    return [await room.territory.say(room.space, Kind.GRANT, payload) for payload in payloads]
+
+
+async def _is_made_anew(agent: Agent, torn: str) -> Agent:
+    """Its database is lost, and a byte of the file beside it is bad."""
+    await agent.close()
+    database, beside = agent.folder / DATABASE, agent.folder / torn
+    database.write_bytes(bytes(4096) + database.read_bytes()[4096:])
+    data = bytearray(beside.read_bytes())
+    data[20] ^= 1
+    beside.write_bytes(data)
+    anew = await Agent.open(agent.folder, now_ms=agent.now_ms, entropy=agent.entropy)
+    assert anew.rebuilt
+    return anew
+
+
 @attack(ROW, off={"protocol.replica.storage.second_copy.SecondCopy._own": _as_own})
 async def test_no_right_that_is_read_back_when_a_database_was_lost_says_where_a_class_lies(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         teacher = await room.teacher()
         await assignment(room, teacher)
-        agent, mark = teacher.agent, SPACE_FOLDER_MARKS + bytes(32).hex()
-        given = room.territory.replica.door.authorities_of(agent.device)[0]
-        right = Grant(given.key, given.agreement, given.tls_sha256, Role.TEACHER, given.person, None).encode()
-        fields = canonical.decode(right, max_bytes=65_536)
-        assert isinstance(fields, dict)
-        for number in range(2):
-            payload = canonical.encode({**fields, "zz": record({mark: b"../keys"}) + bytes([number])})
-            await room.territory.say(room.space, Kind.GRANT, payload)
+        await _given_again(room, teacher)
         await teacher.session.sync()
-        await agent.close()
-        database, introduction = agent.folder / DATABASE, agent.folder / INTRODUCTION_FILE
-        database.write_bytes(bytes(4096) + database.read_bytes()[4096:])
-        data = bytearray(introduction.read_bytes())
-        data[20] ^= 1
-        introduction.write_bytes(data)
-        teacher.agent = await Agent.open(agent.folder, now_ms=agent.now_ms, entropy=agent.entropy)
-        assert teacher.agent.rebuilt
-        assert await teacher.agent.replica.store.mark(mark) is None
+        teacher.agent = await _is_made_anew(teacher.agent, INTRODUCTION_FILE)
+        assert await teacher.agent.replica.store.mark(MARK) is None
+
+
+@attack(ROW, off={"sync_agent.app._own_words": lambda entries, _: list(entries)})
+async def test_nor_does_one_that_a_server_says_it_lacks(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        teacher = await room.teacher()
+        await assignment(room, teacher)
+        replica, now_ms = teacher.agent.replica, room.territory.clock()
+        await replica.admit(await _given_again(room, teacher), source=bytes(32), now_ms=now_ms, unsent=True)
+        await room.publish(teacher, SMALL)
+        await teacher.agent.forget_copies()
+        teacher.agent = await _is_made_anew(teacher.agent, OUTBOX_FILE)
+        assert await teacher.agent.replica.store.mark(MARK) is None

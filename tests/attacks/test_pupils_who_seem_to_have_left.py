@@ -233,6 +233,21 @@ async def test_nor_once_what_there_is_about_her_was_kept_and_used_by_nobody_for_
     assert await scene.left("left_in_doubt") == [scene.pupil]
 
 
+@attack(ROW, off={"protocol.replica.office.frozen.own_leaves": _all_own})
+async def test_nor_of_who_left_once_and_came_back(scene: Scene) -> None:
+    head = await scene.here.head_of_the_school()
+    await scene.here.sync()
+    await scene.office.do("person retire", person=scene.pupil)
+    await scene.here.sync()
+    await Desk(head.agent).ask("grant", person=scene.pupil, space=[scene.office.space])
+    await scene.here.sync()
+    await scene.has_it_say_that_she_left(*await scene.lets_in_a_heads_computer())
+    for command in ("person freeze", "person unfreeze"):
+        await scene.office.do(command, person=scene.pupil)
+    assert await scene.left() == []
+    assert await scene.left("left_in_doubt") == [scene.pupil]
+
+
 async def test_who_has_left_has_so_after_that_as_well(scene: Scene) -> None:
     for command in ("person retire", "person freeze", "person unfreeze"):
         await scene.office.do(command, person=scene.pupil)

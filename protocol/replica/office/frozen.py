@@ -106,12 +106,14 @@ async def _ids_of(office: Office, person: bytes) -> list[bytes]:
 
 
 async def _say(office: Office, drafts: Sequence[Draft]) -> None:
-    """Say who is frozen or is so no more; who is off a list by this office's own word stays so by its own."""
+    """Say who is frozen or is so no more; who is off a list by this office's own word stays so by its own.
+
+    Repeated is the word that the list shows, the first that each of these names; whatever else it names is over.
+    """
     if drafts:
-        left = {name for each in drafts if PersonRecord.parse(each.payload).left for name in each.parents}
-        own = await own_leaves(office, left)
+        own = await own_leaves(office, {shown for each in drafts for shown in each.parents[:1]})
         said = await office.say(drafts)
-        await note_leaves(office, [each for each in said if not own.isdisjoint(each.header.parents)])
+        await note_leaves(office, [each for each in said if not own.isdisjoint(each.header.parents[:1])])
 
 
 async def freezing_words(replica: Replica) -> Mapping[bytes, Sequence[Entry]]:
