@@ -12,8 +12,8 @@ from typing import Final
 
 from protocol.portable_names import displayable
 from sync_agent.app import Agent
-from sync_agent.coursework.materializer import COURSEWORK_FOLDER
 from sync_agent.coursework.rules import is_dated
+from sync_agent.coursework.space_folders import COURSEWORK_FOLDER
 from sync_agent.coursework.titles import Shown
 from sync_agent.machine.marks import SPACE_FOLDER_MARKS, TREE_MARKS
 

@@ -48,7 +48,7 @@ from sync_agent.coursework.folder import (
 )
 from sync_agent.coursework.reading import need_of, readable_version
 from sync_agent.coursework.rules import Wanted, wanted_files
-from sync_agent.coursework.space_folders import space_folders
+from sync_agent.coursework.space_folders import COURSEWORK_FOLDER, space_folders
 from sync_agent.coursework.titles import Shown, Title, named, noted
 from sync_agent.coursework.tree_room import NoRoom, TreeRoom
 from sync_agent.machine.marks import SPACE_FOLDER_MARKS, TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK
@@ -57,7 +57,6 @@ from sync_agent.machine.write_behind import Behind
 from sync_agent.pacing.resting import Rest
 from sync_agent.scheduler import wait
 
-COURSEWORK_FOLDER: Final = "coursework"
 THOROUGH_S: Final = 600.0
 RETRY_S: Final = 60.0
 EDIT_QUIET_MS: Final = 300_000

@@ -25,9 +25,8 @@ from protocol.replica.office.spaces import is_closed
 from sync_agent.app import Agent
 from sync_agent.coursework.file_notes import decode_notes
 from sync_agent.coursework.folder import Lying, Notes, look_through, remove_empty
-from sync_agent.coursework.materializer import COURSEWORK_FOLDER
 from sync_agent.coursework.past_years import past_spaces
-from sync_agent.coursework.space_folders import OUR_FOLDER, remembered_folders
+from sync_agent.coursework.space_folders import COURSEWORK_FOLDER, OUR_FOLDER, remembered_folders
 from sync_agent.coursework.titles import Shown
 from sync_agent.machine.marks import TREE_FILES_MARKS, TREE_MARKS
 from sync_agent.machine.plain_files import is_real_folder

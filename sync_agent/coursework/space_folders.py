@@ -2,11 +2,18 @@
 
 A name is the space's, with what not every system keeps replaced; a second space of that name gets " (2)". It is
 remembered, because a lesson must never land in another class for a space that arrived earlier or later.
+
+What lies there already under a name is somebody's own, and no space that comes later is called that: whoever has a copy
+of the server's key calls classes as they like, and what is in a class's folder is published, or cleared away
+(docs/adr/0456). Where nothing at all is remembered the database may have been made anew, and what lies there be ours.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
@@ -16,6 +23,8 @@ from sync_agent.app import Agent
 from sync_agent.machine.marks import SPACE_FOLDER_MARKS
 from sync_agent.space_names import space_names, unnamed_schools
 
+PUBLISH_FOLDER: Final = "publish"
+COURSEWORK_FOLDER: Final = "coursework"
 OUR_FOLDER: Final = ".relais"
 """In DIR/coursework: what is being built or taken away. No space has this name."""
 WHOLE_SCHOOL: Final = "Toute l'école"
@@ -68,10 +77,20 @@ async def space_folders(agent: Agent) -> dict[bytes, str]:
     if any(space not in known for space in spaces):
         names = await space_names(agent)
         names |= {space: f"{WHOLE_SCHOOL} ({uai})" for space, uai in (await unnamed_schools(agent, names)).items()}
+        others = await asyncio.to_thread(_lying_in, agent.folder) if known else set()
         for space in spaces:
             if space not in known:
                 known[space] = fresh[space] = free_name(
-                    portable_name(names.get(space, space.hex())), [OUR_FOLDER, *known.values()]
+                    portable_name(names.get(space, space.hex())), [OUR_FOLDER, *known.values(), *others]
                 )
         await store.set_marks({f"{SPACE_FOLDER_MARKS}{space.hex()}": name.encode() for space, name in fresh.items()})
     return {space: known[space] for space in spaces}
+
+
+def _lying_in(folder: Path) -> set[str]:
+    """The names of all that lies in both folders of a data folder, as far as these can be read."""
+    found = set()
+    for place in (folder / PUBLISH_FOLDER, folder / COURSEWORK_FOLDER):
+        with contextlib.suppress(OSError):
+            found |= {path.name for path in place.iterdir()}
+    return found

@@ -26,8 +26,8 @@ from protocol.replica.interfaces import Damage
 from protocol.replica.upkeep.rebuild import REBUILT_MARK, put_right
 from protocol.roles import Role
 from sync_agent.app import Agent
-from sync_agent.coursework.materializer import COURSEWORK_FOLDER
 from sync_agent.coursework.saved_files import left_of_past
+from sync_agent.coursework.space_folders import COURSEWORK_FOLDER
 from sync_agent.hand_ins.going import going_unopened
 from sync_agent.hand_ins.lost_keys import lost_drafts, lost_keys
 from sync_agent.health import LastSync

@@ -19,11 +19,10 @@ from protocol.fields import Fields
 from protocol.model.entry import ID_BYTES, Kind
 from protocol.replica.interfaces import EntryStore
 from sync_agent.app import Agent
-from sync_agent.coursework.space_folders import space_folders
+from sync_agent.coursework.space_folders import PUBLISH_FOLDER, space_folders
 from sync_agent.machine.marks import WATCHED_FOLDER_MARKS
 from sync_agent.watching.rules import may_be_a_title
 
-PUBLISH_FOLDER: Final = "publish"
 _ID_BYTES: Final = 16
 _MAX_MARK_BYTES: Final = 64 * 1024
 

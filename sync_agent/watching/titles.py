@@ -25,7 +25,6 @@ from sync_agent.machine.marks import BRAKE_MARK, WATCHED_FILES_MARKS, WATCHED_TI
 from sync_agent.watching.files import Obstacle
 from sync_agent.watching.rules import title_of
 
-PUBLISH_FOLDER: Final = "publish"
 _NAME_HASH_BYTES: Final = 16
 _MAX_MARK_BYTES: Final = 64 * 1024
 _MAX_CHARS: Final = 4096
