@@ -13,6 +13,7 @@ from protocol.model.work import Revision
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.erasures import erased_besides, ever_said, in_force, is_in_doubt
 from protocol.replica.office.heard import Word, said_by
+from protocol.replica.office.known_here import KnownHere
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.replica.upkeep.orders import DestroyedHere, ends_of
 from sync_server.handlers.store.notices import Notice
@@ -57,19 +58,26 @@ async def list_erasures(server: Server) -> list[Forgetting]:
 
 
 async def told_erasures(server: Server) -> list[Told]:
-    """Every erasure that counts, for whoever decides whether it is to be taken back."""
+    """Every erasure that counts, for whoever decides whether it is to be taken back.
+
+    Whose a device is, and what it calls itself, is told of those alone of which this server knows how they came in.
+    """
     found, ends = await list_erasures(server), await ends_of(server.replica, server.now_ms())
     covered = await server.store.get([each.covers for each in found])
     theirs = {(one.header.subject or b"") for one in covered.values()}
     authors = {each.entry.id: server.replica.door.authority(each.entry.header.grant) for each in found}
-    persons = {given.person for given in authors.values() if given is not None and given.person is not None}
+    rights, here = {given.grant: given for given in authors.values() if given is not None}, await KnownHere.of(server)
+    known = {grant for grant, given in rights.items() if await here.knows(given)}
+    persons = {given.person for given in rights.values() if given.person is not None}
     names = await mentioned(server.replica, {*(each.covers for each in found), *theirs, *persons})
 
     def who(entry: Entry) -> str:
-        given, device = authors[entry.id], server.contacts.of(entry.header.author).name
-        name = None if given is None or given.person is None else names[given.person].last
+        given, called = authors[entry.id], list[str | None]()
+        if given is not None and given.grant in known:
+            name = None if given.person is None else names[given.person].last
+            called = [name, server.contacts.of(entry.header.author).name]
         word = Word(entry.header.author, entry.header.grant, entry.timestamp_ms)
-        return ", ".join(filter(None, (name, device))) or said_by(server.replica, word, b"")
+        return ", ".join(filter(None, called)) or said_by(server.replica, word, b"")
 
     def what(covers: bytes) -> str | None:
         entry = covered.get(covers)
