@@ -18,6 +18,7 @@ from protocol.identity import three_words, words_of
 from protocol.model.entry import Kind, parsed
 from protocol.model.register import Health, RegisterKind, stored_register
 from protocol.model.work import HandIn
+from protocol.replica.at_work.forgotten import persons_of
 from protocol.rights.door import Door
 from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import Agent
@@ -144,6 +145,5 @@ async def names_to_drop(agent: Agent, forgotten: Container[bytes]) -> list[str]:
 
 
 async def _may_be_named(agent: Agent, device: bytes, forgotten: Container[bytes]) -> bool:
-    named = {grant.person for grant in agent.replica.door.authorities_of(device)}
-    is_over = any(person in forgotten for person in named if person is not None)
+    is_over = any(person in forgotten for person in persons_of(agent.replica.door, device))
     return not is_over and bool(await agent.replica.authorities(device))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
@@ -13,6 +13,7 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput
 from protocol.identity import three_words
+from protocol.messages.lives import Twin
 from protocol.messages.parts import SpacePage
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, Grant
@@ -24,11 +25,14 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.interfaces import RegisterRow
 from protocol.replica.storage.sqlite import DATABASE
 from protocol.replica.upkeep.eraser import Eraser
-from protocol.rights.door import Authority
+from protocol.rights.door import Door
 from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
+from sync_agent.app import Agent
 from sync_agent.health import own_report
+from sync_agent.keys.succession import Told, _succeed
 from sync_agent.machine.marks import CALLED_MARKS
-from sync_agent.school.device_names import device_names
+from sync_agent.school.device_names import device_names, note_called
+from sync_agent.sync.session import Session
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, classroom, open_device
@@ -39,6 +43,7 @@ from tests.harness.server_in_process import office
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
 from tests.harness.territory import new_device
+from tests.harness.wire import MemoryTransport
 from tests.harness.work import counted_work
 
 ROW = "a device that is called like another one"
@@ -171,22 +176,34 @@ async def nobodys_device(*_told: object) -> set[bytes]:
     return set()
 
 
-async def forgotten_with_a_laptop(folder: Path, room: Classroom, head: Device) -> tuple[bytes, RegisterRow]:
-    """The key and a report of a laptop that was lent to who is forgotten since, on a head teacher's computer."""
+async def forgotten_with_a_laptop(
+    folder: Path, room: Classroom, head: Device, *, with_new_keys: bool = False
+) -> tuple[bytes, RegisterRow]:
+    """The key and a report of a laptop that was lent to who is forgotten since, on a head teacher's computer.
+
+    `with_new_keys`: it had been told three times that it has a twin.
+    """
     territory = room.territory
     person = await territory.person("Zéphyrine", PersonRole.PUPIL, room.space)
     keys = new_device(Random(77).randbytes)
     await territory.let_in(keys, Role.MACHINE, room.space, person=person)
     lent = await open_device(folder / "lent", territory, keys, LENT, 77)
+    if with_new_keys:
+        await _succeed(lent, {}, Told(3, Twin.LATER), lately=False)
+        await lent.close()
+        lent = await Agent.open(folder / "lent", now_ms=territory.clock, entropy=Random(5).randbytes)
+        await Session(lent, MemoryTransport(room.frontage)).sync()
     await head.session.sync()
-    report = await own_report(lent)
+    key, name, report = lent.device, lent.enrolment.device_name, await own_report(lent)
     await lent.close()
     assert await keep_reports(head.agent.replica, [report.data], territory.clock())
-    assert (await device_names(head.agent)).get(keys.signing.public) == LENT
+    await note_called(head.agent, [(key, name)])
+    assert (await device_names(head.agent)).get(key) == name
+    assert LENT in name
     await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
     await head.session.sync()
     await pass_days(territory, 9, head)
-    return keys.signing.public, report
+    return key, report
 
 
 @attack("a lent laptop's name outlives who had it", off={"protocol.replica.upkeep.eraser.forget_reports": nothing_goes})
@@ -240,12 +257,32 @@ async def test_a_report_of_a_laptop_whose_person_is_forgotten_has_nobody_read_al
         assert more[1] < said_again + 300
 
 
-def all_of_them(rights: Sequence[Authority]) -> set[bytes | None]:
+def of_these_keys(door: Door, device: bytes) -> set[bytes]:
+    """Whose a device is by the rights of these keys alone."""
+    return {right.person for right in door.authorities_of(device) if right.person is not None}
+
+
+@attack(
+    "a lent laptop's name outlives who had it",
+    off={
+        "protocol.replica.at_work.forgotten.persons_of": of_these_keys,
+        "sync_agent.school.device_names.persons_of": of_these_keys,
+    },
+)
+async def test_nor_do_new_keys_of_a_lent_laptop_that_call_themselves_as_before(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        head = await room.head()
+        key, report = await forgotten_with_a_laptop(tmp_path, room, head, with_new_keys=True)
+        await keep_reports(head.agent.replica, [report.data], room.territory.clock())
+        assert key not in await device_names(head.agent)
+
+
+def all_of_them(door: Door, device: bytes) -> set[bytes | None]:
     """Nobody is somebody, too."""
-    return {right.person for right in rights}
+    return {right.person for right in door.authorities_of(device)}
 
 
-@attack("a lent laptop's name outlives who had it", off={"protocol.replica.at_work.forgotten._persons": all_of_them})
+@attack("a lent laptop's name outlives who had it", off={"protocol.replica.at_work.forgotten.persons_of": all_of_them})
 async def test_no_right_in_nobodys_name_brings_back_what_a_lent_laptop_was_called(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         territory, head = room.territory, await room.head()
