@@ -2,7 +2,9 @@
 
 Rules:
 - files of kinds that run as programs, or hide some, are left out and named in a text file: they reach a machine through
-  the portal, `cat` and `checkout`, where a person asks for them. The list is data, and the territory's to change later;
+  the portal, `cat` and `checkout`, where a person asks for them. The list is data, and the territory's to change later.
+  What lies in a folder of such a name is left out too: systems open some folders as programs. `.py` is no such kind:
+  pupils are given it to read, and to change;
 - with a budget for the disk, copies take what content leaves of it: what was published or opened last is there;
 - a person's own version of a file is kept beside the published one, under a name with the date of the edit.
 """
@@ -21,17 +23,19 @@ from sync_agent.coursework.space_folders import free_name, with_suffix
 
 _PROGRAMS: Final = """
     exe com scr pif bat cmd msi msp mst msix msixbundle appx appxbundle appinstaller cpl dll ocx sys drv gadget jar
-    jnlp application appref-ms app command run appimage deb rpm pkg dmg apk pyw pyz pyzw terminal tool action workflow
+    jnlp application appref-ms app command run appimage deb rpm pkg dmg apk pyc pyw pyz pyzw terminal tool action
+    workflow saver msu ppkg vsto mobileconfig
 """
 _SCRIPTS: Final = """
     js jse vbs vbe vb ws wsf wsh wsc sct hta ps1 ps1xml ps2 psc1 psd1 psm1 msh sh bash csh zsh ksh
+    ahk au3 scpt scptd applescript
 """
 _LINKS_AND_SETTINGS: Final = """
     lnk url website scf desktop webloc fileloc inetloc inf reg settingcontent-ms library-ms search-ms searchconnector-ms
     theme themepack rdp wsb iso img vhd vhdx chm hlp xbap diagcab msc mht mhtml
 """
 _MACROS: Final = """
-    docm dotm xlsm xltm xlam xlsb xll pptm potm ppam ppsm sldm mdb mde accdb accde ade adp oxt odb
+    docm dotm xlsm xltm xlam xlsb xll xla wll pptm potm ppam ppsm sldm mdb mde accdb accde ade adp oxt odb
     slk iqy oqy rqy dqy one
 """
 DENIED_EXTENSIONS: Final = frozenset(f"{_PROGRAMS}{_SCRIPTS}{_LINKS_AND_SETTINGS}{_MACROS}".split())
@@ -74,8 +78,11 @@ def fitting(sizes: Mapping[bytes, int], used_ms: Mapping[bytes, int], room_bytes
 
 
 def is_denied(path: str) -> bool:
-    """Whether a file is left out of the tree."""
-    name = path.rpartition("/")[2]
+    """Whether a file is left out of the tree, for its own name or that of a folder in which it lies."""
+    return any(map(_is_denied_name, path.split("/")))
+
+
+def _is_denied_name(name: str) -> bool:
     ending = name.rpartition(".")[2].lower() if "." in name else ""
     return ending in DENIED_EXTENSIONS or name.lower() in DENIED_NAMES
 

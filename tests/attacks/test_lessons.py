@@ -13,7 +13,7 @@ from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.storage.memory import MemoryStore
 from protocol.transfer.chunking import chunk_list, cut, stream_id
 from protocol.transfer.manifest import MANIFEST_MAGIC, ManifestEntry, decode_manifest, encode_manifest
-from sync_agent.coursework.rules import wanted_files
+from sync_agent.coursework.rules import DENIED_EXTENSIONS, wanted_files
 from sync_agent.watching.brake import Change, is_burst, is_scrambled
 from tests.harness.attack import attack
 from tests.harness.browser import chromium, visitor
@@ -94,7 +94,22 @@ async def test_a_lesson_leads_nobody_who_clicks_in_it_out_of_the_machine(room: C
     "malware spread by a teacher's infected laptop", off={"sync_agent.coursework.rules.DENIED_EXTENSIONS": frozenset()}
 )
 async def test_what_runs_at_a_double_click_is_not_copied_into_anybodys_folder() -> None:
-    names = ["exercice.odt", "Lisez-moi.PDF.exe", "dictée.docm", "photos.lnk", "jeu.JS"]
+    names = ["exercice.odt", "Lisez-moi.PDF.exe", "dictée.docm", "photos.lnk", "jeu.JS", "leçon.scpt"]
+    copied = wanted_files([ManifestEntry(name, 1, bytes(32)) for name in sorted(names)])
+    assert "exercice.odt" in copied
+    assert not copied.keys() & set(names[1:])
+
+
+def _by_its_own_name_alone(path: str) -> bool:
+    return path.rpartition(".")[2].lower() in DENIED_EXTENSIONS
+
+
+@attack(
+    "malware spread by a teacher's infected laptop",
+    off={"sync_agent.coursework.rules.is_denied": _by_its_own_name_alone},
+)
+async def test_nor_is_a_folder_that_a_system_opens_as_a_program() -> None:
+    names = ["exercice.odt", "Jeu.app/Contents/MacOS/jeu", "Leçon.workflow/Contents/document.wflow", "É.SAVER/x/é"]
     copied = wanted_files([ManifestEntry(name, 1, bytes(32)) for name in sorted(names)])
     assert "exercice.odt" in copied
     assert not copied.keys() & set(names[1:])

@@ -41,7 +41,9 @@ def entry(path: str) -> ManifestEntry:
         ("index.html", False),
         ("exe", False),
         ("exe/lisez-moi.txt", False),
-        ("dossier.exe/lisez-moi.txt", False),
+        ("dossier.exe/lisez-moi.txt", True),
+        ("Jeu.app/Contents/MacOS/jeu", True),
+        ("lecon.mobileconfig", True),
     ],
 )
 def test_what_runs_as_a_program_is_left_out(path: str, denied: bool) -> None:
