@@ -135,12 +135,14 @@ async def portfolio(
             closed += 1
             whose = f"“{pupils[work.person]}”, {work.person.hex()}"
             await outgoing.progress(f"does not open on this device: {whose}: {title}")
-    for other in doubles.keys() - gone.keys():
-        if person == view.roster.who(other):
-            await outgoing.progress(
-                f"not in it: {pupils[other]}, {other.hex()}: the list says that this is the same person, added twice; "
-                f"--person {other.hex()} writes that"
-            )
+    others = {other for other in doubles.keys() - gone.keys() if person == view.roster.who(other)}
+    if person is not None:
+        others |= {view.roster.who(person)} & pupils.keys() - {person}
+    for other in sorted(others):
+        await outgoing.progress(
+            f"not in it: {pupils[other]}, {other.hex()}: the list says that this is the same person, added twice; "
+            f"--person {other.hex()} writes that"
+        )
     if closed and not written:
         raise Refused(
             Code.CANNOT_READ,

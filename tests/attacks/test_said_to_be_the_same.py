@@ -232,8 +232,27 @@ async def test_the_archive_of_one_pupil_holds_nothing_of_whom_a_list_calls_the_s
         assert WORK["reponse.odt"] in (await desk.files("export-person", person=lea)).values()
 
 
+async def _only_itself(_replica: Replica, person: bytes) -> set[bytes]:
+    return {person}
+
+
+@attack(OTHER_FAMILIES, off={"protocol.replica.access.gathering.shown_as": _only_itself})
+async def test_whoever_makes_the_archive_of_an_id_is_told_of_the_one_that_a_list_says_it_is(tmp_path: Path) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        shown, desk = (await _is_said_to_be_the_same(here)).hex(), Desk(here.teacher.agent)
+        await desk.files("export-person", person=here.room.pupil_person.hex())
+        assert any("not in it: " in line and f"export-person {shown}" in line for line in desk.told)
+
+
 async def _under_one_name(agent: Agent, roster: Roster, pupils: dict[bytes, str]) -> dict[bytes, str]:
     return {other: pupils[one] for other, one in roster.aliases.items()}
+
+
+async def test_and_of_her_portfolio(tmp_path: Path) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        shown, desk = (await _is_said_to_be_the_same(here)).hex(), Desk(here.teacher.agent)
+        await desk.files("portfolio", space=here.room.space.hex(), person=here.room.pupil_person.hex())
+        assert any("not in it: " in line and f"--person {shown}" in line for line in desk.told)
 
 
 @attack(OTHER_FAMILIES, off={"sync_agent.hand_ins.year_end._called_the_same": _under_one_name})

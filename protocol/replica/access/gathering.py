@@ -33,7 +33,7 @@ from protocol.replica.access.written import GoneIn, Writings, Written
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import made_spaces
 from protocol.replica.console.operation import JSON, Outgoing
-from protocol.replica.office.doubles import doubles_of
+from protocol.replica.office.doubles import doubles_of, shown_as
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.not_shown import not_shown, why_hidden
 from protocol.replica.office.taken_names import names_now
@@ -154,7 +154,8 @@ class Gathering:
 
     async def _tell_of_doubles(self, person: bytes) -> None:
         doubles = await doubles_of(self._replica, person)
-        for other, each in (await mentioned(self._replica, sorted(doubles.same | doubles.doubtful))).items():
+        others = (doubles.same | doubles.doubtful | await shown_as(self._replica, person)) - {person}
+        for other, each in (await mentioned(self._replica, sorted(others))).items():
             await self._outgoing.progress(
                 f"not in it: {each.shown()}, {other.hex()}: a list says that this is the same person, added twice; "
                 f"`export-person {other.hex()}` writes that"

@@ -49,6 +49,11 @@ async def doubles_of(replica: Replica, person: bytes) -> Doubles:
     return Doubles(frozenset(same), frozenset(said - same))
 
 
+async def shown_as(replica: Replica, person: bytes) -> set[bytes]:
+    """Under which ids lists show somebody, whoever says so: their own, and those of whom they are said to be."""
+    return {(await replica.view(space)).roster.who(person) for space in replica.door.spaces()}
+
+
 async def made_one_with(office: Office, persons: Collection[bytes]) -> list[bytes]:
     """The other ids that go along with these people: somebody whom this office knows has made them one."""
     same = {other for person in persons for other in (await doubles_of(office.replica, person)).same}
@@ -87,7 +92,7 @@ async def others_called(office: Office, persons: Sequence[bytes], along: Collect
     found: dict[bytes, str] = {}
     for person in persons:
         doubles = await doubles_of(office.replica, person)
-        shown = {(await office.replica.view(space)).roster.who(person) for space in office.replica.door.spaces()}
+        shown = await shown_as(office.replica, person)
         found |= dict.fromkeys(shown, _IS_CALLED) | dict.fromkeys(doubles.doubtful, _IN_DOUBT)
         found |= dict.fromkeys(doubles.same, _SAID_BY_ALL)
     others = sorted(found.keys() - {*persons, *along})
