@@ -15,8 +15,9 @@ Rules:
   for whoever has the server makes anybody wait; and so where another id of theirs has one in use (docs/adr/0246);
 - that lists call two ids one makes nobody silent, and nobody the other: each goes on under the name of its own id until
   words lead from the devices of the id under which both are listed (docs/adr/0164): of whom this replica knows by an
-  id, in whatever space, that goes on as if no list said so (docs/adr/0441); and of what speaks for its own id
-  words lead back as well: the devices of the listed id may be a stranger's, who says that all are his (docs/adr/0189);
+  id, in whatever space but this one, that begins as if no list said so (docs/adr/0441, 0459); and of what speaks for
+  its own id words lead back as well: the devices of the listed id may be a stranger's, who says that all are his
+  (docs/adr/0189);
 - whom this replica has heard in a class before one came there whom it knew is shown for a while yet, beside that one,
   and is given nothing: neither is confirmed, and words that stood there for days are hers as likely as not
   (docs/adr/0400);
@@ -63,6 +64,10 @@ class Remembered:
     def met(self, person: bytes, device: Device) -> int:
         """When it met a device as this person's, if it knows it; in which order it comes, if it does not."""
         return self.anywhere.get(person, self.met_ms.get(person, {})).get(device, _LAST)
+
+    def knows(self, person: bytes) -> bool:
+        """Whether it knows any device as this person's, in whatever space, gone or doubted or not."""
+        return any(order < UNMET for order in self.anywhere.get(person, {}).values())
 
     def has_met(self, person: bytes, device: Device) -> bool:
         """Whether it knows a device as this person's, and it is not gone wherever that is."""
@@ -150,15 +155,15 @@ def speaking_devices(said: Said, cut: frozenset[bytes], remembered: Remembered) 
         led = {person: {each for start in begun[person] for each in circle.start(start)} for person in begun}
         there = {each for each in frozenset().union(*led.values()) if _is_in_use(each, one, said.voices, cut)}
         new_here = begun.keys() - remembered.firsts.keys()
-        in_use = {person: _in_use(said.apart, cut, person, remembered) for person in new_here}
-        noted = any(remembered.has_noted(person, each) for person, devices in in_use.items() for each in devices)
+        noted = {person for person in new_here if _has_noted_one_in_use(said.apart, cut, person, remembered)}
         for person, firsts in begun.items():
             starts[person] = tuple(dict.fromkeys((*firsts, *_gone_before(firsts, said.apart, cut, person, remembered))))
-            # a list silences nobody whom this replica knows under that id, gone elsewhere or not
-            is_known = bool(firsts) or any(remembered.met(person, each) < UNMET for each in in_use.get(person, ()))
-            own = there & led[person] if is_known else there
+            # whom this replica knows by an id, and not in this space, begins as if no list said whose else it is
+            heeds_lists = bool(firsts) or not remembered.knows(person)
+            beside, waiting = (there, noted) if heeds_lists else (frozenset(), noted & {person})
+            own = beside & led[person] if firsts else beside
             if own <= said.voices.let_back:
-                before = GONE if own else DOUBTED if there else UNMET if noted else _ANYBODY
+                before = GONE if own else DOUBTED if beside else UNMET if waiting else _ANYBODY
                 following = _until_one_is_in_use(said.apart, cut, alone, person, remembered, before=before)
                 starts[person] = tuple(dict.fromkeys((*starts[person], *following)))
     return _led_to(said, starts, alone, together), starts
@@ -168,10 +173,11 @@ def _is_in_use(device: Device, person: bytes, voices: Voices, cut: frozenset[byt
     return device[0] not in cut and (device, person) in voices.standings
 
 
-def _in_use(apart: Voices, cut: frozenset[bytes], person: bytes, remembered: Remembered) -> list[Device]:
-    """The devices of an id that say a key here, or that this replica met here, that are in use and wait for nobody."""
+def _has_noted_one_in_use(apart: Voices, cut: frozenset[bytes], person: bytes, remembered: Remembered) -> bool:
+    """Whether a device of an id that says a key here, or was met here, is noted, in use, and waits for nobody."""
     called = dict.fromkeys((*remembered.met_ms.get(person, ()), *apart.firsts.get(person, ())))
-    return [each for each in called if _is_in_use(each, person, apart, cut) and each not in apart.let_back]
+    in_use = (each for each in called if _is_in_use(each, person, apart, cut) and each not in apart.let_back)
+    return any(remembered.has_noted(person, each) for each in in_use)
 
 
 def _gone_before(

@@ -34,11 +34,12 @@ async def thief_hides(here: Town, covers: bytes) -> Entry:
     return said
 
 
-async def thief_lists(here: Town, person: str, said: PersonRecord) -> None:
-    """By a word that follows what the class's list says of somebody."""
-    one = bytes.fromhex(person)
-    line = (await listings(here.office.server.replica, one))[here.space].line
-    await thief_says(here.office, replace(list_draft(one, said, here.space, line), grant=here.office.server.grant))
+async def thief_lists(here: Town, person: str, said: PersonRecord, space: bytes | None = None) -> None:
+    """By a word that follows what the class's list, or that of another space, says of somebody, if anything."""
+    one, where = bytes.fromhex(person), space or here.space
+    listed = (await listings(here.office.server.replica, one)).get(where)
+    draft = list_draft(one, said, where, () if listed is None else listed.line)
+    await thief_says(here.office, replace(draft, grant=here.office.server.grant))
 
 
 def said_by_copy(
