@@ -11,7 +11,7 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Kind
-from protocol.model.structure import Grant, Successor
+from protocol.model.structure import Grant, Revocation, Successor
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
@@ -253,6 +253,29 @@ async def test_a_pc_that_a_stolen_key_called_an_administrators_is_a_pc_in_the_ne
     (line,) = [each for each in thieving.office.said.lines if keys.signing.public.hex() in each]
     assert "comes in as machine" in line
     assert "grants call it admin as well" in line
+
+
+async def _by_what_has_not_ended(_office: Office, _device: bytes) -> list[Authority]:
+    return []
+
+
+@pytest.mark.parametrize("role", [Role.HEAD, Role.TEACHER])
+@attack(ADDED, off={"protocol.replica.office.grants._as_shared": _by_what_has_not_ended})
+async def test_nor_is_a_pc_a_teachers_there_whose_first_right_a_stolen_key_has_ended(
+    thieving: Thieving, role: Role
+) -> None:
+    keys, here = thieving.year.machine.agent.keys, thieving.here
+    device, server = keys.signing.public, thieving.office.server
+    (first,) = server.replica.door.authorities_of(device)
+    await thieving.is_stolen()
+    whose = thieving.year.person if role is Role.TEACHER else None
+    await thieving.brings(Kind.GRANT, _as(role, keys, whose), space=here.school if role is Role.HEAD else here.space)
+    ending = Revocation(device, tuple(await server.replica.tips(here.space, device))).encode()
+    await thieving.brings(Kind.REVOKE, ending, target=first.grant)
+    await thieving.new_keys()
+    space = await thieving.next_class()
+    await thieving.year.do("grant", device=device.hex(), person=None, space=[space.hex()])
+    assert _given(thieving, space, device) == {Role.MACHINE}
 
 
 @pytest.mark.parametrize("by", ["person", "device"])

@@ -81,6 +81,7 @@ class Thieving:
         key: SigningKey | None = None,
         under: bytes = b"",
         parents: Iterable[bytes] = (),
+        target: bytes | None = None,
     ) -> Entry:
         """An entry with the stolen key, or another, by way of some PC."""
         self.said += 1
@@ -93,6 +94,7 @@ class Thieving:
             payload=payload,
             salt=bytes(16),
             parents=tuple(parents),
+            target=target,
         )
         admission = await self.office.server.replica.admit([entry], source=b"a PC", now_ms=self.clock())
         assert admission.admitted

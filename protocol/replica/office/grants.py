@@ -143,12 +143,23 @@ async def _further(
 
 async def _with_a_say(office: Office, device: bytes, spaces: Sequence[bytes]) -> list[Authority]:
     """Of a device's standing grants those whose words count here; without successors of copied keys, if others do."""
-    standing = await standing_grants(office, device)
+    standing = await _as_shared(office, device) or await standing_grants(office, device)
     known = [grant for grant in standing if grant.rank < office.rank] or standing
     if office.rank < RANK[Role.SERVER]:  # which has a say everywhere, and so has whoever copied its key
         known = [grant for grant in known if _has_a_say(office, grant, spaces)] or [_latest(known)]
     known = _by_what_it_was(office, known)
     return least_first(known) if await goes_by_no_order(office) else known
+
+
+async def _as_shared(office: Office, device: bytes) -> list[Authority]:
+    """The grants by which a machine is nobody's own that was let in as that first, ended or not; else none.
+
+    Whoever has a copy of the server's key ends its first one, and calls it somebody's.
+    """
+    honest = await grants_not_held_back(office.replica, grants_of(office, device))
+    first = (least_first(honest) if await goes_by_no_order(office) else honest)[:1]
+    is_shared = any(grant.role in SHARED and grant.predecessor is None for grant in first)
+    return [grant for grant in honest if grant.role in SHARED] if is_shared else []
 
 
 def _by_what_it_was(office: Office, known: Sequence[Authority]) -> list[Authority]:
