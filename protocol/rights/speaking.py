@@ -150,9 +150,8 @@ def speaking_devices(said: Said, cut: frozenset[bytes], remembered: Remembered) 
     ids = said.by_listed((*said.apart.firsts, *remembered.firsts))
     starts: dict[bytes, tuple[Device, ...]] = {}
     for one in said.voices.firsts:
-        circle = together.of(one)
         begun = {person: remembered.firsts.get(person, ()) for person in ids[one]}
-        led = {person: {each for start in begun[person] for each in circle.start(start)} for person in begun}
+        led = _led_by_each(begun, one, together)
         there = {each for each in frozenset().union(*led.values()) if _is_in_use(each, one, said.voices, cut)}
         new_here = begun.keys() - remembered.firsts.keys()
         noted = {person for person in new_here if _has_noted_one_in_use(said.apart, cut, person, remembered)}
@@ -167,6 +166,20 @@ def speaking_devices(said: Said, cut: frozenset[bytes], remembered: Remembered) 
                 following = _until_one_is_in_use(said.apart, cut, alone, person, remembered, before=before)
                 starts[person] = tuple(dict.fromkeys((*starts[person], *following)))
     return _led_to(said, starts, alone, together), starts
+
+
+def _led_by_each(begun: Mapping[bytes, Sequence[Device]], one: bytes, together: Circles) -> dict[bytes, set[Device]]:
+    """To which devices, of those listed as one, the first ones of each of these ids lead.
+
+    Of so many ids that none of them speaks for another those are counted for the first of them alone: it would cost
+    whoever looks the square of what a list says.
+    """
+    all_of_them = together.of(one) if len(begun) > MAX_IDS_OF_ONE else None
+    return {
+        person: {each for start in firsts for each in circle.start(start)}
+        for person, firsts in begun.items()
+        for circle in [all_of_them or together.of(one)]
+    }
 
 
 def _is_in_use(device: Device, person: bytes, voices: Voices, cut: frozenset[bytes]) -> bool:
