@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -125,8 +125,8 @@ async def test_who_was_let_go_comes_back_by_no_code_from_before(office: Office, 
         await office.enrol(code, name="Clone")
 
 
-async def _whoever_names_it(enrolment: Enrolment, invite: bytes) -> list[Authority]:
-    return [each for each in enrolment._office.replica.door.authorities() if each.invite == invite]
+async def _whoever_names_it(enrolment: Enrolment, invites: Collection[bytes]) -> list[Authority]:
+    return [each for each in enrolment._office.replica.door.authorities() if each.invite in invites]
 
 
 @attack("stolen enrolment code", off={"protocol.replica.office.enrolment.Enrolment._granted": _whoever_names_it})

@@ -3,15 +3,16 @@
 Rules:
 - what a code shows is told to whoever lets in, a server in wrong hands too: where the invitation holds the code's key,
   the device proves that it has the whole code (docs/adr/0297);
-- of several invitations of one code the one counts that this office has made, else one for which the code vouches,
-  else the first that came here, where none that counts says otherwise;
+- of several invitations of one code the one counts that this office has made, a server as it has noted, else one for
+  which the code vouches, at a server of somebody known before others, else the first that came here, where none that
+  counts says otherwise (docs/adr/0457);
 - one for which the code vouches says who may honour it: who is not among them says so, and the code stays good;
 - it counts if the fold holds it, its author outranks the role and is not cut off, its author's grant
   holds in every space, and whom it is for is still on the list of each: who was let go comes back by no older code;
 - at a server a code counts whose maker is known there, or comes of keys that still count (docs/adr/0299);
 - it ends by this office's clock, with the stay that it opens, and once programs ran here for a day longer than it was
-  good for, whatever that clock says (docs/adr/0321); its uses are the devices whose grants name it, so that a reborn
-  server knows them;
+  good for, whatever that clock says (docs/adr/0321); its uses are the devices whose grants name it, or what says it
+  again word for word, so that a reborn server knows them;
 - all grants are one durable transaction; the same device key asking again gets the same answer;
 - by which code a device came in is noted as this office lets it in by it: whoever has a copy of a server's key says of
   any device that it came in by any code, one that was used or ran out as well (docs/adr/0399);
@@ -23,8 +24,7 @@ docs/protocol.md, "Enrolment".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.errors import Code, Refused
@@ -81,7 +81,7 @@ class Enrolment:
             raise _wrong()
         async with self._one_at_a_time:
             entry, invite = await self._invitation(shown, request, opened.device)
-            granted = await self._granted(entry.id)
+            granted = await self._granted({one.id for one in shown if one.payload == entry.payload})
             grants = [authority.grant for authority in granted if authority.key == opened.device]
             if not grants:
                 self._check_open(invite, granted)
@@ -104,10 +104,12 @@ class Enrolment:
         """The entry of a code, if it counts, and if this device has the whole of its code.
 
         Whoever reads an invitation can write another one of the same code, for something else: of several it is the one
-        that was made here, else the first for which the code vouches, else the first that came, unless another one that
+        that was made here, else one for which the code vouches, else the first that came, unless another one that
         counts says otherwise. If that does not count, none does.
         """
-        entry = await self._made_here(shown) or next(filter(partial(_is_vouched, request, device), shown), None)
+        entry = await self._made_here(shown)
+        if entry is None:
+            entry = await self._likeliest([one for one in shown if _is_vouched(request, device, one)])
         if entry is None:
             entry = shown[0]
             await self._check_unambiguous(entry, shown)
@@ -146,8 +148,19 @@ class Enrolment:
     async def _made_here(self, shown: Sequence[Entry]) -> Entry | None:
         """Which entry of a code this very office has made; with a server's key others make such as well."""
         own = [entry for entry in shown if entry.header.author == self._office.own_device[0]]
-        noted = await made_here(self._office.replica.store, own) if self._is_server else own
-        return next(iter(noted or own), None)
+        return next(iter(await made_here(self._office.replica.store, own) if self._is_server else own), None)
+
+    async def _likeliest(self, vouched: Sequence[Entry]) -> Entry | None:
+        """Of what says the same of a code who is believed to have made it: somebody whom a server knows, or the first.
+
+        Whoever has a line, and a copy of a server's key, can have said it again before its maker is heard.
+        """
+        if self._is_server and len(vouched) > 1:
+            known = await KnownHere.of(self._office)
+            for entry in vouched:
+                if await known.is_made_by_somebody_known(entry):
+                    return entry
+        return next(iter(vouched), None)
 
     @property
     def _is_server(self) -> bool:
@@ -196,10 +209,13 @@ class Enrolment:
         rosters = [(await self._office.replica.view(space)).roster for space in invite.spaces]
         return all(roster.who(invite.person) in roster.persons for roster in rosters)
 
-    async def _granted(self, invite: bytes) -> list[Authority]:
-        """What a code has let in. What is held back is no use of it: who was cut off uses up no code of others."""
+    async def _granted(self, invites: Collection[bytes]) -> list[Authority]:
+        """What a code has let in, by whichever of these that say it alike.
+
+        What is held back is no use of it: who was cut off uses up no code of others.
+        """
         replica = self._office.replica
-        named = [authority for authority in replica.door.authorities() if authority.invite == invite]
+        named = [authority for authority in replica.door.authorities() if authority.invite in invites]
         held = {space: (await replica.view(space)).roster.held_back for space in {each.space for each in named}}
         return [each for each in named if each.grant not in held[each.space]]
 
