@@ -30,7 +30,7 @@ from protocol.replica.office.absent import Named, named_of
 from protocol.replica.office.arrivals import authored_by, first_note
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.device_cuts import standing_cuts
+from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.doubles import made_one_with
 from protocol.replica.office.grants import devices_of, grants_of, with_below, write_and_tend
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, lists_of
@@ -332,8 +332,14 @@ async def _gone_with_somebody(office: Office, device: bytes, spaces: Collection[
     persons = {grant.person for grant in office.replica.door.authorities_of(device) if grant.person is not None}
     if not persons:
         return set()
-    ours = {cut.space for cut in await standing_cuts(office, [device], persons) if cut.is_ours}
-    return set(spaces) - ours
+    return set(spaces) - {cut.space for cut in await _own_cuts(office, [device], persons)}
+
+
+async def _own_cuts(office: Office, devices: Collection[bytes], persons: Collection[bytes]) -> list[DeviceCut]:
+    """What cuts these off for their own sake and is this office's own, or the root's, and not a copied key's."""
+    others = {order.id for order in await cuts_of_others(office)}
+    cuts = await standing_cuts(office, devices, persons)
+    return [cut for cut in cuts if cut.is_ours and cut.entry not in others]
 
 
 async def _heads_to_name(
@@ -401,8 +407,7 @@ async def _said_in(office: Office, devices: Collection[bytes], *, by_kit: bool =
     server, what its key alone has said, and nobody here.
     """
     found: dict[bytes, set[bytes]] = {device: set() for device in devices}
-    others = {order.id for order in await cuts_of_others(office)}
-    cuts = [cut for cut in await standing_cuts(office, found.keys(), ()) if cut.is_ours and cut.entry not in others]
+    cuts = await _own_cuts(office, found.keys(), ())
     orders = await office.replica.store.get([cut.entry for cut in cuts]) if by_kit else {}
     for cut in cuts:
         is_out = cut.key in (await office.replica.view(cut.space)).roster.cut
