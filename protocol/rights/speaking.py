@@ -47,10 +47,10 @@ class Remembered:
 
     `firsts` are the devices that it saw first there, and believes whatever comes later; `met_ms` is when it met each
     there that has said a reading key: the same for those that it met in one look. `anywhere` is the order in which it
-    met them in whatever space: later by `GONE` of those that are cut off wherever it met them, and by `DOUBTED` of
-    those that it only heard, before whom it knew; and from `UNMET` on of those whom it does not know. `since_ms` is
-    when it met each anywhere, cut off or not, but for the doubted. `strangers` are devices that grants call theirs and
-    from which no voice starts.
+    met them in whatever space, right behind who had led to them: later by `GONE` of those that are cut off wherever it
+    met them, and by `DOUBTED` of those that it only heard, before whom it knew; and from `UNMET` on of those whom it
+    does not know. `since_ms` is the same, cut off or not, but for the doubted. `strangers` are devices that grants call
+    theirs and from which no voice starts.
     `heard_on` are devices whose words go on being shown as this person's beside those of whoever speaks for them.
     """
 

@@ -16,6 +16,8 @@ Rules (docs/protocol.md, "Sealed hand-ins", W3, W13 to W15; docs/adr/0125):
 - of each id, as grants give it, it is noted as well when each device was met that has said a reading key and speaks
   here: a bounded number of one, and in any case whom it knows best elsewhere (docs/adr/0434). From there a voice goes
   on that is led to nobody in use (docs/adr/0246); whom the server alone names is not among them, and takes no place;
+- whom words of whoever came first of all in a class have led to is noted too: they stand behind that one in all classes
+  (`Acquainted.placed`), before whom this device has met meanwhile (docs/adr/0458);
 - nor is, of an id that began here, whom the devices of another id alone lead to: that a list calls the two one is no
   word of hers (docs/adr/0277).
 """
@@ -34,7 +36,7 @@ from protocol.replica.office.bureau import Met
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
 from sync_agent.app import Agent
-from sync_agent.machine.marks import MET_MARKS, heard_mark
+from sync_agent.machine.marks import LED_MARKS, MET_MARKS, heard_mark
 
 _KNOWN, _CONFIRMED, _STRANGER = range(3)
 
@@ -91,6 +93,31 @@ def hear(agent: Agent, roster: Roster, now_ms: int) -> dict[str, bytes]:
     return marks
 
 
+def note_led(agent: Agent, roster: Roster) -> dict[str, bytes]:
+    """Note of the devices known in a class as somebody's those to which words of who came first there lead; the marks.
+
+    Not who spoke there by need, while a word of the server's had cut her off, nor whom such a one leads to.
+    """
+    noted, marks = agent.acquainted.led.setdefault(roster.space, {}), dict[str, bytes]()
+    heard = agent.acquainted.heard.get(roster.space, {})
+    for person, firsts in agent.acquainted.first.get(roster.space, {}).items():
+        leaders, before = agent.acquainted.came_first(roster.space, person), noted.get(person, ())
+        here, known = dict.fromkeys((*firsts, *heard.get(person, ()))), {*leaders, *before}
+        theirs = [each for each in here if each not in known and _is_that_ones(roster, person, each)]
+        leading = _gone_nowhere(agent, person, leaders) if theirs else ()
+        own = roster.voices.circle(roster.who(person), *leading).own
+        if new := [each for each in theirs if each in own]:
+            noted[person] = (*before, *new)
+            marks |= {f"{LED_MARKS}{roster.space.hex()}/{person.hex()}": b"".join(map(b"".join, noted[person]))}
+    return marks
+
+
+def _gone_nowhere(agent: Agent, person: bytes, devices: Iterable[Device]) -> list[Device]:
+    """Those that are cut off as a person's in no class: whoever has a stolen laptop has it lead to others there."""
+    gone = {each for there in agent.acquainted.gone.values() for each in there.get(person, ())}
+    return [each for each in devices if each not in gone]
+
+
 def nobodys_keys(agent: Agent) -> frozenset[bytes]:
     """This device's own keys, if it was let in as nobody's own: whatever grants call it, it is nobody's to itself.
 
@@ -122,14 +149,14 @@ def _is_that_ones(roster: Roster, person: bytes, device: Device) -> bool:
 
 
 def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
-    """Of a person's devices those met the earliest, in whatever class, and who was called theirs when that began.
+    """Of a person's devices those that stand first, in whatever class, and who was called theirs when that began.
 
     But for those with these signing keys. Met are those that have said a reading key as this id, or from which its
     voice starts; by the id alone: who is the same as whom, others say. What came in one look came in no order.
     """
     grants = agent.replica.door.authorities()
     named = {grant.pair for grant in grants if grant.person == person and grant.key not in without}
-    met = {device: since_ms for device, since_ms in agent.acquainted.met_anywhere(person).items() if device in named}
+    met = {device: since_ms for device, since_ms in agent.acquainted.met_or_led_to(person).items() if device in named}
     if not met:
         return Met()
     first_ms = min(met.values())

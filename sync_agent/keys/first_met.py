@@ -25,7 +25,7 @@ from protocol.rights.successions import predecessors_of
 from protocol.rights.vouching import Device, device_id
 from protocol.roles import HAS_READING_KEYS
 from sync_agent.app import Agent
-from sync_agent.keys.acquaintances import hear, meet, meeting_ms, nobodys_keys
+from sync_agent.keys.acquaintances import hear, meet, meeting_ms, nobodys_keys, note_led
 from sync_agent.keys.confirming import own_device, own_grant, own_grants
 from sync_agent.keys.seen_readers import space_mark
 from sync_agent.machine.marks import (
@@ -111,7 +111,7 @@ def _note(agent: Agent, look: _Look, now_ms: int) -> dict[str, bytes | None]:
         marks |= _there_already(look.roster, starts)
     heard_ms = {device: at_ms for heard in look.lasting.values() for device, at_ms in heard.items()}
     marks |= meet(agent, space, (each for devices in known.values() for each in devices), before, heard_ms, now_ms)
-    return marks | hear(agent, look.roster, now_ms)
+    return marks | hear(agent, look.roster, now_ms) | note_led(agent, look.roster)
 
 
 def _starts(agent: Agent, roster: Roster) -> dict[bytes, list[Device]]:

@@ -1,7 +1,8 @@
 """Whom this device has seen in its classes, and since when: what its marks say, at hand.
 
 Noted is class by class. Whom folds go by where a class is new is whom this device met first in any (`remember`): a
-class begins each year, and whoever has the server is in it before a teacher's laptop (docs/adr/0389).
+class begins each year, and whoever has the server is in it before a teacher's laptop (docs/adr/0389). Whom the words of
+her first laptop have led to stands right behind that one: it is hers as surely, whenever it came (docs/adr/0458).
 
 What else that is good for is `keys.acquaintances`', `keys.first_met`'s and `hand_ins.known_machines`'.
 """
@@ -9,7 +10,7 @@ What else that is good for is `keys.acquaintances`', `keys.first_met`'s and `han
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -22,6 +23,7 @@ from sync_agent.machine.marks import (
     FIRST_MARKS,
     GONE_AS_MARKS,
     HEARD_MARKS,
+    LED_MARKS,
     MACHINES_MARKS,
     MET_MARKS,
     beside_in,
@@ -68,6 +70,8 @@ class Acquainted:
     gone: dict[bytes, dict[bytes, tuple[Device, ...]]] = field(default_factory=dict)
     """By person: those of these that are cut off there, or back and not confirmed again: in a new class they come after
     all others that were met."""
+    led: dict[bytes, dict[bytes, tuple[Device, ...]]] = field(default_factory=dict)
+    """By person: those of these to which words of whoever came first of all there have led (`acquaintances`)."""
     beside: dict[bytes, tuple[Device, ...]] = field(default_factory=dict)
     """By person alone: the devices that grants called theirs when this one met them first (`acquaintances`)."""
     in_mind: MetBySpace = field(default_factory=MetBySpace)
@@ -83,6 +87,7 @@ class Acquainted:
             machines_in(await store.marks(MACHINES_MARKS)),
             heard_in(await store.marks(HEARD_MARKS)),
             remembered_in(await store.marks(GONE_AS_MARKS), GONE_AS_MARKS),
+            remembered_in(await store.marks(LED_MARKS), LED_MARKS),
             beside_in(await store.marks(BESIDE_MARKS)),
         )
 
@@ -93,8 +98,14 @@ class Acquainted:
     def met_anywhere(self, person: bytes) -> dict[Device, int]:
         """Since when this device has known each as a person's, in whatever class, gone there or not."""
         found: dict[Device, int] = {}
-        for space in {*self.first, *self.heard}:
+        for space in self._spaces():
             _keep_earliest(found, self._met_in(space, person))
+        return found
+
+    def met_or_led_to(self, person: bytes) -> dict[Device, int]:
+        """The same, but right behind who led to it, where that is earlier: as folds have it, gone or not."""
+        found = self.met_anywhere(person)
+        _keep_earliest(found, self._placed_among(person, self._spaces())[1])
         return found
 
     def meetings_ms(self) -> Iterator[int]:
@@ -104,12 +115,13 @@ class Acquainted:
 
     def remember(self, now_ms: int) -> None:
         """Have folds go by what is noted: by copies, for no fold could tell that what is changed in place was."""
-        anywhere, since_ms = defaultdict[bytes, dict[Device, int]](dict), defaultdict[bytes, dict[Device, int]](dict)
+        met_in = defaultdict[bytes, list[bytes]](list)
         for space in self._spaces():
             for person in {*self.first.get(space, {}), *self.heard.get(space, {})}:
-                placed = self._placed_in(space, person)
-                _keep_earliest(anywhere[person], placed)
-                _keep_earliest(since_ms[person], {each: at % GONE for each, at in placed.items() if at < DOUBTED})
+                met_in[person].append(space)
+        placed = {person: self._placed_among(person, spaces) for person, spaces in met_in.items()}
+        anywhere = {person: order for person, (order, _) in placed.items()}
+        since_ms = {person: order for person, (_, order) in placed.items()}
         self._due_ms = None
         spaces = {
             space: Remembered(
@@ -160,19 +172,49 @@ class Acquainted:
 
     def placed(self, person: bytes, *, but: bytes) -> dict[Device, int]:
         """In which order the devices come that it knows as a person's, as of all classes but one: as folds have it."""
-        found: dict[Device, int] = {}
-        for space in self._spaces():
-            if space != but:
-                _keep_earliest(found, self._placed_in(space, person))
-        return found
+        return self._placed_among(person, [space for space in self._spaces() if space != but])[0]
 
-    def _spaces(self) -> Iterable[bytes]:
+    def _spaces(self) -> Sequence[bytes]:
         return sorted({*self.first, *self.heard})
+
+    def _placed_among(self, person: bytes, spaces: Sequence[bytes]) -> tuple[dict[Device, int], dict[Device, int]]:
+        """In which order those come that it knows in some classes as a person's; and in which if none were cut off.
+
+        The doubted are not in the latter.
+        """
+        order, uncut = dict[Device, int](), dict[Device, int]()
+        for space in spaces:
+            placed = self._placed_in(space, person)
+            _keep_earliest(order, placed)
+            _keep_earliest(uncut, {each: at % GONE for each, at in placed.items() if at < DOUBTED})
+        self._stand_behind(person, spaces, uncut)
+        for device, at in uncut.items():
+            order[device] = min(order[device], at + (order[device] & GONE))
+        return order, uncut
+
+    def _stand_behind(self, person: bytes, spaces: Sequence[bytes], uncut: dict[Device, int]) -> None:
+        """Have whom words led to stand right behind who led there, which may itself have been led to elsewhere."""
+        lines = [(self.came_first(space, person), self.led.get(space, {}).get(person, ())) for space in spaces]
+        before: dict[Device, int] = {}
+        while uncut != before:
+            before = dict(uncut)
+            for leaders, led in lines:
+                leads_ms = max((uncut.get(each, UNMET) for each in leaders), default=UNMET)
+                for place, device in enumerate(led, start=1):
+                    if device in uncut:
+                        uncut[device] = min(uncut[device], leads_ms + place)
+
+    def came_first(self, space: bytes, person: bytes) -> tuple[Device, ...]:
+        """Of the devices that are first in a class as a person's those that it met there before the others."""
+        firsts, met = self.first.get(space, {}).get(person, ()), self.met.get(space, {})
+        _, came_ms = self._before_the_first(space, person)
+        return tuple(each for each in firsts if met.get(device_id(each), 0) == came_ms)
 
     def _placed_in(self, space: bytes, person: bytes) -> dict[Device, int]:
         """In which order those come that it knows in a class as a person's: who is gone there, or doubted, is later."""
         gone = self.gone.get(space, {}).get(person, ())
         doubted, _ = self._before_the_first(space, person)
+        doubted = doubted.difference(self.led.get(space, {}).get(person, ()))
         return {
             each: met_ms + (GONE if each in gone else 0) + (DOUBTED if each in doubted else 0)
             for each, met_ms in self._met_in(space, person).items()

@@ -52,6 +52,9 @@ machines that may write there (`known_machines`)."""
 GONE_AS_MARKS: Final = "gone-as/"
 """+ space in hex / person in hex → pairs of keys: the devices known there as this person's that are cut off there, or
 back and not confirmed again (`first_met`); from an earlier version also those whose right has ended."""
+LED_MARKS: Final = "led-to/"
+"""+ space in hex / person in hex → pairs of keys: the devices known there as this person's to which words of those that
+came first of all there have led, in the order in which this one saw that (`acquaintances`)."""
 BESIDE_MARKS: Final = "beside/"
 """+ person in hex → pairs of keys: the devices that grants called this person's own when this one met them first, in
 whatever class (`first_met`)."""
