@@ -24,7 +24,7 @@ from protocol.clock import rfc3339
 from protocol.folds.sign_in import lets_try_again
 from protocol.model.ancestry import marked
 from protocol.model.entry import Entry, Kind, kind_name, parsed
-from protocol.model.structure import Ruling
+from protocol.model.structure import Erasure, Revocation, Ruling
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.erasures import in_force
@@ -202,7 +202,19 @@ async def _not_said_by_others(agent: Agent, held: Sequence[Entry], roster: Roste
     said = await agent.replica.store.scan_kinds(sorted(kinds)) if kinds else ()
     here = [one for one in said if one.header.space == roster.space]
     again = said_again(here, (one.id for one in here if one.id not in roster.held_back), _words)
-    return [entry for entry in held if entry.id not in again]
+    return [entry for entry in held if not _is_so(entry, roster, again)]
+
+
+def _is_so(entry: Entry, roster: Roster, again: Container[bytes]) -> bool:
+    """Whether what a word says is so by another one: of an erasure, and a report, whatever was said since.
+
+    Whoever has a copy of the server's key says the same and takes it back in one breath.
+    """
+    if (erasure := parsed(entry, Erasure.parse) if entry.header.kind == Kind.ERASE else None) is not None:
+        return erasure.covers in roster.erased
+    if (cut := parsed(entry, Revocation.parse) if entry.header.kind == Kind.REVOKE else None) is not None:
+        return cut.key in roster.cut if entry.header.target is None else entry.header.target in roster.void
+    return entry.id in again
 
 
 def _words(entry: Entry) -> tuple[object, ...]:

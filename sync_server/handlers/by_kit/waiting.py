@@ -388,8 +388,12 @@ _MISSED: Final = frozenset({Kind.REVISION, Kind.WITHDRAW, Kind.RESTORE, Kind.FEE
 
 
 async def _ids_said_again(server: Server) -> set[bytes]:
-    """What is accepted by being said again, and was: the same came here since, and counts."""
-    said = await server.store.scan_kinds(sorted(BY_ITSELF))
+    """What is accepted by being said again, and was: the same came here since, and counts.
+
+    Of an erasure, and a report, that is asked of what they order: whoever has a copy of the server's key says the same
+    and takes it back in one breath.
+    """
+    said = await server.store.scan_kinds(sorted(BY_ITSELF - {Kind.ERASE, Kind.REVOKE}))
     counting = [one.id for one in said if one.id not in (await server.replica.view(one.header.space)).roster.held_back]
     return said_again(said, counting, saying)
 
