@@ -16,7 +16,8 @@ Rules:
 - all else (items, works, spaces) is destroyed only if the kit signed;
 - nothing is destroyed that the folds do not hide (`protocol.rights.door.covering_names`);
 - what was ordered only by devices that were cut off since waits until somebody else orders it too;
-- what an order destroyed once is destroyed again whenever it comes back, without being counted;
+- what an order destroyed once is destroyed again whenever it comes back, and is not counted where it had gone; in
+  another class of the order's it is (docs/adr/0460);
 - time over which the clock was set, and did not run, is no time that anything has waited; of a time in which nobody
   looked, `MAX_UNWATCHED_MS` counts at most;
 - clocks are set right by a little all the time: that moves nothing, and counts for nothing, until together it is an

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.folds.erasing import Place
+from protocol.folds.erasing import Order, Place
 from protocol.limits import MAX_ERASED_PER_DAY
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, PersonRecord, Ruling
@@ -195,3 +195,54 @@ async def test_a_place_that_an_earlier_version_noted_for_the_name_is_one_of_that
     assert await one.left() == CLASSES - MAX_ERASED_PER_DAY + 1
     assert await one.days(1) == [0]
     assert PLACE_MARKS + bytes(16).hex() not in await one.store.marks(PLACE_MARKS)
+
+
+def _everywhere(order: Order, *_: object) -> bool:
+    """As it was: a name that was destroyed is so wherever it comes, in whichever class."""
+    return order.is_done
+
+
+async def _of_one_class(one: OneId) -> Entry:
+    """A child of the first class alone, who is destroyed; then the erasure is taken back. What erased them."""
+    one.id = await one.territory.person("Tom", PersonRole.PUPIL, one.classes[0])
+    erasure = await one.erase()
+    await one.look()
+    await one.days(8)
+    assert await one.is_noted()
+    await one.territory.say(one.territory.id, Kind.RULING, Ruling((), (erasure.id,)).encode())
+    return erasure
+
+
+@attack(ROW, off={"protocol.replica.upkeep.eraser._is_done_at": _everywhere})
+async def test_children_of_other_classes_who_are_listed_later_under_a_destroyed_id_go_five_a_day(one: OneId) -> None:
+    await _of_one_class(one)
+    for space in one.classes:
+        await one.lists(space)
+    await one.look()
+    await one.look()
+    assert await one.left() == CLASSES - 1 - MAX_ERASED_PER_DAY, "without the class in which it had gone before"
+    assert await one.days(1) == [0]
+
+
+async def test_where_it_had_gone_is_noted_for_as_long_as_the_id_is_and_counted_no_more(one: OneId) -> None:
+    erasure = await _of_one_class(one)
+    await one.days(3)
+    await one.lists(one.classes[0])
+    assert await one.days(1) == [0]
+    taken = await places_taken(one.store)
+    assert taken[Place(one.id, one.classes[0])].day < day_of(one.clock())
+    await one.territory.kit_says(one.territory.id, Kind.RULING, Ruling((), (erasure.id,)).encode())
+    await one.days(2)
+    assert not [place for place in await places_taken(one.store) if place.name == one.id]
+
+
+async def test_where_an_earlier_version_had_destroyed_an_id_is_where_anything_of_it_is_now(one: OneId) -> None:
+    await _of_one_class(one)
+    marks = await one.store.marks(PLACE_MARKS)
+    await one.store.set_marks(dict.fromkeys(marks))
+    await one.look()
+    assert {place.space for place in await places_taken(one.store) if place.name == one.id} == {one.classes[0]}
+    for space in one.classes:
+        await one.lists(space)
+    await one.look()
+    assert await one.left() == CLASSES - 1 - MAX_ERASED_PER_DAY

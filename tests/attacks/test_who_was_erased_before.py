@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from protocol.clock import DAY_MS
+from protocol.folds.erasing import Order
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.replica.at_work.destroyed import DONE_MARKS, destroyed
@@ -70,6 +71,16 @@ def _done_is_done(_order: object, record: object, _now_ms: int) -> bool:
     return record is not None
 
 
+def _everywhere(order: Order, *_: object) -> bool:
+    return order.is_done
+
+
+DONE_IS_DONE: dict[str, object] = {
+    "protocol.replica.upkeep.orders._is_done": _done_is_done,
+    "protocol.replica.upkeep.eraser._is_done_at": _everywhere,
+}
+
+
 @attack(ROW, off={"protocol.replica.upkeep.eraser.Eraser._looked_at": _no_second_look})
 async def test_who_is_erased_in_one_school_and_then_everywhere_is_destroyed_everywhere(tmp_path: Path) -> None:
     async with erased_in_one_of_two_schools(tmp_path) as (territory, eraser, lea, elsewhere):
@@ -80,7 +91,7 @@ async def test_who_is_erased_in_one_school_and_then_everywhere_is_destroyed_ever
         assert await left(territory, elsewhere, lea) == 0
 
 
-@attack(ROW, off={"protocol.replica.upkeep.orders._is_done": _done_is_done})
+@attack(ROW, off=DONE_IS_DONE)
 async def test_a_thief_who_erases_more_widely_who_was_erased_in_a_school_waits_the_seven_days(tmp_path: Path) -> None:
     async with erased_in_one_of_two_schools(tmp_path) as (territory, eraser, lea, elsewhere):
         await territory.say(territory.id, Kind.ERASE, Erasure(lea).encode())
@@ -90,7 +101,7 @@ async def test_a_thief_who_erases_more_widely_who_was_erased_in_a_school_waits_t
         assert await left(territory, elsewhere, lea) == 1
 
 
-@attack(ROW, off={"protocol.replica.upkeep.orders._is_done": _done_is_done})
+@attack(ROW, off=DONE_IS_DONE)
 async def test_who_is_shown_again_and_erased_again_is_destroyed_after_another_week(room: Classroom) -> None:
     territory, person = room.territory, room.pupil_person
     eraser = Eraser(territory.replica, territory.holdings)

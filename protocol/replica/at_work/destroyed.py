@@ -9,7 +9,8 @@ Rules:
 - a place of the day's number is taken before anything goes, and stays taken if nothing has: who takes an order back
   while it is carried out would have it begin anew with somebody else, once for each of a class (docs/adr/0411);
 - a place is a name in one class; where a name goes class by class, those in which all of it has gone take no other, and
-  the name is destroyed once it has gone in the last (docs/adr/0454);
+  the name is destroyed once it has gone in the last (docs/adr/0454). They are noted for as long as the name is: what
+  comes later elsewhere is counted (docs/adr/0460);
 - a mark of an earlier version does not say for which: the first sweep makes it one that does, where nothing speaks
   against it, or lets it go (docs/adr/0110). Until then no fold heeds it.
 """

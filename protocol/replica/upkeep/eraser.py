@@ -5,6 +5,8 @@ What is to go, and for how long it has waited, `orders` say, and `protocol.folds
 - who is named and is not here, invented or of another school, is passed over until something of theirs comes;
 - who is counted goes class by class (docs/adr/0454). What has gone in some is no more than that: nobody was destroyed
   before it has in all, and who is taken back meanwhile comes back from others; but it takes no second place;
+- nor does what comes back where it has gone. What comes later in another class under a name that was destroyed is
+  counted there, as if it were somebody else (docs/adr/0460);
 - a space is looked through to its end, and then only what comes; from its beginning as soon as other names are looked
   for, its arrivals are numbered anew, or payloads have come for what was bare;
 - immediately before anything goes it is looked whether each order that is obeyed still counts: what takes one of them
@@ -164,7 +166,7 @@ class Eraser:
         whole = carried_out_whole(orders, obeyed)
         records = noting(done, whole, now_ms, said.ended)
         marks = {DONE_MARKS + name.hex(): None if one is None else one.encode() for name, one in records.items()}
-        marks |= await self._gone_in_part(set(obeyed).difference(whole))
+        marks |= await self._gone(order for order in obeyed if order.at)
         if await self._is_any_here(fresh):
             marks[LEFTOVERS_MARK] = b"\1"
             async with self._still_obeying():
@@ -178,11 +180,12 @@ class Eraser:
     async def _take_places(self, places: Mapping[Place, Taken], today: int) -> None:
         """Note who takes a place of this day's number, before anything of theirs goes. Raises `_Countermanded`.
 
-        Places of days that are over are let go of, but for those where a name has gone which has not everywhere.
+        Places of days that are over are let go of, but for those where a name has gone.
         """
         obeyed = self._obeyed
         fresh = {one.place for one in obeyed.orders if one.is_counted(obeyed.now_ms)}
         gone = {one.place for one in obeyed.orders if one.at and one.is_done}
+        gone |= {place for place, taken in places.items() if taken.by and place.name in obeyed.done}
         marks = dict[str, bytes | None]()
         for place in fresh | places.keys():
             taken = places.get(place, Taken(-1))
@@ -194,12 +197,13 @@ class Eraser:
             async with self._still_obeying():
                 await self._store.set_marks(marks)
 
-    async def _gone_in_part(self, orders: Iterable[Order]) -> dict[str, bytes | None]:
-        """What to note of those that were obeyed in some of their classes: there they take no place another day."""
+    async def _gone(self, orders: Iterable[Order]) -> dict[str, bytes | None]:
+        """What to note of those that were obeyed in a class: there they take no place another day."""
         places, marks = await places_taken(self._store), dict[str, bytes | None]()
         for order in orders:
-            if (taken := places.get(order.place)) is not None:
-                places[order.place] = replace(taken, by=taken.by | order.by)
+            before = places.get(order.place, Taken(0))
+            places[order.place] = replace(before, by=before.by | order.by)
+            if places[order.place] != before:
                 marks |= place_mark(order.place, places[order.place])
         return marks
 
@@ -263,21 +267,19 @@ class Eraser:
         orders = await self._with_presence(orders, now_ms)
         days = await stood(self._replica, {order.covers for order in orders if order.at})
         gone = {place: taken.by for place, taken in places.items()}
+        noted = {place.name for place, by in gone.items() if by}
         return [
-            replace(
-                order,
-                stood_days=days.get(order.place, 0),
-                is_done=order.is_done or not order.reached_by.isdisjoint(gone.get(order.place, ())),
-            )
+            replace(order, stood_days=days.get(order.place, 0), is_done=_is_done_at(order, gone, noted))
             for order in orders
         ]
 
     async def _with_presence(self, orders: list[Order], now_ms: int) -> list[Order]:
-        """Those that may be obeyed for the first time, within the day's number, once for each class in which they may.
+        """Those that are obeyed within the day's number, or were, once for each class in which they may be.
 
         Without those of whom nothing is here.
         """
-        asked = {order for order in orders if order.is_ready(now_ms) and order.is_counted(now_ms)}
+        unsigned = (order for order in orders if order.of_person and not order.is_signed(now_ms))
+        asked = {order for order in unsigned if order.is_done or order.is_ready(now_ms)}
         if not asked:
             return orders
         door = self._replica.door
@@ -423,6 +425,16 @@ def _taken_on(today: int, places: Mapping[Place, Taken], done: Mapping[bytes, Do
     of_today = {place for place, taken in places.items() if 0 <= taken.day - today <= _LATER_DAYS}
     noted = {name for name, record in done.items() if 0 <= record.day - today <= _LATER_DAYS}
     return of_today | {Place(name, b"") for name in noted - {place.name for place in of_today}}
+
+
+def _is_done_at(order: Order, gone: Mapping[Place, Collection[bytes]], noted: Collection[bytes]) -> bool:
+    """Whether an order was obeyed before where it is to be: in its class, if it is `noted` for any where that was.
+
+    `gone` are the erasures for which all has gone in a place. An earlier version noted no places of what it finished.
+    """
+    if order.is_done and (not order.at or order.covers not in noted):
+        return True
+    return not order.reached_by.isdisjoint(gone.get(order.place, ()))
 
 
 def _hash_of(covers: Collection[bytes]) -> bytes:
