@@ -143,7 +143,7 @@ class Place:
             self._lately = await _gave_way_lately(agent)
             outcome = await _succeed(agent, self.hardware, self._told, lately=self._lately)
             if outcome is not _Outcome.EXCHANGED:
-                self._role, self._elsewhere = await agent.role(), made_elsewhere(folder, self.hardware)
+                self._role, self._elsewhere = await _role(agent), made_elsewhere(folder, self.hardware)
                 self._no_room = outcome is _Outcome.NO_ROOM
                 let_go_of_seeds(folder)
                 return agent
@@ -172,7 +172,7 @@ async def _succeed(agent: Agent, hardware: Hardware, told: Told, *, lately: bool
     if begun is None:
         elsewhere = bound is not None and bound.is_elsewhere(hardware)
         mistaken = bound is not None and await _is_mistaken(agent)
-        role = await agent.role()
+        role = await _role(agent)
         if not is_due(role, elsewhere=elsewhere, told=told, lately=lately, mistaken=mistaken):
             if bound is None or not elsewhere:
                 _bind(agent.folder, hardware, bound, agent.entropy)
@@ -206,6 +206,16 @@ def _without_new_ones(folder: Path, why: str) -> _Outcome:
     _log.warning("%s; this machine keeps the keys that it has", why)
     remove_private(folder / NEXT_KEYS_FILE)
     return _Outcome.NO_ROOM
+
+
+async def _role(agent: Agent) -> Role | None:
+    """What this device is: whoever has a copy of the server's key calls a laptop a PC for an hour.
+
+    It would give its keys up for good on that server's word of a twin.
+    """
+    role, first = await agent.role(), agent.first_right
+    is_called_less = role is Role.MACHINE and first is not None and not agent.is_shared
+    return first.role if first is not None and is_called_less else role
 
 
 async def _is_mistaken(agent: Agent) -> bool:

@@ -10,6 +10,9 @@ import pytest
 
 from protocol.errors import Code, LocalFailure, Refused
 from protocol.messages.lives import Twin
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant, Revocation
+from protocol.roles import Role
 from sync_agent.app import Agent
 from sync_agent.keys.binding import Hardware, Part
 from sync_agent.keys.succession import TELLINGS, Place, bind
@@ -108,3 +111,40 @@ async def test_words_leave_the_copies_of_an_image_their_half_of_the_successors(
         finally:
             await agent.close()
             await other.close()
+
+
+async def _as_it_is_called(agent: Agent) -> Role | None:
+    return await agent.role()
+
+
+@attack("a hostile or broken peer", off={"sync_agent.keys.succession._role": _as_it_is_called})
+async def test_no_laptop_that_a_server_calls_a_pc_for_an_hour_gives_its_keys_up_to_that_servers_word(
+    tmp_path: Path,
+) -> None:
+    async with classroom(tmp_path) as room:
+        territory, teacher = room.territory, await room.teacher()
+        await assignment(room, teacher)
+        folder, entropy, key = teacher.agent.folder, Random(9).randbytes, teacher.agent.device
+        room.devices.remove(teacher)
+        await teacher.close()
+        hers: Hardware = {part: frozenset({f"{part} of her laptop"}) for part in Part}
+        bind(folder, hers, entropy)
+        place, way = Place(hers), MemoryTransport(room.frontage)
+        agent = await place.open(folder, territory.clock, entropy)
+        await Session(agent, way).sync()
+        (given,) = territory.replica.door.authorities_of(key)
+        heads = tuple(await territory.replica.tips(room.space, key))
+        await territory.say(room.space, Kind.REVOKE, Revocation(key, heads).encode(), target=given.grant)
+        as_a_pc = Grant(key, given.agreement, given.tls_sha256, Role.MACHINE, None, None)
+        await territory.say(room.space, Kind.GRANT, as_a_pc.encode())
+        await Session(agent, way).sync()
+        await agent.close()
+        agent = await place.open(folder, territory.clock, entropy)
+        assert await agent.role() is Role.MACHINE
+        for _ in range(TELLINGS):
+            agent.on_twin(Twin.LATER)
+        await agent.close()
+        agent = await place.open(folder, territory.clock, entropy)
+        is_hers = agent.device == key
+        await agent.close()
+        assert is_hers
