@@ -105,7 +105,7 @@ def note_led(agent: Agent, roster: Roster) -> dict[str, bytes]:
         here, known = dict.fromkeys((*firsts, *heard.get(person, ()))), {*leaders, *before}
         theirs = [each for each in here if each not in known and _is_that_ones(roster, person, each)]
         leading = _gone_nowhere(agent, person, leaders) if theirs else ()
-        own = roster.voices.circle(roster.who(person), *leading).own
+        own = {device for each in leading for device in roster.voices.circle(roster.who(person), each).own}
         if new := [each for each in theirs if each in own]:
             noted[person] = (*before, *new)
             marks |= {f"{LED_MARKS}{roster.space.hex()}/{person.hex()}": b"".join(map(b"".join, noted[person]))}
