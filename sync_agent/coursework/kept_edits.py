@@ -13,9 +13,9 @@ from typing import Final
 from protocol.portable_names import displayable
 from sync_agent.app import Agent
 from sync_agent.coursework.rules import is_dated
-from sync_agent.coursework.space_folders import COURSEWORK_FOLDER
+from sync_agent.coursework.space_folders import COURSEWORK_FOLDER, remembered_folders
 from sync_agent.coursework.titles import Shown
-from sync_agent.machine.marks import SPACE_FOLDER_MARKS, TREE_MARKS
+from sync_agent.machine.marks import TREE_MARKS
 
 MOST_SHOWN: Final = 20
 _MOST_FOLDERS: Final = 500
@@ -26,10 +26,10 @@ async def kept_edits(agent: Agent, item: bytes) -> list[str]:
     store = agent.replica.store
     mark = await store.mark(TREE_MARKS + item.hex())
     title = None if mark is None else Shown.read(mark)
-    name = None if title is None else await store.mark(SPACE_FOLDER_MARKS + title.space.hex())
+    name = None if title is None else (await remembered_folders(store)).get(title.space)
     if title is None or name is None:
         return []
-    below = Path(COURSEWORK_FOLDER) / name.decode() / title.folder
+    below = Path(COURSEWORK_FOLDER) / name / title.folder
     return await asyncio.to_thread(_dated_in, agent.folder, below)
 
 

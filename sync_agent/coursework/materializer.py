@@ -48,7 +48,7 @@ from sync_agent.coursework.folder import (
 )
 from sync_agent.coursework.reading import need_of, readable_version
 from sync_agent.coursework.rules import Wanted, wanted_files
-from sync_agent.coursework.space_folders import COURSEWORK_FOLDER, space_folders
+from sync_agent.coursework.space_folders import COURSEWORK_FOLDER, folder_in, space_folders
 from sync_agent.coursework.titles import Shown, Title, named, noted
 from sync_agent.coursework.tree_room import NoRoom, TreeRoom
 from sync_agent.machine.marks import SPACE_FOLDER_MARKS, TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK
@@ -448,8 +448,8 @@ class Materializer:
         return self._marks[key] if key in self._marks else await self._store.mark(key)
 
     async def _place(self, shown: Shown) -> Path:
-        name = await self._store.mark(SPACE_FOLDER_MARKS + shown.space.hex())
-        return self._root / ("?" if name is None else name.decode()) / shown.folder
+        mark = await self._store.mark(SPACE_FOLDER_MARKS + shown.space.hex())
+        return self._root / ((mark and folder_in(mark)) or "?") / shown.folder
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

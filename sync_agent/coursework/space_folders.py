@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
-from protocol.portable_names import portable_form, portable_name
+from protocol.portable_names import check_portable, portable_form, portable_name
 from protocol.replica.interfaces import EntryStore
 from sync_agent.app import Agent
 from sync_agent.machine.marks import SPACE_FOLDER_MARKS
@@ -59,13 +59,19 @@ def compared(name: str) -> str:
 
 
 async def remembered_folders(store: EntryStore) -> dict[bytes, str]:
-    """The folder of each space that ever had one here, also of those that are not here any more.
-
-    One name each: what leads out of the folder of folders, nobody here has given.
-    """
+    """The folder of each space that ever had one here, also of those that are not here any more."""
     marks = await store.marks(SPACE_FOLDER_MARKS)
-    named = {bytes.fromhex(key.removeprefix(SPACE_FOLDER_MARKS)): name.decode() for key, name in marks.items()}
-    return {space: name for space, name in named.items() if portable_name(name) == name}
+    named = {bytes.fromhex(key.removeprefix(SPACE_FOLDER_MARKS)): folder_in(mark) for key, mark in marks.items()}
+    return {space: name for space, name in named.items() if name is not None}
+
+
+def folder_in(mark: bytes) -> str | None:
+    """The folder that a mark names: one name, whichever characters Python knew by then.
+
+    None for what leads out of the folder of folders, which nobody here has given.
+    """
+    name = mark.decode()
+    return None if "/" in name or check_portable([name], known_characters_only=False) else name
 
 
 async def space_folders(agent: Agent) -> dict[bytes, str]:
