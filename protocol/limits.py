@@ -86,9 +86,7 @@ MAX_SIGN_IN_TRIES: Final = 10
 
 # what had arrived when, at one replica
 MAX_ARRIVAL_NOTES: Final = 10_000  # of ten minutes each: two months without a pause
-SINCE_REACHES_MS: Final = (
-    70 * 24 * 3600 * 1000
-)  # so far back, and as long afterwards, people say since when a key was lost
+SINCE_REACHES_MS: Final = 70 * 24 * 3600 * 1000  # for so long people say since when a key was in other hands
 
 # keys of spaces, at one office
 MAX_SPACE_KEYS_AT_ONCE: Final = 32  # of one space, in a day

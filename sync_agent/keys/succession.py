@@ -214,8 +214,9 @@ async def _role(agent: Agent) -> Role | None:
     It would give its keys up for good on that server's word of a twin.
     """
     role, first = await agent.role(), agent.first_right
-    is_called_less = role is Role.MACHINE and first is not None and not agent.is_shared
-    return first.role if first is not None and is_called_less else role
+    if role is Role.MACHINE and first is not None and not agent.is_shared:
+        return first.role
+    return role
 
 
 async def _is_mistaken(agent: Agent) -> bool:
