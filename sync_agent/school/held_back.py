@@ -29,7 +29,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.held_in_space import held_in
-from protocol.replica.office.words_of_office import said_again
+from protocol.replica.office.words_of_office import said_again, still_says
 from protocol.rights.roster import Roster, is_acceptable
 from sync_agent.app import Agent
 from sync_agent.machine.marks import HELD_BACK_SEEN_MARKS
@@ -201,7 +201,7 @@ async def _not_said_by_others(agent: Agent, held: Sequence[Entry], roster: Roste
     kinds = {entry.header.kind for entry in held if not is_acceptable(entry.header.kind)}
     said = await agent.replica.store.scan_kinds(sorted(kinds)) if kinds else ()
     here = [one for one in said if one.header.space == roster.space]
-    again = said_again(here, (one.id for one in here if one.id not in roster.held_back), _words)
+    again = said_again(here, (one.id for one in here if still_says(roster, one, agent.now_ms())), _words)
     return [entry for entry in held if not _is_so(entry, roster, again)]
 
 

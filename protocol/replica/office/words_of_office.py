@@ -93,6 +93,17 @@ def said_again(in_order: Sequence[Entry], counting: Iterable[bytes], about: Call
     return found
 
 
+def still_says(roster: Roster, entry: Entry, now_ms: int) -> bool:
+    """Whether an entry counts where it lies, and is no right that was ended before its day (ms).
+
+    Nobody but a program that finds that day past ends one right alone: whoever has a copy of the server's key says it
+    again, and ends it in one breath.
+    """
+    given = parsed(entry, Grant.parse) if entry.id in roster.void and entry.header.kind == Kind.GRANT else None
+    is_over_early = given is not None and (given.until_ms is None or given.until_ms > now_ms)
+    return entry.id not in roster.held_back and not is_over_early
+
+
 def _moment(entry: Entry, topic: Hashable) -> Hashable:
     return entry.header.author, entry.timestamp_ms, topic
 

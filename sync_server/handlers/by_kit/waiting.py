@@ -5,7 +5,7 @@ Rules:
 - a hand-in is ruled on together with its wraps, which nobody could judge alone; one that is held back though the
   hand-in is not waits by itself, until its author has said again what it says (docs/adr/0310);
 - what names somebody, or lets in a device that is theirs, is accepted by being said again, by the server: only its own
-  word gives rights; what was said again waits no more, whoever holds it back;
+  word gives rights; what was said again waits no more, whoever holds it back, but a right that was ended since;
 - a code, a ruling, that two people are one, who is forgotten, what is cut off, and a right of a shared machine are said
   in another way (`said_again`, docs/adr/0333, docs/adr/0384); whoever is out waits for no further word that says so;
 - of a device as a whole only its work is accepted: what it said of rights, names and erasures is accepted one by one,
@@ -36,10 +36,10 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import erased_besides
-from protocol.replica.office.held_in_space import held_in
+from protocol.replica.office.held_in_space import counting_where_they_lie, held_in
 from protocol.replica.office.known_here import note_leaves, note_named
 from protocol.replica.office.taking_back import ruling_before
-from protocol.replica.office.words_of_office import said_again, topics
+from protocol.replica.office.words_of_office import said_again, still_says, topics
 from protocol.rights.roster import Roster, is_acceptable
 from protocol.rights.successions import successors_of
 from sync_server.handlers.by_kit.held_rights import LetsIn, lets_in, names_of
@@ -394,8 +394,11 @@ async def _ids_said_again(server: Server) -> set[bytes]:
     and takes it back in one breath.
     """
     said = await server.store.scan_kinds(sorted(BY_ITSELF - {Kind.ERASE, Kind.REVOKE}))
-    counting = [one.id for one in said if one.id not in (await server.replica.view(one.header.space)).roster.held_back]
-    return said_again(said, counting, saying)
+    now_ms = server.now_ms()
+    counting = await counting_where_they_lie(
+        server.replica, said, lambda one: one.header.space, lambda roster, one: still_says(roster, one, now_ms)
+    )
+    return said_again(said, (one.id for one in counting), saying)
 
 
 async def _waits_by_itself(
