@@ -255,7 +255,7 @@ async def test_a_pc_that_a_stolen_key_called_an_administrators_is_a_pc_in_the_ne
     assert "grants call it admin as well" in line
 
 
-async def _by_what_has_not_ended(_office: Office, _device: bytes) -> list[Authority]:
+async def _by_what_has_not_ended(_office: Office, _honest: Sequence[Authority]) -> list[Authority]:
     return []
 
 

@@ -143,7 +143,9 @@ async def _further(
 
 async def _with_a_say(office: Office, device: bytes, spaces: Sequence[bytes]) -> list[Authority]:
     """Of a device's standing grants those whose words count here; without successors of copied keys, if others do."""
-    standing = await _as_shared(office, device) or await standing_grants(office, device)
+    every = grants_of(office, device)
+    honest = await grants_not_held_back(office.replica, every)
+    standing = await _as_shared(office, honest) or await _lasting(office, honest) or every
     known = [grant for grant in standing if grant.rank < office.rank] or standing
     if office.rank < RANK[Role.SERVER]:  # which has a say everywhere, and so has whoever copied its key
         known = [grant for grant in known if _has_a_say(office, grant, spaces)] or [_latest(known)]
@@ -151,12 +153,11 @@ async def _with_a_say(office: Office, device: bytes, spaces: Sequence[bytes]) ->
     return least_first(known) if await goes_by_no_order(office) else known
 
 
-async def _as_shared(office: Office, device: bytes) -> list[Authority]:
-    """The grants by which a machine is nobody's own that was let in as that first, ended or not; else none.
+async def _as_shared(office: Office, honest: Sequence[Authority]) -> list[Authority]:
+    """Of a device's grants those by which it is nobody's own, ended or not, if it was let in as that first; else none.
 
     Whoever has a copy of the server's key ends its first one, and calls it somebody's.
     """
-    honest = await grants_not_held_back(office.replica, grants_of(office, device))
     first = (least_first(honest) if await goes_by_no_order(office) else honest)[:1]
     is_shared = any(grant.role in SHARED and grant.predecessor is None for grant in first)
     return [grant for grant in honest if grant.role in SHARED] if is_shared else []
@@ -325,9 +326,13 @@ async def standing_grants(office: Office, device: bytes) -> list[Authority]:
     `BadInput(UNKNOWN_DEVICE)`.
     """
     known = grants_of(office, device)
-    honest = await grants_not_held_back(office.replica, known)
+    return await _lasting(office, await grants_not_held_back(office.replica, known)) or known
+
+
+async def _lasting(office: Office, honest: Sequence[Authority]) -> list[Authority]:
+    """Those of these that have not ended; all, where all have."""
     void = {space: (await office.replica.view(space)).roster.void for space in {grant.space for grant in honest}}
-    return [grant for grant in honest if grant.grant not in void[grant.space]] or honest or known
+    return [grant for grant in honest if grant.grant not in void[grant.space]] or list(honest)
 
 
 async def write_and_tend(office: Office, drafts: Sequence[Draft]) -> list[Entry]:
