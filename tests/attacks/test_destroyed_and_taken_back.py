@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from protocol.clock import DAY_MS
+from protocol.limits import SINCE_REACHES_MS
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.upkeep.eraser import Eraser
+from protocol.replica.upkeep.pace import Pace
 from sync_server.handlers.record.erasures import confirm_destroyed
 from tests.attacks.test_whose_a_device_is_at_a_server import Thieving
 from tests.harness.attack import attack
@@ -51,3 +53,36 @@ async def test_whom_a_thief_had_destroyed_at_the_server_is_back_from_a_pc_that_w
         await here.days_pass(9)
         kept = (await pc.agent.replica.store.get([work]))[work]
         assert kept.payload is not None
+
+
+def _by_the_own_clock(_before_ms: int, wall_ms: int, _steady_ms: int | None) -> tuple[int, int]:
+    return wall_ms, 0
+
+
+@attack(ROW, off={"protocol.replica.upkeep.pace.reckoned": _by_the_own_clock})
+async def test_no_clock_that_leaps_ahead_makes_it_the_servers_word_before_its_time(tmp_path: Path) -> None:
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, at_work):
+        thieving, steady_ms = Thieving(Year(here, *at_work, tmp_path)), 0
+        office = here.office
+        await thieving.is_stolen()
+        lea, territory = bytes.fromhex(at_work.pupil), office.server.replica.territory
+        await thieving.brings(Kind.ERASE, Erasure(lea).encode(), space=territory)
+        eraser = Eraser(office.server.replica, office.server.holdings)
+        pace = Pace(eraser, lambda: (office.clock(), steady_ms))
+
+        async def days_that_confirm(days: int) -> list[int]:
+            """On which of so many days the server says it as its own."""
+            nonlocal steady_ms
+            found = []
+            for day in range(days):
+                await pace.look()
+                found += [day] * await confirm_destroyed(office.server)
+                office.clock.advance(DAY_MS)
+                steady_ms += DAY_MS
+            return found
+
+        await days_that_confirm(9)
+        await thieving.year.with_kit("rotate server")
+        await days_that_confirm(1)
+        office.clock.advance(SINCE_REACHES_MS)
+        assert await days_that_confirm(2 * SINCE_REACHES_MS // DAY_MS) == [SINCE_REACHES_MS // DAY_MS - 1]

@@ -52,6 +52,7 @@ from protocol.replica.office.called_here import said_elsewhere
 from protocol.replica.upkeep.come_again import here_less
 from protocol.replica.upkeep.content_to_go import ContentToGo
 from protocol.replica.upkeep.orders import (
+    DOUBTED,
     Judged,
     Said,
     day_of,
@@ -257,6 +258,7 @@ class Eraser:
             marks |= await waited_less(self._store, leapt_ms)
             marks |= await left_waited_less(self._store, leapt_ms)
             marks |= await here_less(self._store, leapt_ms)
+            marks |= await DOUBTED.less(self._store, leapt_ms)
         await self._store.set_marks(marks)
 
     async def _orders(

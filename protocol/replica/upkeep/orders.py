@@ -22,18 +22,21 @@ from typing import Final, NamedTuple, Self
 from protocol.errors import PeerFault
 from protocol.folds.erasing import Order, has_waited, is_covered
 from protocol.limits import ERASURE_DELAY_MS
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import ID_BYTES, Entry, Kind
 from protocol.model.structure import Erasure
 from protocol.replica.at_work.destroyed import Done, destroyed
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import by_space
 from protocol.replica.interfaces import EntryStore
+from protocol.replica.lain_since import LainSince
 from protocol.replica.office.erasures import in_force, is_in_doubt
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 
 SEEN_MARKS: Final = "erasure-seen/"
 """+ erasure in hex → 8 bytes of ms: since when this replica has seen it hold, in no doubt, without a break."""
+DOUBTED: Final = LainSince("erasure-doubted", ID_BYTES)
+"""Since when a server knows that who had said an erasure was cut off since; an agent notes none (docs/adr/0453)."""
 
 
 class Judged(NamedTuple):

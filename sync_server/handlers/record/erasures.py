@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from protocol.limits import SINCE_REACHES_MS
 from protocol.model.entry import Entry, Kind, parsed
@@ -15,13 +13,9 @@ from protocol.replica.office.erasures import erased_besides, ever_said, in_force
 from protocol.replica.office.heard import Word, said_by
 from protocol.replica.office.known_here import KnownHere
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
-from protocol.replica.upkeep.orders import DestroyedHere, ends_of
+from protocol.replica.upkeep.orders import DOUBTED, DestroyedHere, ends_of
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
-
-DOUBTED_MARKS: Final = "erasure-doubted/"
-"""+ entry in hex → when this server first found that who had said an erasure was cut off since."""
-_TIME_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,25 +102,14 @@ async def confirm_destroyed(server: Server) -> int:
     it ordered is hidden on each machine, and destroyed on no further one.
     """
     doubtful = await _in_doubt_alone(server)
-    since, now_ms = await _doubted_since(server, doubtful), server.now_ms()
+    now_ms = server.now_ms()
+    since = await DOUBTED.look(server.store, (each.entry.id for each in doubtful), now_ms)
     due = [each for each in doubtful if each.destroyed and now_ms - since[each.entry.id] >= SINCE_REACHES_MS]
     said = {(each.entry.header.space, each.covers): None for each in due}
     drafts = [Draft(space, Kind.ERASE, server.grant, Erasure(covers).encode()) for space, covers in said]
     if drafts:
         await server.write(drafts)
     return len(drafts)
-
-
-async def _doubted_since(server: Server, doubtful: Collection[Forgetting]) -> Mapping[bytes, int]:
-    """Since when each of these is known to be in doubt; what is so no more is forgotten."""
-    marks = await server.store.marks(DOUBTED_MARKS)
-    noted = {bytes.fromhex(mark.removeprefix(DOUBTED_MARKS)): int.from_bytes(at) for mark, at in marks.items()}
-    since = {each.entry.id: noted.get(each.entry.id, server.now_ms()) for each in doubtful}
-    changed: dict[str, bytes | None] = {DOUBTED_MARKS + one.hex(): None for one in noted.keys() - since.keys()}
-    changed |= {DOUBTED_MARKS + one.hex(): since[one].to_bytes(_TIME_BYTES) for one in since.keys() - noted.keys()}
-    if changed:
-        await server.store.set_marks(changed)
-    return since
 
 
 async def waiting_for_a_word(server: Server) -> int:
