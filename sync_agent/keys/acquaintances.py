@@ -185,15 +185,12 @@ def known_in(agent: Agent, space: bytes) -> Known:
     """Whose word on a work of this class lets go of it: by whom this device has met here, and nowhere else."""
     met, now_ms = agent.acquainted.met.get(space, {}), agent.watched.now_ms()
     since_ms = _began_at_ms(agent, space)
-    persons = agent.acquainted.first.get(space, {}).items()
+    firsts = {person: agent.acquainted.firsts_ms(space, person) for person in agent.acquainted.first.get(space, {})}
     return Known(
         first=frozenset(device for device, met_ms in met.items() if met_ms == since_ms),
         long=frozenset(device for device, met_ms in met.items() if now_ms - met_ms >= ACQUAINTANCE_MS),
         met_ms=_heard_ms(agent, space)
-        | {
-            person: min((met.get(device_id(device), NEVER_MS) for device in devices), default=NEVER_MS)
-            for person, devices in persons
-        },
+        | {person: min(since_ms.values(), default=NEVER_MS) for person, since_ms in firsts.items()},
     )
 
 
@@ -209,13 +206,11 @@ class Start:
 
 def _starts(agent: Agent, space: bytes) -> list[Start]:
     """Those of a class; of whom nobody is first there yet, those heard: for a cut elsewhere, too, they are doubted."""
-    met = agent.acquainted.met.get(space, {})
     first, heard = agent.acquainted.first.get(space, {}), agent.acquainted.heard.get(space, {})
     found: list[Start] = []
     for person in {*first, *heard}:
         anywhere = agent.acquainted.met_anywhere(person)
-        firsts = {device: met.get(device_id(device), NEVER_MS) for device in first.get(person, ())}
-        here = firsts or heard.get(person, {})
+        here = agent.acquainted.firsts_ms(space, person) or heard.get(person, {})
         found += [Start(person, device, here_ms, anywhere[device]) for device, here_ms in here.items()]
     return found
 

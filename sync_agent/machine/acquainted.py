@@ -159,8 +159,8 @@ class Acquainted:
 
     def _before_the_first(self, space: bytes, person: bytes) -> tuple[frozenset[Device], int | None]:
         """Whom this device heard in a class before whoever is first there came, if anybody is; and when that was."""
-        firsts, met = self.first.get(space, {}).get(person, ()), self.met.get(space, {})
-        came_ms = min((met.get(device_id(each), 0) for each in firsts), default=None)
+        firsts = self.firsts_ms(space, person)
+        came_ms = min(firsts.values(), default=None)
         heard = self.heard.get(space, {}).get(person, {}).items()
         earlier = (each for each, heard_ms in heard if came_ms is None or heard_ms < came_ms)
         return frozenset(earlier).difference(firsts), came_ms
@@ -206,9 +206,8 @@ class Acquainted:
 
     def came_first(self, space: bytes, person: bytes) -> tuple[Device, ...]:
         """Of the devices that are first in a class as a person's those that it met there before the others."""
-        firsts, met = self.first.get(space, {}).get(person, ()), self.met.get(space, {})
         _, came_ms = self._before_the_first(space, person)
-        return tuple(each for each in firsts if met.get(device_id(each), 0) == came_ms)
+        return tuple(each for each, met_ms in self.firsts_ms(space, person).items() if met_ms == came_ms)
 
     def _placed_in(self, space: bytes, person: bytes) -> dict[Device, int]:
         """In which order those come that it knows in a class as a person's: who is gone there, or doubted, is later."""
@@ -223,10 +222,18 @@ class Acquainted:
 
     def _met_in(self, space: bytes, person: bytes) -> dict[Device, int]:
         """Since when it has known each in a class as a person's, gone there or not; where none is noted, `UNMET`."""
-        met = self.met.get(space, {})
-        found = {each: met.get(device_id(each), UNMET) for each in self.first.get(space, {}).get(person, ())}
+        found = self.firsts_ms(space, person)
         _keep_earliest(found, self.heard.get(space, {}).get(person, {}))
         return found
+
+    def firsts_ms(self, space: bytes, person: bytes) -> dict[Device, int]:
+        """Since when it has known each that is first in a class as a person's; where none is noted, `UNMET`.
+
+        As that one's: a device that was met there as somebody else's was nobody of hers then.
+        """
+        met, heard = self.met.get(space, {}), self.heard.get(space, {}).get(person, {})
+        known = {each: met.get(device_id(each), UNMET) for each in self.first.get(space, {}).get(person, ())}
+        return {each: max(met_ms, heard.get(each, 0)) if met_ms else 0 for each, met_ms in known.items()}
 
 
 def _keep_earliest(found: dict[Device, int], placed: Mapping[Device, int]) -> None:
