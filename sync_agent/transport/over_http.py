@@ -6,7 +6,8 @@ Rules:
   origin by HTTPS only, where nothing is asked before a certificate holds for it: no server sends the machines of a
   school to the boxes of the school's own network;
 - a body is read up to its bound and refused at the first byte too many;
-- whatever does not speak this protocol is named for what it is (`answers`), and never taken for the server's word;
+- whatever does not speak this protocol is named for what it is (`answers`, `closer_look`), and never taken for the
+  server's word;
 - nothing waits for ever: connecting, the head of an answer, silence and crawling each have their bound, and what was
   cut is gone on with; bytes that lead to no head, and to nothing of a body, are silence;
 - the way is that of `network.route`: proxies in order, then the direct way;
@@ -26,7 +27,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from protocol.errors import Code, NoAnswer, PeerFault, RelaisError, TooLarge
+from protocol.errors import Code, NoAnswer, RelaisError, TooLarge
 from protocol.limits import MAX_ANSWER_BYTES, KiB
 from protocol.messages.wire import CONTENT_TYPE, LIVE_PATH, LIVENESS_PATH, OFFSET_HEADER, PACK_TYPE, PACKS_PATH
 from protocol.replica.http.library import aiohttp
@@ -36,8 +37,8 @@ from sync_agent.network.proxies import Proxy
 from sync_agent.network.route import Route
 from sync_agent.network.settings import Network
 from sync_agent.network.trouble import Seen, Trouble, no_answer, seen_in
-from sync_agent.network.trust import speaks_plainly, speaks_tls, who_vouches
-from sync_agent.transport.answers import Response, error_in, portal_in, recognised, unreachable
+from sync_agent.transport.answers import Response, error_in, recognised
+from sync_agent.transport.closer_look import NETWORK_ERRORS, CloserLook
 from sync_agent.transport.connections import Connections
 from sync_agent.transport.http_parts import (
     SENT_AT_ONCE_BYTES,
@@ -72,8 +73,6 @@ HASTY_POLLS: Final = 3
 """After so many quick answers in a row there is a pause before each question; what moves meanwhile is kept."""
 MAX_HASTY_POLLS: Final = 30
 """More than that is no news but a cache on the way, which gives an old answer again and again."""
-LOOK_AGAIN_S: Final = 60.0
-LOOK_S: Final = 8.0
 
 _KEEP_ALIVE_S: Final = 60.0
 _MAX_NOTICE_BYTES: Final = 64 * KiB
@@ -90,13 +89,8 @@ _BEYOND: Final = 416
 _MAX_LIVE_BYTES: Final = 1024
 _LIVE_WAIT: Final = aiohttp.ClientWSTimeout(ws_receive=None, ws_close=5.0)
 _CONFLICT: Final = 409
-_HTTPS_PORT: Final = 443
-_HTTP_PORT: Final = 80
-_NETWORK_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
 _BY_ANOTHER_WAY: Final = frozenset({Trouble.PROXY_GONE, Trouble.PROXY_KIND})
 _MISLED: Final = frozenset({Trouble.SIGN_IN, Trouble.STRANGER, Trouble.PLAIN, Trouble.CERTIFICATE, Trouble.INSPECTED})
-_LOOK_CLOSER: Final = frozenset({Trouble.PLAIN, Trouble.CERTIFICATE, Trouble.INSPECTED, Trouble.SILENT, Trouble.CUT})
-_NOT_UNDERSTOOD: Final = frozenset({Trouble.CUT, Trouble.STRANGER, Trouble.OTHER})
 
 
 T = TypeVar("T")
@@ -137,8 +131,7 @@ class HttpTransport:
         """Those that are being read."""
         self._range_size: Final = RangeSize()
         self._ignores_ranges = False
-        self._looked: tuple[float, Seen | None] | None = None
-        self._was_answered = False
+        self._look: Final = CloserLook(url, self._network.leads_out, self._page)
         self._is_ours: IsOurs | None = None
         self._knows: Knows | None = None
         self._asks_authorities = False
@@ -164,7 +157,7 @@ class HttpTransport:
                 self._doubt(misled=True)
                 raise
             self._proxy = proxy
-            self._was_answered = True
+            self._look.was_answered = True
             self.route.worked(proxy)
             self._names.trust()
             return response
@@ -183,11 +176,11 @@ class HttpTransport:
         try:
             async for said in lines:
                 yield said
-        except _NETWORK_ERRORS as reason:
+        except NETWORK_ERRORS as reason:
             if isinstance(reason, TimeoutError):
                 # The line went silent: connections that stood beside it are as dead.
                 await self.renew()
-            raise await self._explained(reason, self._proxy) from reason
+            raise await self._look.explained(reason, self._proxy) from reason
         finally:
             await lines.aclose()
 
@@ -223,10 +216,10 @@ class HttpTransport:
                             yield wanted
                         if start == end:
                             break
-            except _NETWORK_ERRORS as reason:
+            except NETWORK_ERRORS as reason:
                 if isinstance(reason, TimeoutError) and start == begun_at:
                     self._range_size.shorten()
-                raise await self._explained(reason, self._proxy) from reason
+                raise await self._look.explained(reason, self._proxy) from reason
             if whole:
                 return
             if start == begun_at:
@@ -251,10 +244,10 @@ class HttpTransport:
                     patience.reschedule(None)
                     self.traffic.bytes_out += asked_bytes(answer) + body.sent_bytes
                     response = await self._whole(answer)
-        except _NETWORK_ERRORS as reason:
+        except NETWORK_ERRORS as reason:
             if body.failure is not None:
                 raise body.failure from None
-            raise await self._explained(reason, self._proxy) from reason
+            raise await self._look.explained(reason, self._proxy) from reason
         if response.status in (_CREATED, _NO_CONTENT, _CONFLICT):
             return response
         raise error_in(recognised(response, self.url, self._proxy), self.url)
@@ -267,7 +260,7 @@ class HttpTransport:
             async with self._got(self.url + LIVENESS_PATH) as answer:
                 took_s = clock() - begun_s
                 await self._whole(answer)
-        except _NETWORK_ERRORS as reason:
+        except NETWORK_ERRORS as reason:
             raise no_answer(self.url, Seen(Trouble.OTHER)) from reason
         return took_s
 
@@ -297,8 +290,8 @@ class HttpTransport:
             raise no_answer(self.url, Seen(Trouble.PROXY_KIND, proxy.url))
         try:
             response = await self._post_trusting(proxy, path, body)
-        except _NETWORK_ERRORS as reason:
-            raise await self._explained(reason, proxy) from reason
+        except NETWORK_ERRORS as reason:
+            raise await self._look.explained(reason, proxy) from reason
         return recognised(response, self.url, proxy)
 
     async def _post_trusting(self, proxy: Proxy | None, path: str, body: bytes) -> Response:
@@ -358,6 +351,11 @@ class HttpTransport:
         ):
             patience.reschedule(None)
             yield answer
+
+    async def _page(self, address: str, proxy: Proxy | None) -> Response:
+        """What anybody shows at an address."""
+        async with self._asked_by(proxy, "get", address) as answer:
+            return await self._whole(answer)
 
     @contextlib.asynccontextmanager
     async def _asked_by(
@@ -552,46 +550,3 @@ class HttpTransport:
             self._names.doubt()
         else:
             self._names.ask_anew()
-
-    async def _explained(self, reason: BaseException, proxy: Proxy | None) -> NoAnswer:
-        """What an error of the network means; where it may hide more, one closer look is taken."""
-        error = unreachable(self.url, reason, proxy)
-        seen = seen_in(error) or Seen(Trouble.OTHER)
-        parts = urlsplit(self.url)
-        host, port = parts.hostname or "", parts.port or (_HTTPS_PORT if parts.scheme == "https" else _HTTP_PORT)
-        if isinstance(reason, aiohttp.ClientConnectorCertificateError):
-            refused = reason.certificate_error
-            if isinstance(refused, ssl.SSLCertVerificationError):
-                seen = await who_vouches(host, port, proxy, refused)
-        elif isinstance(reason, aiohttp.ClientSSLError) and proxy is None and await speaks_plainly(host, port):
-            seen = Seen(Trouble.PLAIN, f"http://{parts.netloc}")
-        if seen.trouble is Trouble.OFFLINE and self._network.leads_out():
-            seen = Seen(Trouble.NO_WAY_OUT)  # it was a router that said so, not this machine's own system
-        if parts.scheme == "http" and proxy is None and seen.trouble in _NOT_UNDERSTOOD and not self._was_answered:
-            seen = Seen(Trouble.SECURE, f"https://{parts.netloc}") if await speaks_tls(host, port) else seen
-        if parts.scheme == "https" and port == _HTTPS_PORT and seen.trouble in _LOOK_CLOSER:
-            seen = await self._sign_in_page(host, proxy) or seen
-        return no_answer(self.url, seen, reason=repr(reason))
-
-    async def _sign_in_page(self, host: str, proxy: Proxy | None) -> Seen | None:
-        """The page of a public Wi-Fi, which answers in clear where a secure connection fails."""
-        now_s = asyncio.get_running_loop().time()
-        if self._looked is not None and now_s - self._looked[0] < LOOK_AGAIN_S:
-            return self._looked[1]
-        found: Seen | None = None
-        try:
-            async with asyncio.timeout(LOOK_S):
-                async with (
-                    self._connections.for_one_request() as session,
-                    session.get(
-                        f"http://{host}/",
-                        allow_redirects=False,
-                        proxy=None if proxy is None else proxy.url,
-                        proxy_headers=login_at(proxy),
-                    ) as answer,
-                ):
-                    found = portal_in(await self._whole(answer), f"http://{host}")
-        except (*_NETWORK_ERRORS, PeerFault):
-            found = None
-        self._looked = (now_s, found)
-        return found
