@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import starmap
-from typing import Final, TypeVar
+from typing import Final
 
 from protocol import clock
 from protocol.errors import Code, LocalFailure
 from protocol.limits import MAX_PREV, SALT_BYTES
 from protocol.messages.parts import Refusal
 from protocol.model.entry import Entry, Kind, unsigned
-from protocol.reconcile.negentropy import Record, fingerprint_of
+from protocol.reconcile.negentropy import fingerprint_of
 from protocol.reconcile.sorted_records import SortedRecords
 from protocol.replica.at_work.bare_entries import BareEntries
 from protocol.replica.at_work.credentials import credentials_of
@@ -30,16 +28,14 @@ from protocol.replica.at_work.quarantine import Quarantine, verified
 from protocol.replica.at_work.quotas import Quotas
 from protocol.replica.at_work.readers import authorities_in_force, readable_by, revocations_against
 from protocol.replica.at_work.set_digests import SetDigests
+from protocol.replica.at_work.set_records import SetRecords
 from protocol.replica.at_work.signer import Author, with_signatures
 from protocol.replica.at_work.views import Basis, Memory, NoMemory, SpaceView, Views
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
-from protocol.replica.recently_used import shorten
+from protocol.replica.recently_used import UntilChanged
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
 from protocol.roles import Role
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 Entropy = Callable[[int], bytes]
 """Fresh randomness: how many bytes → the bytes."""
@@ -47,9 +43,8 @@ News = Callable[[Iterable[bytes]], Mapping[str, bytes | None]]
 """The marks to set for spaces of which something came."""
 
 _DOOR_KINDS = (Kind.ROOT_ROTATION, Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.SPACE, Kind.ERASE)
-_CACHED_RECORDS = 128
-_CACHED_READERS = 64
-_CACHED_KINDS = 32
+_READERS_KEPT: Final = 64
+_KINDS_KEPT: Final = 32
 _ON_WORDS: Final = frozenset({Kind.REVOKE, Kind.RULING})
 CLOCK_MARK: Final = "clock"
 """→ 8 bytes: the time of the latest entry that was admitted or written, of those that move clocks."""
@@ -120,23 +115,22 @@ class Replica:
         self._tips: dict[tuple[bytes, bytes], list[bytes]] = {}
         self._quarantine = Quarantine(store, self.door)
         self._behind = False
-        self._epoch = 0
         self._changes = 0
         """Grows with all that may change what folds say."""
-        self._forgotten: tuple[int, frozenset[bytes]] | None = None
+        self._forgotten = UntilChanged[None, frozenset[bytes]](1)
         self.words_on_words = 0
         """Grows with what takes back, or holds back, what others have said: what was hidden may be shown again."""
         self.rewritten = 0
         """Grows where entries that were here may hold more, or less, than they did: who has read them reads again."""
         self.noted = 0
         """Grows with what an office notes, beside the set, of whose devices are."""
-        self._readable: OrderedDict[bytes, tuple[int, dict[bytes, Authority]]] = OrderedDict()
-        self._said: OrderedDict[tuple[Kind, bytes | None], tuple[int, tuple[Entry, ...]]] = OrderedDict()
+        self._readable = UntilChanged[bytes, dict[bytes, Authority]](_READERS_KEPT)
+        self._said = UntilChanged[tuple[Kind, bytes | None], tuple[Entry, ...]](_KINDS_KEPT)
         self._views = Views(store, self.door)
         self._quotas = Quotas(store, self.door)
         self._memory: Memory = NoMemory()
         self.bare = BareEntries(store, self.door, self._views)
-        self._records: OrderedDict[bytes, tuple[int, SortedRecords]] = OrderedDict()
+        self._records = SetRecords(store)
         self.digests = SetDigests(store, self.records)
 
     @classmethod
@@ -313,19 +307,7 @@ class Replica:
 
     async def records(self, space: bytes) -> SortedRecords:
         """The space's set as reconciliation sees it."""
-        epoch = self._epoch
-        position = await self.store.position(space)
-        cached = self._records.get(space)
-        if cached is None:
-            records = SortedRecords(starmap(Record, await self.store.times(space)))
-        elif cached[0] == position.count:
-            records = cached[1]
-        else:
-            later = [stored.entry for stored in await self.store.scan(space, after=cached[0])]
-            records = cached[1].with_added([Record(entry.timestamp_ms, entry.id) for entry in later])
-        if epoch == self._epoch:
-            _keep(self._records, space, (len(records), records), _CACHED_RECORDS)
-        return records
+        return await self._records.of(space)
 
     async def fingerprint(self, space: bytes) -> bytes:
         """The 16-byte fingerprint of the space's set: equal exactly when two replicas agree."""
@@ -349,36 +331,24 @@ class Replica:
         A grant opens its space, those below it, and those above it, whose entries are needed to judge its own. One that
         holds in the space itself goes before one from below.
         """
-        changes = self._changes
-        known = self._readable.get(key)
-        if known is None or known[0] != changes:
-            # what comes while this is found out counts for the next who asks
-            known = changes, await readable_by(self.door, self.view, key)
-            _keep(self._readable, key, known, _CACHED_READERS)
-        return dict(known[1])
+        return dict(await self._readable.of(key, self._changes, lambda: readable_by(self.door, self.view, key)))
 
     async def said(self, kind: Kind, space: bytes | None = None) -> tuple[Entry, ...]:
         """The entries of a kind of which there are few, in one space or in all, in order of arrival.
 
         They are read once until something changes: who is linked with eight neighbours asks hundreds of times a minute.
         """
-        changes = self._changes
-        known = self._said.get((kind, space))
-        if known is None or known[0] != changes:
-            # what comes while this is read is looked for by the next who asks
+
+        async def found() -> tuple[Entry, ...]:
             if space is None:
-                found = await self.store.scan_kinds([kind])
-            else:
-                found = [stored.entry for stored in await self.store.of_kinds(space, [kind])]
-            known = changes, tuple(found)
-            _keep(self._said, (kind, space), known, _CACHED_KINDS)
-        return known[1]
+                return tuple(await self.store.scan_kinds([kind]))
+            return tuple(stored.entry for stored in await self.store.of_kinds(space, [kind]))
+
+        return await self._said.of((kind, space), self._changes, found)
 
     async def forgotten(self) -> frozenset[bytes]:
         """Of whom no name is left here: all names there are, looked at once until something changes."""
-        if self._forgotten is None or self._forgotten[0] != self._changes:
-            self._forgotten = self._changes, await forgotten_persons(self.store)
-        return self._forgotten[1]
+        return await self._forgotten.of(None, self._changes, lambda: forgotten_persons(self.store))
 
     async def credentials(self, ids: Iterable[bytes]) -> tuple[Entry, ...]:
         """The entries of `ids` with all that a stranger needs to admit them, in an admissible order.
@@ -429,9 +399,8 @@ class Replica:
         self._views.note_destroyed(obeyed)
         self._views.remember(self._memory)
         self.bare = BareEntries(self.store, door, self._views)
-        self._records.clear()
+        self._records = SetRecords(self.store)
         self.digests = SetDigests(self.store, self.records)
-        self._epoch += 1
         self._changes += 1
         self.rewritten += 1
         self._behind = False
@@ -578,8 +547,3 @@ def _check_all_admitted(passage: Passage, fresh: Mapping[bytes, Entry]) -> None:
 
 def _nobody_listens(_spaces: frozenset[bytes], _source: bytes) -> None:
     """Nothing waits for news."""
-
-
-def _keep(cache: OrderedDict[K, V], key: K, value: V, most: int) -> None:
-    cache[key] = value
-    shorten(cache, key, most)
