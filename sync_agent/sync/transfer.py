@@ -27,7 +27,8 @@ from protocol.limits import INLINE_PACK_BYTES, KiB
 from protocol.messages.parts import Link, Upload
 from protocol.replica.byte_range import Span
 from protocol.replica.content.packing.pack_sending import sent_pieces
-from protocol.replica.interfaces import ContentStore, Making, PackInfo
+from protocol.replica.interfaces import ContentStore, PackInfo
+from protocol.replica.making import Making
 from protocol.transfer.crossing import crossing
 from sync_agent.machine.fetching import Fetching
 from sync_agent.machine.progress import TransferProgress

@@ -17,7 +17,7 @@ from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import InlinePack
 from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.content.packing.pack_remains import Remains, remains_of
-from protocol.replica.interfaces import Making
+from protocol.replica.making import Making
 from protocol.roles import Role
 from protocol.transfer.chunking import (
     CHUNK_REF_BYTES,

@@ -61,7 +61,7 @@ async def bring_refused_packs(room: Classroom) -> None:
         await thief.sync(SyncRequest(packs=tuple(InlinePack(room.space, data) for data in packs)))
 
 
-@attack(ROW, off={"protocol.replica.interfaces.Making.noted": property(lambda _: 0)})
+@attack(ROW, off={"protocol.replica.making.Making.noted": property(lambda _: 0)})
 async def test_of_packs_that_are_refused_few_are_looked_at(room: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at = 0
 
@@ -75,7 +75,7 @@ async def test_of_packs_that_are_refused_few_are_looked_at(room: Classroom, monk
     assert 0 < looked_at <= 2
 
 
-@attack(ROW, off={"protocol.replica.interfaces.Making.note": lambda *_: None})
+@attack(ROW, off={"protocol.replica.making.Making.note": lambda *_: None})
 async def test_lists_that_are_too_long_are_not_looked_through(room: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_through = 0
 

@@ -40,7 +40,8 @@ from protocol.model.work import ContentRef
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.content.kept.open_parts import OpenParts, over_quota
-from protocol.replica.interfaces import ContentStore, Making
+from protocol.replica.interfaces import ContentStore
+from protocol.replica.making import Making
 from protocol.replica.recently_used import shorten
 
 ACCOUNT_MARKS: Final = "brought/"

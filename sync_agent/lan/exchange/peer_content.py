@@ -28,7 +28,8 @@ from protocol.model.entry import Entry, Kind
 from protocol.replica.answering.allowances import Allowance, Allowances
 from protocol.replica.answering.outgoing import NamedStreams
 from protocol.replica.content.holdings import Need
-from protocol.replica.interfaces import Making, PackInfo
+from protocol.replica.interfaces import PackInfo
+from protocol.replica.making import Making
 from protocol.roles import READS_HAND_INS, Role
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies

@@ -26,7 +26,8 @@ from protocol.limits import (
 )
 from protocol.replica.content.deltas.bases import Bases
 from protocol.replica.content.deltas.expansion_cost import BLOCK_BYTES, FOLD_FACTOR, PART_BYTES, Kept, Work, apart
-from protocol.replica.interfaces import ContentStore, DeltaInfo, Making, PackBuild
+from protocol.replica.interfaces import ContentStore, DeltaInfo, PackBuild
+from protocol.replica.making import Making
 from protocol.transfer.byte_source import PIECE_BYTES
 from protocol.transfer.chunking import CHUNK_REF_BYTES, ChunkRef, Cutter, check_chunk_list, stream_bytes
 from protocol.transfer.deflate_parameters import Profile, profile

@@ -19,7 +19,8 @@ from protocol.replica.content.packing.mending import bad_spans
 from protocol.replica.content.packing.pack_build import LEVEL, SEALED_LEVEL
 from protocol.replica.content.packing.pack_check import check_pack, check_pack_bytes, not_the_pack
 from protocol.replica.content.packing.pack_cover import smallest_cover
-from protocol.replica.interfaces import Damage, Deciding, DeltaInfo, Making, PackInfo, ReadInto
+from protocol.replica.interfaces import Damage, Deciding, DeltaInfo, PackInfo, ReadInto
+from protocol.replica.making import Making
 from protocol.transfer.chunking import ChunkList, ChunkRef, chunk_ref, chunks_before, stream_id
 from protocol.transfer.delta import is_delta
 from protocol.transfer.pack import FinishedPack, open_frame, resolve_streams

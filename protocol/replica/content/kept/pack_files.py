@@ -17,7 +17,7 @@ from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MiB
 from protocol.replica.content.packing.pack_check import check_pack
 from protocol.replica.disk import Disk
-from protocol.replica.interfaces import Making
+from protocol.replica.making import Making
 from protocol.transfer.delta import DELTA_END, is_delta
 from protocol.transfer.pack import FinishedPack
 

@@ -52,7 +52,8 @@ from protocol.replica.content.packing.pack_check import check_pack_bytes, not_th
 from protocol.replica.content.packing.pack_cover import smallest_cover
 from protocol.replica.content.packing.pack_remains import Remains
 from protocol.replica.disk import Disk
-from protocol.replica.interfaces import Damage, Deciding, DeltaInfo, Making, PackInfo, ReadInto
+from protocol.replica.interfaces import Damage, Deciding, DeltaInfo, PackInfo, ReadInto
+from protocol.replica.making import Making
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.transfer.chunking import ChunkList, ChunkRef, chunks_before
 from protocol.transfer.delta import is_delta

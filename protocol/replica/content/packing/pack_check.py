@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MiB
-from protocol.replica.interfaces import Making
+from protocol.replica.making import Making
 from protocol.transfer.chunking import ChunkRef, stream_id
 from protocol.transfer.pack import (
     TRAILER_BYTES,
