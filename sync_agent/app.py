@@ -45,6 +45,7 @@ from sync_agent.machine.enrolled import (
     INTRODUCTION_FILE,
     OUTBOX_FILE,
     Enrolment,
+    LetIn,
     device_keys,
 )
 from sync_agent.machine.eviction import SEEN_BYTES, Seen
@@ -253,9 +254,11 @@ class Agent:
     async def keep_copies(self) -> None:
         """Keep beside the database what is needed to be known anywhere, and what the server does not hold yet.
 
-        The former are this device's grants, up to the root; the latter is forgotten once the server holds all of it.
+        The former are this device's grants as they came, up to the root, and which was the first, once; the latter is
+        forgotten once the server holds all of it.
         """
-        grants = sorted(authority.grant for authority in self.replica.door.authorities_of(self.device))
+        self._note_let_in()
+        grants = [authority.grant for authority in self.replica.door.authorities_of(self.device)]
         if grants and grants != self._introduced:
             with contextlib.suppress(LocalFailure):  # a full disk: the next sync does it
                 await asyncio.to_thread(self._introduction.replace, await self.replica.credentials(grants))
@@ -263,6 +266,14 @@ class Agent:
         if self._outbox_used and (await self.replica.store.unsent_totals())[0] == 0:
             self._outbox_used = False
             await asyncio.to_thread(self._outbox.clear)
+
+    def _note_let_in(self) -> None:
+        first = self.first_right
+        if self.enrolment.let_in is None and first is not None:
+            noted = replace(self.enrolment, let_in=LetIn(first.grant, first.role))
+            with contextlib.suppress(LocalFailure):  # a full disk: the next sync does it
+                noted.write(self.folder)
+                self.enrolment = noted
 
     async def forget_copies(self) -> None:
         """Hold beside the database what it holds itself, and no more: something in it has been let go of for good.
@@ -336,10 +347,21 @@ class Agent:
 
     @property
     def first_right(self) -> Authority | None:
-        """What this was let in as first, or the device that it is a copy of; it may have ended since."""
-        door = self.replica.door
+        """What this was let in as first, or the device that it is a copy of; it may have ended since.
+
+        Where that is not noted yet, or not here, what came first.
+        """
+        door, noted = self.replica.door, self.enrolment.let_in
+        if noted is not None and (right := door.authority(noted.grant)) is not None:
+            return right
         first = min(door.authorities_of(self.device), key=self._is_of_another_pair, default=None)
         return None if first is None else door.began_with(first)
+
+    @property
+    def first_role(self) -> Role | None:
+        """The role that it was let in with, whichever of its rights are here."""
+        first = self.enrolment.let_in or self.first_right
+        return None if first is None else first.role
 
     def _is_of_another_pair(self, right: Authority) -> bool:
         return right.agreement != self.keys.agreement.public
@@ -428,7 +450,7 @@ class Agent:
 
         It stays one, whoever calls it a teacher's later: nobody honest does (docs/adr/0287).
         """
-        return self.first_right is not None and self.first_right.role in SHARED
+        return self.first_role in SHARED
 
     async def roles(self) -> frozenset[Role]:
         """The roles that the device has somewhere, and may have (`is_shared`).

@@ -213,10 +213,8 @@ async def _role(agent: Agent) -> Role | None:
 
     It would give its keys up for good on that server's word of a twin.
     """
-    role, first = await agent.role(), agent.first_right
-    if role is Role.MACHINE and first is not None and not agent.is_shared:
-        return first.role
-    return role
+    role = await agent.role()
+    return agent.first_role if role is Role.MACHINE and not agent.is_shared else role
 
 
 async def _is_mistaken(agent: Agent) -> bool:

@@ -1,4 +1,4 @@
-"""What enrolling left in DIR: who this device is, where its server is, and whom it trusts.
+"""What enrolling left in DIR: who this device is, as what it was let in, where its server is, and whom it trusts.
 
 DIR never holds its own path, so it may be copied or moved. Private keys lie in DIR/keys (0700, files 0600) and never
 leave it.
@@ -14,6 +14,7 @@ from typing import Final, Self
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.identity import DeviceKeys
 from protocol.replica.private_file import read_private, write_private
+from protocol.roles import Role
 
 ENROLMENT_FILE: Final = "enrolment.json"
 DEVICE_KEYS_FILE: Final = "keys/device"
@@ -41,39 +42,52 @@ OUTBOX_FILE: Final = "outbox"
 
 
 @dataclass(frozen=True, slots=True)
+class LetIn:
+    """As what a device was let in: its first right, by the id of that grant, and the role that this gives."""
+
+    grant: bytes
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
 class Enrolment:
-    """What enrolling settled: where the server is, whom to trust, what this device is called."""
+    """What enrolling settled: where the server is, whom to trust, what this device is called.
+
+    `let_in` is noted when DIR is first opened, before anybody could say more of this device, and never again: an order
+    of rights would have to survive the database (docs/adr/0464). A folder of before notes what its database has then.
+    """
 
     server_url: str
     root: bytes
     territory_name: str
     device_name: str
+    let_in: LetIn | None = None
 
     def write(self, folder: Path) -> None:
         """Make it durable in DIR."""
-        text = json.dumps(
-            {
-                "server": self.server_url,
-                "root": self.root.hex(),
-                "territory": self.territory_name,
-                "name": self.device_name,
-            },
-            ensure_ascii=False,
-            indent=1,
-        )
-        write_private(folder / ENROLMENT_FILE, text.encode())
+        said: dict[str, object] = {
+            "server": self.server_url,
+            "root": self.root.hex(),
+            "territory": self.territory_name,
+            "name": self.device_name,
+        }
+        if self.let_in is not None:
+            said["let_in"] = {"grant": self.let_in.grant.hex(), "role": self.let_in.role}
+        write_private(folder / ENROLMENT_FILE, json.dumps(said, ensure_ascii=False, indent=1).encode())
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """What DIR says. Raises `BadInput(NOT_ENROLLED)`, `LocalFailure` (DAMAGED, STORAGE_FAILED)."""
         try:
             found = json.loads(read_private(folder / ENROLMENT_FILE))
-            return cls(found["server"], bytes.fromhex(found["root"]), found["territory"], found["name"])
+            first = found.get("let_in")
+            let_in = None if first is None else LetIn(bytes.fromhex(first["grant"]), Role(first["role"]))
+            return cls(found["server"], bytes.fromhex(found["root"]), found["territory"], found["name"], let_in)
         except FileNotFoundError:
             raise BadInput(
                 Code.NOT_ENROLLED, f"{folder} is not enrolled yet; use `sync-agent enroll` with a code"
             ) from None
-        except (ValueError, KeyError, TypeError) as reason:
+        except (ValueError, KeyError, TypeError, AttributeError) as reason:
             raise LocalFailure(
                 Code.DAMAGED, f"{folder / ENROLMENT_FILE} cannot be read", reason=str(reason)
             ) from reason

@@ -1,0 +1,135 @@
+"""A device's database is lost: what was it let in as? A copied key gave it further rights before (docs/adr/0464).
+
+An id is a hash that its author draws: theirs sort before the honest right's.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Grant
+from protocol.replica.at_work.credentials import credentials_of
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.storage.sqlite import DATABASE
+from protocol.roles import PersonRole, Role
+from sync_agent.app import Agent
+from sync_agent.machine.enrolled import INTRODUCTION_FILE, OUTBOX_FILE, Enrolment
+from tests.attacks.test_classes_beside_one_with_sign_in import Hers, hers
+from tests.harness.attack import attack
+from tests.harness.classroom import SMALL, Device, above
+from tests.harness.portal import portal
+
+__all__ = ["hers"]
+
+PCS = "a server grants a pupils' PC a teacher's right, as hers"
+LAPTOPS = "a server gives a laptop or a PC a further right, and takes its words with it"
+_READ = Enrolment.read
+FILES = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm")
+WITH_COPIES = (*FILES, INTRODUCTION_FILE, OUTBOX_FILE)
+
+
+async def _by_ids(replica: Replica, ids: list[bytes]) -> object:
+    return await credentials_of(replica.store, replica.door, replica.territory, sorted(ids))
+
+
+AS_BEFORE: dict[str, object] = {
+    "sync_agent.app.Enrolment.read": lambda folder: replace(_READ(folder), let_in=None),
+    "protocol.replica.at_work.replica.Replica.credentials": _by_ids,
+}
+
+
+async def _thief_lets_in(hers: Hers, device: Device, role: Role, space: bytes, person: bytes | None = None) -> None:
+    """Months after it was let in; everybody hears of it."""
+    territory, keys = hers.school.room.territory, device.agent.keys
+    right = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, role, person, None)
+    first = territory.replica.door.authorities_of(device.agent.device)[0].grant
+    while True:
+        said = compose(
+            author=territory.keys.signing,
+            space=space,
+            kind=Kind.GRANT,
+            grant=territory.certificate.id,
+            at=territory.clock() << 16,
+            payload=right.encode(),
+            salt=os.urandom(16),
+        )
+        if said.id < first:
+            break
+    assert (await territory.replica.admit([said], source=bytes(32), now_ms=territory.clock())).admitted
+    for _ in range(2):
+        await hers.school.agree()
+
+
+async def _loses(hers: Hers, device: Device, *files: str) -> Agent:
+    """These files are deleted, or, if none, a page of its database is bad; the honest server goes on."""
+    await device.agent.close()
+    folder = device.agent.folder
+    for file in files:
+        (folder / file).unlink(missing_ok=True)
+    if not files:
+        (folder / DATABASE).write_bytes(bytes(4096) + (folder / DATABASE).read_bytes()[4096:])
+    await device.starts_again()
+    for _ in range(3):
+        await hers.school.agree()
+    return device.agent
+
+
+@pytest.mark.parametrize("role", [Role.TEACHER, Role.HEAD])
+@pytest.mark.parametrize(
+    ("files", "where"),
+    [((), "made up"), (FILES, "hers"), (WITH_COPIES, "above")],
+    ids=["a bad page", "no database", "no second copies"],
+)
+@attack(PCS, off=AS_BEFORE)
+async def test_a_pc_that_has_lost_its_database_is_a_pc_whatever_right_a_server_gave_it_since(
+    hers: Hers, files: tuple[str, ...], where: str, role: Role
+) -> None:
+    school, territory = hers.school, hers.school.room.territory
+    spaces = {"hers": school.room.space, "above": above(territory.replica, school.room.space)}
+    space = spaces.get(where) or await territory.classroom("Soutien")
+    person = await territory.person("M. X", PersonRole.TEACHER, space) if role is Role.TEACHER else None
+    await _thief_lets_in(hers, school.pc, role, space, person)
+    agent = await _loses(hers, school.pc, *files)
+    async with portal(agent) as surfer:
+        assert await hers.shown(surfer) == set()
+        assert {(await surfer.get(page)).status for page in ("/publish", "/readers", "/school", "/drill")} == {404}
+
+
+@attack(LAPTOPS, off=AS_BEFORE)
+async def test_a_laptop_that_has_lost_its_database_is_no_pc_whatever_a_server_called_it_since(hers: Hers) -> None:
+    laptop = hers.school.teacher
+    await _thief_lets_in(hers, laptop, Role.MACHINE, hers.school.room.space)
+    agent = await _loses(hers, laptop)
+    assert await agent.role() is Role.TEACHER
+    async with portal(agent) as surfer:
+        assert {(await surfer.get(page)).status for page in ("/publish", "/readers")} == {200}
+
+
+@pytest.mark.parametrize("called", ["Mme Petit", "M. X"])
+@attack(LAPTOPS, off=AS_BEFORE)
+async def test_a_laptop_that_has_lost_its_database_speaks_under_the_right_that_came_first(
+    hers: Hers, called: str
+) -> None:
+    laptop, room = hers.school.teacher, hers.school.room
+    first = laptop.agent.replica.door.authorities_of(laptop.agent.device)[0].grant
+    is_hers = called == "Mme Petit"
+    person = room.teacher_person if is_hers else await room.territory.person(called, PersonRole.TEACHER, room.space)
+    await _thief_lets_in(hers, laptop, Role.TEACHER, room.space, person)
+    agent = await _loses(hers, laptop, *FILES)
+    revision = (await room.publish(laptop, SMALL)).revision
+    assert (await agent.replica.store.get([revision]))[revision].header.grant == first
+
+
+async def test_a_folder_of_before_notes_what_it_was_let_in_as_when_it_is_opened(hers: Hers) -> None:
+    pc = hers.school.pc
+    folder, noted = pc.agent.folder, pc.agent.enrolment
+    replace(noted, let_in=None).write(folder)
+    await _thief_lets_in(hers, pc, Role.HEAD, hers.school.room.space)
+    await pc.starts_again()
+    assert Enrolment.read(folder) == noted
+    pc.agent.rename("PC du fond")
+    assert Enrolment.read(folder).let_in == noted.let_in
