@@ -6,7 +6,8 @@ Rules:
   anybody in them, and sets there by what they sign in (docs/adr/0288);
 - verifiers and keys lie in the set, sealed to the school's own devices, and travel like everything else: a reset made
   offline reaches a PC over the school's network, a stick or the server, which cannot read it;
-- who holds a key wraps it for devices that came later, whatever machines say that cannot know;
+- who holds a key wraps it for devices that came later, whatever machines say that cannot know; it is held in the class
+  in which it was given, and who names it in another has nobody give it there;
 - who is let try again has what they had, by the word of who had set it: it counts as long as that does, and whoever
   could open it still can (docs/adr/0345);
 - the tenth miss in a row is said in an entry, so that the other machines of the class take no more tries either.
@@ -109,7 +110,7 @@ class SignInBook:
         """Nothing is read yet."""
         self._agent = agent
         self._folded: dict[bytes, tuple[Basis, frozenset[bytes], SignIns]] = {}
-        self._keys: dict[bytes, SignInKey] = {}
+        self._keys: dict[tuple[bytes, bytes], SignInKey] = {}
         self._listed: defaultdict[bytes, dict[bytes, None]] = defaultdict(dict)
         self._read = 0
         self._one_at_a_time = asyncio.Lock()
@@ -172,18 +173,18 @@ class SignInBook:
     # --- keys ---------------------------------------------------------------------------------------------------------
 
     async def key(self, space: bytes, name: bytes) -> SignInKey | None:
-        """The key of this name, if this device was given it."""
-        if name not in self._keys:
+        """The key of this name, if this device was given it in this space."""
+        if (space, name) not in self._keys:
             wraps = (await self.of(space)).given.of(name)
             self._unwrap(space, name, [(to, sealed) for to, each in wraps.items() for sealed in each])
-        return self._keys.get(name)
+        return self._keys.get((space, name))
 
     def _unwrap(self, space: bytes, name: bytes, wraps: Iterable[tuple[bytes, bytes]]) -> None:
         own = {key.public: key for key in self._agent.agreements}
         for to, sealed in wraps:
             if to in own:
                 with suppress(PeerFault):
-                    self._keys[name] = unwrap(sealed, own[to], space, name)
+                    self._keys[space, name] = unwrap(sealed, own[to], space, name)
 
     async def tend(self) -> int:
         """Wrap the keys in use for devices that came later; how many entries that took.
@@ -305,7 +306,7 @@ class SignInBook:
             wraps = parsed(entry, SignInWraps.parse) if entry.header.kind == Kind.SIGN_IN_WRAP else None
             if wraps is not None and wraps.key == name:
                 self._unwrap(space, name, wraps.wraps)
-        return self._keys.get(name)
+        return self._keys.get((space, name))
 
     async def method(self, space: bytes, person: bytes) -> Method | None:
         """By what a person signs in, as far as this device can tell."""
@@ -337,7 +338,7 @@ class SignInBook:
                     )
                 )
             await agent.write(*drafts)
-            self._keys[key.commitment] = key
+            self._keys[space, key.commitment] = key
 
     # --- what a pupil does --------------------------------------------------------------------------------------------
 

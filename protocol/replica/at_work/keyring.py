@@ -3,6 +3,9 @@
 No key is kept on disk: keys lie in the set, sealed, and are opened when they are needed. A device opens a class's key
 by its own X25519 key, and the keys of the spaces above by the class's.
 
+A key is opened in the space that it is of, and in no other: whoever may make keys names there what they like, and each
+machine that had opened that elsewhere would seal it to who is in theirs.
+
 docs/protocol.md, "Space keys".
 """
 
@@ -45,7 +48,7 @@ class Keyring:
         self._replica = replica
         self._signing = frozenset(signing)
         self._own = {key.public: key for key in agreement}
-        self._opened: dict[bytes, SpaceSecret] = {}
+        self._opened: dict[tuple[bytes, bytes], SpaceSecret] = {}
         self._read: dict[bytes, tuple[int, list[Entry], int]] = {}
         self._folded: dict[bytes, tuple[list[Entry], Basis, SpaceKeys]] = {}
         self._recovery: tuple[Basis, list[bytes]] | None = None
@@ -93,14 +96,14 @@ class Keyring:
         return found
 
     async def secret(self, space: bytes, commitment: bytes) -> SpaceSecret | None:
-        """The key of this name, if this machine can open it."""
-        if commitment not in self._opened:
+        """The key of this name, if this machine can open it as this space's."""
+        if (space, commitment) not in self._opened:
             keys = await self.keys(space)
             secret = await self._open(space, keys, commitment)
             if secret is None:
                 return None
-            self._opened[commitment] = secret
-        return self._opened[commitment]
+            self._opened[space, commitment] = secret
+        return self._opened[space, commitment]
 
     async def current(self, space: bytes) -> SpaceSecret | None:
         """The key in force of a space, if this machine can open it."""
