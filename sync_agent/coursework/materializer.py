@@ -48,7 +48,7 @@ from sync_agent.coursework.folder import (
 )
 from sync_agent.coursework.reading import need_of, readable_version
 from sync_agent.coursework.rules import Wanted, wanted_files
-from sync_agent.coursework.space_folders import COURSEWORK_FOLDER, folder_in, space_folders
+from sync_agent.coursework.space_folders import COURSEWORK_FOLDER, coursework_folders, folder_in, remembered_folders
 from sync_agent.coursework.titles import Shown, Title, named, noted
 from sync_agent.coursework.tree_room import NoRoom, TreeRoom
 from sync_agent.machine.marks import SPACE_FOLDER_MARKS, TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK
@@ -158,10 +158,10 @@ class Materializer:
     async def ahead(self) -> None:
         """Look through what is known before a sync brings more, edits set aside; `refresh` then does the rest.
 
-        Not before each space has its folder: the names of others may be on their way.
+        Not before each space of which there is something has its folder: the names of others may be on their way.
         """
-        named = {key.removeprefix(SPACE_FOLDER_MARKS) for key in await self._store.marks(SPACE_FOLDER_MARKS)}
-        if named.issuperset(space.hex() for space in await self._agent.spaces()):
+        items = await self._items(await self._agent.spaces())
+        if {item.space for item in items.values()} <= (await remembered_folders(self._store)).keys():
             await self.refresh(thorough=True, set_aside=True)
 
     # --- all titles ---------------------------------------------------------------------------------------------------
@@ -177,8 +177,7 @@ class Materializer:
         await self._make_way(shown)
         if thorough:
             await self._guarded(self._bring_home(shown))
-        spaces = await space_folders(self._agent)
-        if not spaces:
+        if not here:
             return  # no rights yet, or none any more: what is there stays readable
         complete = await self._complete(items.values())
         fits = await self._room.fitting(complete)
@@ -186,6 +185,8 @@ class Materializer:
             if left_out in shown:
                 await self._guarded(self._remove(left_out, shown.pop(left_out)))
         self._agent.without_copies = len(complete) - len(fits)
+        with_some = {items[one].space for one in fits}
+        spaces = await coursework_folders(self._agent, [space for space in here if space in with_some])
         for item in items.values():
             version = complete.get(item.id)
             if version is None or item.id not in fits:

@@ -1,26 +1,30 @@
-"""The folders that stand for spaces, in DIR/publish and in DIR/coursework: one name per space, for ever.
+"""The folders that stand for spaces, in DIR/publish and in DIR/coursework: one name per space, as a rule in both.
 
 A name is the space's, with what not every system keeps replaced; a second space of that name gets " (2)". It is
 remembered, because a lesson must never land in another class for a space that arrived earlier or later.
 
 What lies there already under a name is somebody's own, and no space that comes later is called that: whoever has a copy
 of the server's key calls classes as they like, and what is in a class's folder is published, or cleared away
-(docs/adr/0456). Where nothing at all is remembered the database may have been made anew, and what lies there be ours.
+(docs/adr/0456). So a name is remembered when its folder is made, and until that folder is gone: who makes one of that
+name before or after makes their own (docs/adr/0466). Where it was never noted what lies there, the database may have
+been made anew, and what is called like a class be its folder.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+import logging
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
 from protocol.portable_names import check_portable, portable_form, portable_name
+from protocol.replica.disk import make_folder
 from protocol.replica.interfaces import EntryStore
 from sync_agent.app import Agent
-from sync_agent.machine.marks import SPACE_FOLDER_MARKS
+from sync_agent.machine.marks import FOLDERS_NOTED_MARK, PUBLISH_FOLDER_MARKS, SPACE_FOLDER_MARKS
 from sync_agent.space_names import space_names, unnamed_schools
 
 PUBLISH_FOLDER: Final = "publish"
@@ -29,7 +33,13 @@ OUR_FOLDER: Final = ".relais"
 """In DIR/coursework: what is being built or taken away. No space has this name."""
 WHOLE_SCHOOL: Final = "Toute l'école"
 """What the folder of a school is called that has no name but its UAI, which stands behind."""
+_MARKS: Final = {COURSEWORK_FOLDER: SPACE_FOLDER_MARKS, PUBLISH_FOLDER: PUBLISH_FOLDER_MARKS}
 _MAX_EXTENSION_CHARS: Final = 16
+
+_Lying: TypeAlias = Mapping[str, str] | None
+"""What lies in one of the two places: names, each by how it is compared; None where that cannot be read."""
+
+_log = logging.getLogger(__name__)
 
 
 def free_name(wished: str, taken: Iterable[str], *, is_file: bool = False) -> str:
@@ -58,10 +68,12 @@ def compared(name: str) -> str:
     return portable_form(portable_form(name).casefold())
 
 
-async def remembered_folders(store: EntryStore) -> dict[bytes, str]:
-    """The folder of each space that ever had one here, also of those that are not here any more."""
-    marks = await store.marks(SPACE_FOLDER_MARKS)
-    named = {bytes.fromhex(key.removeprefix(SPACE_FOLDER_MARKS)): folder_in(mark) for key, mark in marks.items()}
+async def remembered_folders(store: EntryStore, place: str = COURSEWORK_FOLDER) -> dict[bytes, str]:
+    """The folder of each space that has one in `place`, also of those that are not here any more."""
+    begin = _MARKS[place]
+    named = {
+        bytes.fromhex(key.removeprefix(begin)): folder_in(mark) for key, mark in (await store.marks(begin)).items()
+    }
     return {space: name for space, name in named.items() if name is not None}
 
 
@@ -74,29 +86,118 @@ def folder_in(mark: bytes) -> str | None:
     return None if "/" in name or check_portable([name], known_characters_only=False) else name
 
 
-async def space_folders(agent: Agent) -> dict[bytes, str]:
-    """The folder of each space of this device; names that are new are remembered from now on."""
+async def coursework_folders(agent: Agent, spaces: Collection[bytes]) -> dict[bytes, str]:
+    """The folder in DIR/coursework of each of these, of which there is something to be shown there at once."""
+    async with agent.writing:
+        return await _folders(agent, COURSEWORK_FOLDER, spaces)
+
+
+async def publish_folders(agent: Agent, spaces: Collection[bytes]) -> dict[bytes, str]:
+    """The folder in DIR/publish of each of these, in which this device may publish; made where it is not there.
+
+    Of another space, an empty folder there is taken away.
+    """
+    async with agent.writing:
+        former = await remembered_folders(agent.replica.store, PUBLISH_FOLDER)
+        empty = [agent.folder / PUBLISH_FOLDER / name for space, name in former.items() if space not in spaces]
+        await asyncio.to_thread(_remove_empty, empty)
+        return await _folders(agent, PUBLISH_FOLDER, spaces)
+
+
+async def _folders(agent: Agent, place: str, spaces: Collection[bytes]) -> dict[bytes, str]:
+    """The folder of each of these in `place`; of the others, one that is gone is remembered no more."""
+    lying = await asyncio.to_thread(_lying_in, agent.folder)
+    known = await _known(agent, lying)
+    names = {space: name for space, name in known[place].items() if space in spaces}
+    marks: dict[str, bytes | None] = {
+        _MARKS[place] + space.hex(): None
+        for space, name in known[place].items()
+        if space not in spaces and not _lies(name, lying[place])
+    }
+    fresh = [space for space in spaces if space not in names]
+    wishes = await _wishes(agent) if fresh else {}
+    for space in fresh:
+        name = names[space] = _new_name(space, wishes.get(space) or space.hex(), place, known, lying)
+        known[place][space] = name
+        if place != PUBLISH_FOLDER or await asyncio.to_thread(_make, agent.folder / place / name):
+            marks[_MARKS[place] + space.hex()] = name.encode()
+    if marks:
+        await agent.replica.store.set_marks(marks)
+    return names
+
+
+async def _known(agent: Agent, lying: Mapping[str, _Lying]) -> dict[str, dict[bytes, str]]:
+    """What is remembered, in either place; at the first look what lies there is noted, as spaces' or nobody's."""
     store = agent.replica.store
-    known = await remembered_folders(store)
-    spaces = list(await agent.spaces())
-    fresh = {}
-    if any(space not in known for space in spaces):
-        names = await space_names(agent)
-        names |= {space: f"{WHOLE_SCHOOL} ({uai})" for space, uai in (await unnamed_schools(agent, names)).items()}
-        others = await asyncio.to_thread(_lying_in, agent.folder) if known else set()
-        for space in spaces:
-            if space not in known:
-                known[space] = fresh[space] = free_name(
-                    portable_name(names.get(space, space.hex())), [OUR_FOLDER, *known.values(), *others]
-                )
-        await store.set_marks({f"{SPACE_FOLDER_MARKS}{space.hex()}": name.encode() for space, name in fresh.items()})
-    return {space: known[space] for space in spaces}
+    known = {place: await remembered_folders(store, place) for place in _MARKS}
+    spaces = await agent.spaces()
+    if spaces and await store.mark(FOLDERS_NOTED_MARK) is None:
+        names = known[COURSEWORK_FOLDER] or dict[bytes, str]()  # an earlier version's, for both places
+        for space, wish in (await _wishes(agent)).items() if not names else ():
+            if space in spaces:
+                names[space] = free_name(wish, [OUR_FOLDER, *names.values()])
+        known = {place: {one: name for one, name in names.items() if _lies(name, lying[place])} for place in _MARKS}
+        marks = {
+            begin + one.hex(): name.encode() if one in known[place] else None
+            for place, begin in _MARKS.items()
+            for one, name in names.items()
+        }
+        await store.set_marks({**marks, FOLDERS_NOTED_MARK: b""})
+    return known
 
 
-def _lying_in(folder: Path) -> set[str]:
-    """The names of all that lies in both folders of a data folder, as far as these can be read."""
-    found = set()
-    for place in (folder / PUBLISH_FOLDER, folder / COURSEWORK_FOLDER):
+async def _wishes(agent: Agent) -> dict[bytes, str]:
+    """What the folder of each space is called that has a name, if nothing else is."""
+    names = await space_names(agent)
+    names |= {space: f"{WHOLE_SCHOOL} ({uai})" for space, uai in (await unnamed_schools(agent, names)).items()}
+    return {space: portable_name(name) for space, name in names.items()}
+
+
+def _new_name(
+    space: bytes,
+    wish: str,
+    place: str,
+    known: Mapping[str, Mapping[bytes, str]],
+    lying: Mapping[str, _Lying],
+) -> str:
+    """A name that nothing has in either place but the space itself in the other one, by which it is called here too."""
+    (other,) = known.keys() - {place}
+    own = known[other].get(space)
+    others = [name for names in known.values() for one, name in names.items() if one != space]
+    here = (lying[place] or {}).values()
+    beside = [name for key, name in (lying[other] or {}).items() if own is None or key != compared(own)]
+    return free_name(own or wish, [OUR_FOLDER, *others, *here, *beside])
+
+
+def _lies(name: str, lying: _Lying) -> bool:
+    return lying is None or compared(name) in lying
+
+
+def _lying_in(folder: Path) -> dict[str, _Lying]:
+    """What lies in both places of a data folder."""
+    return {place: _names_in(folder / place) for place in _MARKS}
+
+
+def _names_in(place: Path) -> _Lying:
+    try:
+        return {compared(path.name): path.name for path in place.iterdir()}
+    except FileNotFoundError:
+        return {}
+    except OSError:
+        return None
+
+
+def _make(place: Path) -> bool:
+    """Make the folder of a space; whether it is there."""
+    try:
+        make_folder(place)
+    except OSError as reason:
+        _log.warning("a folder in DIR/publish cannot be made: %s", reason.strerror)
+        return False
+    return True
+
+
+def _remove_empty(places: Iterable[Path]) -> None:
+    for place in places:
         with contextlib.suppress(OSError):
-            found |= {path.name for path in place.iterdir()}
-    return found
+            place.rmdir()

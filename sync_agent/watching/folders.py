@@ -19,7 +19,7 @@ from protocol.fields import Fields
 from protocol.model.entry import ID_BYTES, Kind
 from protocol.replica.interfaces import EntryStore
 from sync_agent.app import Agent
-from sync_agent.coursework.space_folders import PUBLISH_FOLDER, space_folders
+from sync_agent.coursework.space_folders import PUBLISH_FOLDER, publish_folders
 from sync_agent.machine.marks import WATCHED_FOLDER_MARKS
 from sync_agent.watching.rules import may_be_a_title
 
@@ -65,18 +65,19 @@ async def added_folders(store: EntryStore) -> list[WatchedFolder]:
 
 
 async def publishing_folders(agent: Agent) -> list[WatchedFolder]:
-    """The folders in DIR/publish: one for each space in which this device may publish."""
-    publish = agent.folder.absolute() / PUBLISH_FOLDER
-    found = []
-    for space, name in (await space_folders(agent)).items():
+    """The folders in DIR/publish: one for each space in which this device may publish, made where it is not there."""
+    spaces = []
+    for space in await agent.spaces():
         if space == agent.replica.territory:
             continue
         try:
             await agent.right(space, Kind.REVISION)
         except (Refused, BadInput):
             continue
-        found.append(WatchedFolder(space.hex(), publish / name, space, own=False))
-    return found
+        spaces.append(space)
+    publish = agent.folder.absolute() / PUBLISH_FOLDER
+    folders = await publish_folders(agent, spaces)
+    return [WatchedFolder(space.hex(), publish / folders[space], space, own=False) for space in spaces]
 
 
 def entries_of(place: Path) -> list[str]:

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, Revocation
+from protocol.replica.interfaces import EntryStore
+from protocol.roles import Role
+from sync_agent.coursework.materializer import Materializer
 from sync_agent.coursework.saved_files import saved_files
-from sync_agent.coursework.space_folders import space_folders
+from sync_agent.coursework.space_folders import coursework_folders, remembered_folders
+from sync_agent.machine.marks import SPACE_FOLDER_MARKS
 from sync_agent.watching.folders import publishing_folders
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, classroom
+from tests.harness.commands import Desk
 
 ROW = "a class is called like a folder of somebody's own"
+BEFORE = "a class has the name of a folder before somebody makes it"
 CALLED = "Corrections"
 
 
-def _nothing(_folder: Path) -> set[str]:
+def _nothing(_folder: Path) -> dict[str, dict[str, str]]:
     """As if nothing lay there but what is remembered."""
-    return set()
+    return {"publish": {}, "coursework": {}}
+
+
+async def _in_either(store: EntryStore, place: str = "coursework") -> dict[bytes, str]:
+    """As if a name in one of the two places were the space's in the other one too."""
+    return await remembered_folders(store, "coursework") | await remembered_folders(store, place)
+
+
+def _for_ever(_name: str, _lying: object) -> bool:
+    """As if no folder were ever gone."""
+    return True
+
+
+def _left_there(_places: Iterable[Path]) -> None:
+    """As if empty folders stayed where they are."""
 
 
 def _saved(device: Device, below: str, name: str = CALLED) -> Path:
@@ -29,14 +50,42 @@ def _saved(device: Device, below: str, name: str = CALLED) -> Path:
     return place
 
 
-async def _class_of_a_thiefs(room: Classroom, device: Device) -> tuple[bytes, bytes]:
-    """A class of that name, in which a copied key gives this device the right that it has anyhow; and that right."""
-    space = await room.territory.classroom(CALLED, school=room.school)
+async def _given(room: Classroom, space: bytes, device: Device, role: Role | None = None) -> bytes:
+    """What a copied key gives a device in a class: `role`, or the right that it has anyhow."""
     had = room.territory.replica.door.authorities_of(device.agent.device)[0]
-    given = Grant(had.key, had.agreement, had.tls_sha256, had.role, had.person, None)
+    given = Grant(had.key, had.agreement, had.tls_sha256, role or had.role, None if role else had.person, None)
     right = await room.territory.say(space, Kind.GRANT, given.encode())
     await device.session.sync()
-    return space, right.id
+    return right.id
+
+
+async def _taken_back(room: Classroom, space: bytes, device: Device, right: bytes) -> None:
+    await room.territory.say(space, Kind.REVOKE, Revocation(device.agent.device, ()).encode(), target=right)
+    await device.session.sync()
+
+
+async def _class_of_a_thiefs(room: Classroom, device: Device, role: Role | None = None) -> tuple[bytes, bytes]:
+    """A class of that name, in which a copied key gives this device a right; and that right."""
+    space = await room.territory.classroom(CALLED, school=room.school)
+    return space, await _given(room, space, device, role)
+
+
+async def _with_a_lesson(room: Classroom, space: bytes, device: Device) -> None:
+    """What the thief has published in it lies in a folder of that name on this device."""
+    thief = await room.teacher()
+    await thief.session.sync()
+    await _given(room, space, thief)
+    await Desk(thief.agent).publish({"a.txt": b"a lesson"}, space=space.hex(), title="Eau")
+    await thief.session.sync()
+    await device.session.sync()
+    await Materializer(device.agent, reserve_bytes=0).refresh(thorough=True)
+    assert (device.agent.folder / "coursework" / CALLED / "Eau").is_dir()
+
+
+async def _published_of(device: Device, space: bytes) -> Path | None:
+    """The folder whose titles are published in a class."""
+    watched = await publishing_folders(device.agent)
+    return next((each.place for each in watched if each.space == space), None)
 
 
 @attack(ROW, off={"sync_agent.coursework.space_folders._lying_in": _nothing})
@@ -46,11 +95,10 @@ async def test_what_a_teacher_keeps_beside_her_classes_folders_is_published_in_n
     async with classroom(tmp_path) as room:
         teacher = await room.teacher()
         await teacher.session.sync()
-        await space_folders(teacher.agent)
-        _saved(teacher, "publish", CALLED.upper())
+        await publishing_folders(teacher.agent)
+        own = _saved(teacher, "publish", CALLED.upper())
         space, _ = await _class_of_a_thiefs(room, teacher)
-        (watched,) = [each for each in await publishing_folders(teacher.agent) if each.space == space]
-        assert watched.place.name == f"{CALLED} (2)"
+        assert await _published_of(teacher, space) == own.with_name(f"{CALLED} (2)")
 
 
 @attack(ROW, off={"sync_agent.coursework.space_folders._lying_in": _nothing})
@@ -58,15 +106,80 @@ async def test_what_people_saved_in_a_folder_of_their_own_is_left_of_no_class_th
     async with classroom(tmp_path) as room:
         pc = await room.machine()
         await pc.session.sync()
-        await space_folders(pc.agent)
+        await coursework_folders(pc.agent, [])
         _saved(pc, "coursework")
         space, right = await _class_of_a_thiefs(room, pc)
-        await space_folders(pc.agent)
-        await room.territory.say(space, Kind.REVOKE, Revocation(pc.agent.device, ()).encode(), target=right)
-        await pc.session.sync()
+        await coursework_folders(pc.agent, [space])
+        await _taken_back(room, space, pc, right)
         assert [(each.name, each.space, each.is_over) for each in await saved_files(pc.agent)] == [
             (CALLED, None, False)
         ]
+
+
+@attack(BEFORE, off={"sync_agent.coursework.space_folders.remembered_folders": _in_either})
+async def test_what_a_teacher_puts_into_a_folder_that_she_makes_is_published_in_no_class_that_had_the_name_before(
+    tmp_path: Path,
+) -> None:
+    async with classroom(tmp_path) as room:
+        teacher = await room.teacher()
+        await teacher.session.sync()
+        await publishing_folders(teacher.agent)
+        space, _ = await _class_of_a_thiefs(room, teacher, Role.MACHINE)
+        await _with_a_lesson(room, space, teacher)
+        assert await _published_of(teacher, space) is None, "nothing of hers may be published there"
+        own = _saved(teacher, "publish")
+        await _given(room, space, teacher)
+        assert await _published_of(teacher, space) == own.with_name(f"{CALLED} (2)")
+
+
+@attack(BEFORE, off={"sync_agent.coursework.space_folders._remove_empty": _left_there})
+async def test_a_folder_that_was_a_classs_and_empty_is_nobodys_once_she_may_publish_there_no_more(
+    tmp_path: Path,
+) -> None:
+    async with classroom(tmp_path) as room:
+        teacher = await room.teacher()
+        await teacher.session.sync()
+        space, right = await _class_of_a_thiefs(room, teacher)
+        place = teacher.agent.folder.absolute() / "publish" / CALLED
+        assert await _published_of(teacher, space) == place
+        await _taken_back(room, space, teacher, right)
+        assert await _published_of(teacher, space) is None
+        (place / "CM1").mkdir(parents=True)
+        await _given(room, space, teacher)
+        assert await _published_of(teacher, space) == place.with_name(f"{CALLED} (2)")
+
+
+@attack(BEFORE, off={"sync_agent.coursework.space_folders._lies": _for_ever})
+async def test_what_people_save_in_a_folder_of_their_own_is_left_of_no_class_that_was_there_before(
+    tmp_path: Path,
+) -> None:
+    async with classroom(tmp_path) as room:
+        pc = await room.machine()
+        await pc.session.sync()
+        await coursework_folders(pc.agent, [])
+        space, right = await _class_of_a_thiefs(room, pc)
+        await _with_a_lesson(room, space, pc)
+        await _taken_back(room, space, pc, right)
+        await Materializer(pc.agent, reserve_bytes=0).refresh(thorough=True)
+        _saved(pc, "coursework")
+        assert [(each.name, each.space, each.is_over) for each in await saved_files(pc.agent)] == [
+            (CALLED, None, False)
+        ]
+
+
+async def test_a_name_of_an_earlier_version_is_a_classs_where_its_folder_lies(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        teacher = await room.teacher()
+        await teacher.session.sync()
+        space, _ = await _class_of_a_thiefs(room, teacher)
+        names = {room.space: "CM1 (7)", space: CALLED}
+        marks = {SPACE_FOLDER_MARKS + one.hex(): name.encode() for one, name in names.items()}
+        await teacher.agent.replica.store.set_marks(marks)
+        _saved(teacher, "publish", "CM1 (7)")
+        await coursework_folders(teacher.agent, [])
+        _saved(teacher, "publish")
+        found = {each.space: each.place.name for each in await publishing_folders(teacher.agent)}
+        assert found == {room.space: "CM1 (7)", space: f"{CALLED} (2)"}
 
 
 async def test_where_nothing_is_remembered_what_lies_there_is_the_folder_of_its_class_again(tmp_path: Path) -> None:

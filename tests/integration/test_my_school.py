@@ -17,7 +17,7 @@ from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.erasures import in_force
 from protocol.rights.vouching import device_words
 from protocol.roles import PersonRole, Role
-from sync_agent.coursework.space_folders import space_folders
+from sync_agent.coursework.space_folders import coursework_folders
 from sync_agent.keys.confirming import own_device
 from sync_agent.scheduler import Outcome
 from sync_agent.status import status
@@ -102,7 +102,7 @@ async def test_a_school_without_a_name_is_the_whole_school_on_pages_and_in_folde
     async with portal(head.agent) as surfer:
         assert ">Toute l'école (0180009Z)<" in html.unescape(await surfer.page("/publish"))
         assert "The whole school (0180009Z)" in await surfer.page("/publish?lang=en")
-        assert (await space_folders(head.agent))[school] == "Toute l'école (0180009Z)"
+        assert (await coursework_folders(head.agent, [school]))[school] == "Toute l'école (0180009Z)"
         await room.territory.say(school, Kind.SPACE_CHANGE, SpaceChange("École de Bourges").encode())
         await head.session.sync()
         page = await surfer.page("/publish")
