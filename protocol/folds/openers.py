@@ -74,8 +74,6 @@ def _ever_led_to(known: Iterable[Device], roster: Roster, door: Door, said: Iter
         cut=(),
         came_back=(),
         again={},
-        held_on=(),
-        reports={},
     )
     words = voices.words
     return set(bits_led_to(known, lambda voice: (word.device for word in words.get(voice, ())), lambda _: 0))

@@ -1,11 +1,12 @@
-"""Who is asked about which return of a person's devices, for all of them in one walk ("Confirmed devices", C25, C30).
+"""Who is asked about which return of a person's devices, for all of them in one walk ("Confirmed devices", C23 to C25).
 
 To follow what was said for each return by itself costs its square: a stolen head's laptop lets thousands of laptops of
 one teacher in again, each linked with all the others.
 
 Rules:
-- asked is each device of the person's to which the returned one leads by what it had said before, and each that spoke
-  for it before; past one in use nobody is: either that one leads to who says so, or it is missing;
+- asked is each device of the person's that was never away, and to which the returned one leads by what it had said
+  before, or that spoke for it before; past such a one nobody is: either that leads to who says so, or it is missing;
+- who leads to who says so does by words of devices that were never away when they said them;
 - what a device says leads to nobody who speaks for a return of its own, whatever it says: so it is left out of the way
   for these, and for no other;
 - a head's device leads on as in `Voices.circle`.
@@ -102,7 +103,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Returns of a person, each with a bit: what is said of them whatever else counts by now."""
+    """Returns of a person, each with a bit."""
 
     person: bytes
     own: Mapping[Device, Bits]
@@ -117,42 +118,56 @@ class Asking:
 
 @dataclass(slots=True)
 class Heard:
-    """What counts by now: of grants that hold, and of those that are over too; and what was `said` before returns."""
+    """What was said while never away: of grants that hold, and of those that are over too; and all that was `said`."""
 
     now: Words = field(default_factory=Words)
     ever: Words = field(default_factory=Words)
     said: Words = field(default_factory=Words)
 
 
-def asked_about(asking: Asking, heard: Heard, waiting: Bits, is_in_use: Callable[[Device], bool]) -> dict[Device, Bits]:
-    """About which of the returns that wait each device is asked."""
+def lacked_by(
+    asking: Asking,
+    heard: Heard,
+    vouched: Mapping[Device, Iterable[tuple[Device, Word, Bits]]],
+    was_never_away: Callable[[Device], bool],
+) -> dict[Device, Bits]:
+    """Which returns lack each device that was never away: asked, it neither speaks for them nor leads to who does.
+
+    One word of one of them is not enough.
+    """
+    asked, leading = asked_about(asking, heard.said, was_never_away), leading_to(asking, heard, vouched)
+    return {device: bits & ~leading.get(device, 0) for device, bits in asked.items() if was_never_away(device)}
+
+
+def asked_about(asking: Asking, said: Words, was_never_away: Callable[[Device], bool]) -> dict[Device, Bits]:
+    """About which of the returns each device is asked, if it was never away: others are on the way to these."""
     person = asking.person
-    shown = heard.ever.shown(person) | heard.said.shown(person)
+    shown = said.shown(person)
 
     def onward(place: Place) -> Iterable[tuple[Place, Bits]]:
         device, spoken_as = place
         own = asking.own.get(device, 0)
-        if spoken_as is not None or not is_in_use(device):
-            for after in heard.ever.onward(device, person, spoken_as, shown):
+        if spoken_as is not None or not was_never_away(device):
+            for after in said.onward(device, person, spoken_as, shown):
                 yield after, ~own
         for name, bits in asking.before.get(device, ()):
-            for after in heard.said.onward((device, name), person, spoken_as, shown):
+            for after in said.onward((device, name), person, spoken_as, shown):
                 yield after, bits
 
-    found = _own_of(carried(_starts(asking, waiting), onward))
+    found = _own_of(carried(_starts(asking.own), onward))
     for voice, bits in asking.spoke.items():
-        found[voice] = found.get(voice, 0) | bits & waiting
-    return {device: bits & ~asking.own.get(device, 0) for device, bits in found.items()}
+        found[voice] = found.get(voice, 0) | bits
+    return found
 
 
 def leading_to(
-    asking: Asking, heard: Heard, waiting: Bits, vouched: Mapping[Device, Iterable[tuple[Device, Word, Bits]]]
+    asking: Asking, heard: Heard, vouched: Mapping[Device, Iterable[tuple[Device, Word, Bits]]]
 ) -> dict[Device, Bits]:
-    """To which of the returns that wait each device leads, by those that have `vouched` for them."""
+    """To which of the returns each device leads, by those that have `vouched` for them, whatever the returned say."""
     found: dict[Device, Bits] = {}
-    for words, some in ((heard.now, waiting & ~asking.over), (heard.ever, waiting & asking.over)):
-        for device, bits in _leading_by(words, asking, some, vouched).items() if some else ():
-            found[device] = found.get(device, 0) | bits & ~asking.own.get(device, 0)
+    for words, some in ((heard.now, ~asking.over), (heard.ever, asking.over)):
+        for device, bits in _leading_by(words, asking, some, vouched).items():
+            found[device] = found.get(device, 0) | bits
     return found
 
 
@@ -170,16 +185,12 @@ def _leading_by(
             for before in words.led_by(voice, word, person):
                 yield before, bits & ~asking.own.get(voice, 0)
 
-    return _own_of(carried(_starts(asking, some), onward))
+    starts = {device: bits & some for device, bits in asking.own.items() if bits & some}
+    return _own_of(carried(_starts(starts), onward))
 
 
-def missing_of(asked: Mapping[Device, Bits], leading: Mapping[Device, Bits]) -> Mapping[Device, Bits]:
-    """Who neither speaks for a return about which it is asked, nor leads to who does: each has to."""
-    return {device: bits & ~leading.get(device, 0) for device, bits in asked.items()}
-
-
-def _starts(asking: Asking, some: Bits) -> dict[Place, Bits]:
-    return {(device, None): bits & some for device, bits in asking.own.items() if bits & some}
+def _starts(own: Mapping[Device, Bits]) -> dict[Place, Bits]:
+    return {(device, None): bits for device, bits in own.items()}
 
 
 def _own_of(found: Mapping[Place, Bits]) -> dict[Device, Bits]:

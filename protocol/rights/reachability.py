@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import reduce
 from operator import or_
 from typing import TypeVar
@@ -22,11 +22,6 @@ def places_of(bits: int) -> Iterator[int]:
     while bits:
         yield (bits & -bits).bit_length() - 1
         bits &= bits - 1
-
-
-def bits_among(items: Iterable[Hashable], those: Container[Hashable]) -> int:
-    """A bit for each item that is one of those, in its place."""
-    return union(1 << place for place, item in enumerate(items) if item in those)
 
 
 def union(those: Iterable[int]) -> int:

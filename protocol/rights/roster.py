@@ -16,8 +16,9 @@ Rules:
 - of those who stand for a person, the devices that the person's own have confirmed count (`vouching`): their
   keys are sealed to, their words are the person's; what the others say waits;
 - a grant that is held back gives no right to read, and what was written under it is held back with it;
-- who came back is no teacher's voice, and holds none of a teacher's keys in use, before each other device of theirs
-  in use that it is linked with has confirmed it again; as whose it was, never, if it came back as something else;
+- who was reported and came back is no teacher's voice, and holds none of a teacher's keys in use, before each device of
+  theirs that was never reported, and that it is linked with, has confirmed it again; as whose it was, never, if it came
+  back as something else;
 - an erasure counts by what is said in its own space and above it (`erasures`);
 - a device that was let go comes back by a grant that names the revocations in `parents`, itself or through earlier
   grants, written by at least their rank: what it writes under that grant counts, and its earlier grants are held back.
@@ -27,7 +28,7 @@ docs/protocol.md, "Roster".
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -46,7 +47,7 @@ from protocol.rights.keys_in_use import (
     said_as,
     said_by,
 )
-from protocol.rights.letting_back import MAX_REVOCATIONS_TOLD_APART, LetInAgain, let_in_again
+from protocol.rights.letting_back import LetInAgain, let_in_again
 from protocol.rights.revocations import cuts_of, doubtful, without_right
 from protocol.rights.speaking import (
     Remembered,
@@ -120,7 +121,7 @@ class Roster:
     ends: frozenset[bytes] = frozenset()
     """Those of them that ended one grant of it alone."""
     again: LetInAgain = field(default_factory=dict)
-    """Of keys that were cut off the grants that let them in again, those that have ended since included."""
+    """Of keys that were reported the grants that let them in again, those that have ended since included."""
     doubtful: frozenset[bytes] = frozenset()
     """The revocations that are held back, and not by the root."""
     voices: Voices = field(default_factory=Voices)
@@ -294,7 +295,7 @@ def fold_roster(
         awaited=cuts.awaited,
         revocations=revocations,
         ends=ends,
-        again=_let_in_again(entries, held, door, revocations, ends),
+        again=_let_in_again(entries, held, door, {one: key for one, key in revocations.items() if one not in ends}),
         doubtful=frozenset(doubtful(entries, held)),
     )
     listed = persons_of(own, roster.hides)
@@ -304,17 +305,13 @@ def fold_roster(
 
 
 def _let_in_again(
-    entries: Iterable[Entry],
-    held: Mapping[bytes, int],
-    door: Door,
-    revocations: Mapping[bytes, bytes],
-    ends: Container[bytes],
+    entries: Iterable[Entry], held: Mapping[bytes, int], door: Door, reports: Mapping[bytes, bytes]
 ) -> LetInAgain:
     """The grants by which somebody was let in again: none that is held back, though names lead through such a one too.
 
     One that overcomes too little of what cut its device off (rank 0) stays: somebody was let in by it once.
     """
-    again = let_in_again(entries, door, revocations, ends)
+    again = let_in_again(entries, door, reports)
     return {grant: named for grant, named in again.items() if held.get(grant, 0) == 0}
 
 
@@ -325,18 +322,8 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     """
     cut, aliases, given = roster.cut, roster.aliases, said
     said = [entry for entry in said if entry.id not in roster.held_back]
-    came_back = frozenset(roster.revocations.values()) - cut
-    reports = _reports(roster)
     hear = partial(
-        voices_of,
-        said,
-        roster.authorities,
-        door,
-        cut=cut,
-        came_back=came_back,
-        again=roster.again,
-        held_on=_held_on(roster, reports),
-        reports=reports,
+        voices_of, said, roster.authorities, door, cut=cut, came_back=roster.reported - cut, again=roster.again
     )
     voices = hear(aliases=aliases)
     apart = hear(aliases={}) if aliases else voices
@@ -346,9 +333,10 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     ended = over(ever, roster.authorities)
     then = once_led_to(ended, spoke, starts)
     silent = frozenset(unconfirmed(roster.authorities, aliases, speaking.listed))
-    unheard = voices.unheard.union(silent, unconfirmed(ended, aliases, then.listed))
+    unheard = silent.union(voices.unheard_by, unconfirmed(ended, aliases, then.listed))
     kept = [entry for entry in said if entry.header.grant not in unheard]
-    away = Away(cut, frozenset(_not_confirmed_again(ever, came_back, voices, aliases)))
+    revoked = frozenset(roster.revocations.values()) - cut
+    away = Away(cut, frozenset(_not_confirmed_again(ever, revoked, voices, aliases)))
     # by the ids of grants: that a list calls two people one gives neither a key that the other holds
     phrases = phrases_of(kept, door, cut)
     lost = keys_cut_off(ever, away, aliases)
@@ -388,29 +376,12 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     )
 
 
-def _held_on(roster: Roster, reports: Mapping[bytes, int]) -> frozenset[bytes]:
-    """The keys that hold a grant that does not name all that was ended of them, and whose `reports` are told apart.
-
-    Who names all was let in after the last of these; what names fewer held while another one was ended. By the parents
-    alone: no date says so.
-    """
-    ended = Counter(roster.revocations.values())
-    held = {one.key for one in roster.authorities if roster.again.get(one.grant, 0).bit_count() < ended[one.key]}
-    return frozenset(held - (roster.reported - reports.keys()))
-
-
-def _reports(roster: Roster) -> Mapping[bytes, int]:
-    """The bits of the reports of each key of which these are told apart: the lowest ones (`let_in_again`)."""
-    many = Counter(key for name, key in roster.revocations.items() if name not in roster.ends)
-    return {key: (1 << reports) - 1 for key, reports in many.items() if reports < MAX_REVOCATIONS_TOLD_APART}
-
-
 def _not_confirmed_again(
-    ever: Iterable[Authority], came_back: Container[bytes], voices: Voices, aliases: Mapping[bytes, bytes]
+    ever: Iterable[Authority], revoked: Container[bytes], voices: Voices, aliases: Mapping[bytes, bytes]
 ) -> Iterable[Standing]:
-    """As whose those who came back were ever let in and do not count again: some stand no more as that person's."""
+    """As whose those who came back, or had a right ended, were ever let in, and stand no more or wait."""
     for each in ever:
-        if each.key in came_back and each.role in HAS_READING_KEYS and each.person is not None:
+        if each.key in revoked and each.role in HAS_READING_KEYS and each.person is not None:
             device = each.pair
             standing = device, aliases.get(each.person, each.person)
             if standing not in voices.standings or device in voices.let_back:

@@ -1,4 +1,4 @@
-"""Whose devices speak for somebody, and under which grants nobody does ("Confirmed devices", C38 to C44).
+"""Whose devices speak for somebody, and under which grants nobody does ("Confirmed devices", C31 to C37).
 
 Rules:
 - what speaks starts from the devices that this replica saw first, and goes where their words lead; where that is to

@@ -3,8 +3,8 @@
 Rules:
 - a confirmation is the word of who wrote it, or, with a proof, of who drew the phrase that made this;
 - one that was destroyed, with somebody who is shown again, is the word of who wrote it: its header says all of that;
-- one about a grant that is over is kept apart, and one that was said since a lost device was let in again is left out
-  until others of its person have confirmed that (`letting_back`);
+- one about a grant that is over is kept apart, and one that was said since a reported device was let in again is left
+  out until others of its person have confirmed that (`letting_back`);
 - of what a device says few phrases and few proofs are looked at: each of them is a signature.
 
 Pure; called by the roster alone.
@@ -25,8 +25,7 @@ from protocol.limits import (
 )
 from protocol.model.entry import Entry, Kind
 from protocol.rights.door import Authority, Door
-from protocol.rights.letting_back import LetInAgain, Returns, Vouched
-from protocol.rights.turns import Return
+from protocol.rights.letting_back import LetInAgain, Return, Returns
 from protocol.rights.vouching import Device, Voices, Word, is_drawn_by, is_proof, vouched
 from protocol.roles import HAS_READING_KEYS, Role
 from protocol.trust.person_keys import PhraseKey
@@ -46,18 +45,15 @@ def voices_of(
     cut: Container[bytes],
     came_back: Container[bytes],
     again: LetInAgain,
-    held_on: Container[bytes],
-    reports: Mapping[bytes, int],
 ) -> Voices:
     """From the entries of a space that count, and the grants that hold there.
 
-    `cut` are the keys that are cut off, `came_back` those that were and have been let in `again`; `held_on` are those
-    of them that held one grant while another was ended.
+    `cut` are the keys that are cut off, `came_back` those that were reported and have been let in `again`.
     """
     granted = {authority.grant: authority for authority in authorities if authority.role in HAS_READING_KEYS}
     words: defaultdict[Device, set[Word]] = defaultdict(set)
     over: defaultdict[Device, set[Word]] = defaultdict(set)
-    returns = Returns(granted, came_back, again, held_on, reports)
+    returns = Returns(granted, came_back, again)
 
     def who(person: bytes) -> bytes:
         return aliases.get(person, person)
@@ -69,9 +65,9 @@ def voices_of(
     ]
     firsts, drawn = _of_keys(said, returns, who)
     for voice, under, word, target in _confirmations(said, door, _Phrases(drawn, firsts, who), who):
-        said_then = Vouched(voice, word, returns.of(under))
-        returns.note(said_then, target)
-        if said_then.since is None:
+        since = returns.of(under)
+        returns.note(voice, since, word, target)
+        if since is None:
             (words if target.grant in granted else over)[voice].add(word)
     voices = Voices(
         frozenset((each.pair, who(each.person)) for each in granted.values() if each.person is not None),

@@ -185,20 +185,17 @@ class Voices:
 
     standings: frozenset[Standing] = frozenset()
     let_back: frozenset[Device] = frozenset()
-    """Those that were cut off, were let in again, and that the others of their person have not confirmed since."""
+    """Those that were reported, were let in again, and that the others of their person have not confirmed since."""
     firsts: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
     words: Mapping[Device, frozenset[Word]] = field(default_factory=dict)
     over: Mapping[Device, frozenset[Word]] = field(default_factory=dict)
     """Words about grants that are over: what was said under these stays whose it was."""
-    unheard: frozenset[bytes] = frozenset()
-    """The grants that are over, or whose device was cut off again, by which it had been let in again, and that the
-    others of its person have not confirmed."""
     unheard_by: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
-    """Which devices of their person's each of these waits for, some where there are many; of none that is not
-    weighed."""
+    """The grants that are over, or whose device was cut off again, by which it had been let in again, and that wait for
+    others of its person; with those, some where there are many."""
     waits_for: Mapping[Device, frozenset[Device]] = field(default_factory=dict)
-    """Of those `let_back`, which devices of its person's each waits for, in use or waiting themselves: they have not
-    said that it is theirs, nor lead to who has. Where there are many, some."""
+    """Of those `let_back`, which devices of its person's each waits for: they were never away, and have not said that
+    it is theirs, nor lead to who has. Where there are many, some."""
 
     def with_over(self) -> Voices:
         """As if the grants that are over still held."""

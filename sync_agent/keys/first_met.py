@@ -1,6 +1,6 @@
 """Whom this device believes of each person: those that it met first, in a class and in whatever class.
 
-Rules (docs/protocol.md, "Confirmed devices", C45 to C50, C54):
+Rules (docs/protocol.md, "Confirmed devices", C38 to C43, C47):
 - of each person it believes for good the device that it saw first in a class, whatever dates come later;
 - of whom it knows better by another, from other classes, nobody is that before they have spoken there for a week: a
   class begins each year, and its first hour is no word of hers. Meanwhile whoever she was elsewhere is who speaks, once

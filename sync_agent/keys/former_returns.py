@@ -1,10 +1,10 @@
 """“Était-ce bien vous ?”: what a teacher's former laptop said since it was found.
 
-Rules: docs/protocol.md, "Confirmed devices", C34 and C35; docs/adr/0258.
+Rules: docs/protocol.md, "Confirmed devices", C27 and C28; docs/adr/0258.
 
 A laptop is reported, found and let in again; its teacher works on with it, until it is lost or retired. What it said
-since it was found counts once each of her devices in use that it is linked with says that this was hers. Her next
-laptop is linked with it as soon as it has her paper, and cannot know.
+since it was found counts once each of her devices that was never reported, and that it is linked with, says that this
+was hers. Her next laptop is linked with it as soon as it has her paper, and cannot know.
 
 - a human says so, and no program by itself: what a thief said, whom the server let in, looks the same;
 - so that she can tell, all that is known of it is shown: when it was reported, let in again, by whom, and until when

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator, Mapping
 from functools import reduce
 from operator import or_
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant
 from protocol.replica.at_work.replica import Draft
+from protocol.rights.asked import lacked_by, leading_to
 from protocol.rights.vouching import Device as VouchedDevice
 from protocol.rights.vouching import Vouch
 from protocol.roles import Role
@@ -33,13 +35,14 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
         yield made
 
 
-def _by_any(asked: Mapping[VouchedDevice, int], leading: Mapping[VouchedDevice, int]) -> Mapping[VouchedDevice, int]:
+def _by_any(*asked: Any) -> Mapping[VouchedDevice, int]:
     """One word of one that it is linked with is enough."""
-    spoken_for = reduce(or_, leading.values(), 0)
-    return {device: bits & ~spoken_for for device, bits in asked.items()}
+    lacking = lacked_by(*asked)
+    spoken_for = reduce(or_, leading_to(*asked[:3]).values(), 0)
+    return {device: bits & ~spoken_for for device, bits in lacking.items()}
 
 
-BY_ANY: dict[str, object] = {"protocol.rights.letting_back.missing_of": _by_any}
+BY_ANY: dict[str, object] = {"protocol.rights.letting_back.lacked_by": _by_any}
 
 
 async def _stolen(here: Here, *, calls_it_hers: bool, is_called_hers: bool) -> tuple[Device, Device]:

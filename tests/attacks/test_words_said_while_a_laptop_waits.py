@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -14,13 +14,13 @@ from protocol.folds.coursework import HandInState
 from protocol.identity import AgreementKey, SigningKey
 from protocol.limits import MAX_PHRASES_PER_DEVICE
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import Grant, Successor
+from protocol.model.structure import Grant, Revocation, Successor
 from protocol.model.work import Receipt
 from protocol.replica.at_work.replica import Draft
+from protocol.rights.asked import Bits
 from protocol.rights.door import Authority, Door
-from protocol.rights.letting_back import LetInAgain, Returns
+from protocol.rights.letting_back import LetInAgain, Return, Returns
 from protocol.rights.letting_back import let_in_again as let_in_again_to
-from protocol.rights.turns import Return
 from protocol.rights.voices import _Phrases
 from protocol.rights.vouching import Vouch, device_id, drawn_by, prove
 from protocol.roles import Role
@@ -206,8 +206,13 @@ async def _types_it_on_a_new_one(here: Here, paper: str) -> Device:
     return new
 
 
+def _while_never_away_alone(backs: Mapping[Return, Bits]) -> Callable[[Return | None], Bits]:
+    """As if nothing that was said since an earlier return came before a later one."""
+    return lambda one: sum(backs.values()) if one is None else 0
+
+
 @pytest.mark.parametrize("by", ["a head", "the server"])
-@attack(ROW, off={"protocol.rights.letting_back.Returns._is_before": lambda *_: False})
+@attack(ROW, off={"protocol.rights.letting_back._those_after": _while_never_away_alone})
 async def test_a_found_laptop_that_is_stolen_later_waits_for_whom_it_has_confirmed_since(here: Here, by: str) -> None:
     head, _ = await confirmed_head(here)
     lost, hers = here.teacher, here.room.teacher_person
@@ -228,10 +233,8 @@ async def test_a_found_laptop_that_is_stolen_later_waits_for_whom_it_has_confirm
     assert not await opens_what_is_handed_in_now(here, lost, new)
 
 
-def _named_by_grants_alone(
-    entries: Iterable[Entry], door: Door, reports: Mapping[bytes, bytes], ends: Container[bytes]
-) -> LetInAgain:
-    return let_in_again_to([each for each in entries if each.header.kind != Kind.SUCCESSOR], door, reports, ends)
+def _named_by_grants_alone(entries: Iterable[Entry], door: Door, reports: Mapping[bytes, bytes]) -> LetInAgain:
+    return let_in_again_to([each for each in entries if each.header.kind != Kind.SUCCESSOR], door, reports)
 
 
 @pytest.mark.parametrize("after", [_cut_off_with_all, _its_grant_is_ended])
@@ -260,6 +263,45 @@ async def test_a_return_that_names_the_report_through_a_machines_successor_is_on
     again = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, here.room.teacher_person, None, None).encode()
     grant = (await territory.say(space, Kind.GRANT, again, parents=(between.id,))).id
     waits = waits._replace(grant=grant)
+    await here.name_the_spy(here.room.teacher_person)
+    await here.sync(waits.hers, here.machine, waits.lost)
+    await _confirms_the_spy(here, waits)
+    await here.sync(waits.lost, waits.hers, here.machine)
+    await after(here, waits)
+    await _hers_reads_what_is_handed_in_now_and_the_spy_does_not(here, waits.hers)
+
+
+def _without_what_is_held_back(
+    entries: Iterable[Entry], held: Mapping[bytes, int], door: Door, reports: Mapping[bytes, bytes]
+) -> LetInAgain:
+    return let_in_again_to((each for each in entries if held.get(each.id, 0) == 0), door, reports)
+
+
+async def _by_a_head_who_is_held_back(here: Here, lost: Device) -> bytes:
+    """A head's computer that the server invented lets it in again, and is cut off; a further grant names that one."""
+    territory, keys, space = here.room.territory, lost.agent.keys, here.room.space
+    head, school = new_device(Random(7).randbytes), territory.schools[0]
+    let = await territory.let_in(head, Role.HEAD, school)
+    roster = (await territory.replica.view(space)).roster
+    cuts = tuple(cut for cut, key in roster.revocations.items() if key == lost.agent.device)
+    pair = keys.signing.public, keys.agreement.public
+    given = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, here.room.teacher_person, None, None).encode()
+    (between,) = await territory.replica.write(
+        [Draft(space, Kind.GRANT, let[0].id, given, parents=cuts)],
+        author=head.signing,
+        now_ms=territory.clock(),
+        entropy=territory.entropy,
+        unsent=False,
+    )
+    await territory.say(school, Kind.REVOKE, Revocation(head.signing.public, ()).encode())
+    return (await territory.say(space, Kind.GRANT, given, parents=(between.id,))).id
+
+
+@pytest.mark.parametrize("after", [_cut_off_with_all, _its_grant_is_ended])
+@attack(ROW, off={"protocol.rights.roster._let_in_again": _without_what_is_held_back})
+async def test_so_is_one_that_names_it_through_a_grant_that_is_held_back(here: Here, after: Way) -> None:
+    waits = await _is_reported(here, is_first=False)
+    waits = waits._replace(grant=await _by_a_head_who_is_held_back(here, waits.lost))
     await here.name_the_spy(here.room.teacher_person)
     await here.sync(waits.hers, here.machine, waits.lost)
     await _confirms_the_spy(here, waits)

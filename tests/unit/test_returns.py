@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
 import pytest
 
 from protocol.folds.growth import fold_space
-from protocol.limits import MAX_CONFIRMED_AGAIN_STEPS, MAX_PARENTS, MAX_RETURNS_WEIGHED
+from protocol.limits import MAX_PARENTS
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, PersonKey, Revocation
-from protocol.rights.asked import Asking
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 from protocol.rights.speaking import Remembered
-from protocol.rights.turns import Lacking, Return, Together, Turns
 from protocol.rights.vouching import Device, Vouch
 from protocol.roles import PersonRole, Role
 from tests.harness.history import World, Writer
@@ -139,29 +136,16 @@ def test_a_laptop_that_was_found_and_confirmed_waits_for_no_further_one_that_her
     assert life.roster().speaks(grant)
 
 
-def test_who_is_granted_anew_where_access_had_ended_waits_whatever_that_grant_names() -> None:
+def test_whose_access_had_ended_in_good_order_waits_for_nobody_once_it_is_granted_anew_and_is_asked() -> None:
     life = Life()
     first = life.buys()
     second = life.buys(first)
-    life.loses(first, ends=first.writer.grant)
-    life.finds(first)
-    assert life.waits_for(first) == {second.device}
-    assert first.device in {device for device, _ in life.roster().away.back}
-
-
-def test_a_line_of_invented_laptops_takes_no_turn_from_two_of_hers_that_wait_for_each_other() -> None:
-    life = Life()
-    first = life.buys()
-    second = life.buys(first)
-    line = [life.buys()]
-    for _ in range(MAX_CONFIRMED_AGAIN_STEPS + 2):
-        line.append(life.buys(line[-1]))
-        life.finds(line[-2], life.loses(line[-2]), asked=(*line[-3:-2], line[-1]))
-    for laptop, lost in [(each, life.loses(each)) for each in (first, second)]:
-        life.finds(laptop, lost)
+    end = life.loses(first, ends=first.writer.grant)
+    assert first.writer.key.public in life.roster().cut
+    life.finds(first, end)
     assert life.speaks(first)
-    assert first.device not in life.roster().voices.let_back
-    assert line[0].device not in life.roster().voices.let_back
+    life.finds(second, life.loses(second))
+    assert life.waits_for(second) == {first.device}
 
 
 def test_the_fold_says_whose_word_a_return_that_is_over_waits_for() -> None:
@@ -194,7 +178,7 @@ def test_what_she_said_after_a_false_report_stays_hers_though_nobody_confirmed_t
     assert life.speaks(third)
 
 
-@pytest.mark.parametrize("invented", [2, MAX_RETURNS_WEIGHED + 8])
+@pytest.mark.parametrize("invented", [2, 40])
 def test_returns_that_a_stolen_heads_laptop_invented_crowd_out_none_of_hers_once_it_is_reported(invented: int) -> None:
     life = Life()
     stolen = life.head_of_the_school()
@@ -260,7 +244,7 @@ def test_returns_that_a_stolen_heads_laptop_invented_have_nobody_left_out_who_is
     life = Life()
     stolen = life.head_of_the_school()
     first, _, original, reports = _stolen_after_it_was_found_twice(life)
-    for _ in range(MAX_RETURNS_WEIGHED + 8):
+    for _ in range(40):
         life.lets_in(first, life.loses(first, by=stolen, ends=original), by=stolen)
     spy = life.buys()
     first.writer.grant = life.lets_in(first, *reports, by=stolen)
@@ -304,23 +288,6 @@ def test_two_of_hers_of_which_only_rights_have_ended_go_on() -> None:
     assert life.speaks(second)
 
 
-def test_so_do_two_that_were_found_and_confirmed_again_before() -> None:
-    life = Life()
-    first = life.buys()
-    second = life.buys(first)
-    reports = []
-    for found, other in ((first, second), (second, first)):
-        reports.append(life.loses(found))
-        life.finds(found, reports[-1], asked=(other,))
-        life.confirms(found, other)
-    for laptop, report in zip((first, second), reports, strict=True):
-        _has_it_replaced(life, laptop, report)
-    assert not life.roster().voices.let_back
-    life.confirms(first, second)
-    assert life.speaks(first)
-    assert life.speaks(second)
-
-
 def test_one_of_which_only_a_right_has_ended_waits_for_none_that_was_reported() -> None:
     life = Life()
     first = life.buys()
@@ -344,40 +311,19 @@ def test_whose_access_had_ended_is_asked_about_again_though_it_was_found_and_con
     assert life.waits_for(first) == {second.device}
 
 
-def test_what_a_laptop_was_as_somebody_elses_makes_it_none_that_goes_on() -> None:
+def test_a_reported_laptop_waits_though_it_had_been_let_in_as_somebody_elses_too() -> None:
     life = Life()
     stolen = life.buys()
     second = life.buys(stolen)
     report = life.loses(stolen)
-    _has_it_replaced(life, second)
     other = replace(stolen.given, person=life.world.person(life.room, PersonRole.TEACHER, "M. X"))
     as_other = life.lets_in(Laptop(stolen.writer, other), report, by=life.world.server)
     life.finds(stolen, report)
     life.loses(stolen, by=life.world.server, ends=as_other)
-    assert stolen.device in life.roster().voices.let_back
-    assert life.speaks(second)
-
-
-def test_returns_that_a_server_invented_crowd_out_none_by_which_hers_goes_on() -> None:
-    life = Life()
-    stolen = life.buys()
-    second = life.buys(stolen)
-    reports = []
-    for _ in range(2):
-        reports.append(life.loses(second))
-        life.finds(second, *reports, asked=(stolen,))
-        life.confirms(second, stolen)
-    report = life.loses(stolen)
-    for _ in range(MAX_RETURNS_WEIGHED + 8):
-        extra = life.lets_in(second, *reports, by=life.world.server)
-        ended = life.loses(second, by=life.world.server, ends=extra)
-        life.loses(second, by=life.world.server, ends=life.lets_in(second, ended, by=life.world.server))
-    _has_it_replaced(life, second, *reports)
-    life.finds(stolen, report)
     assert life.waits_for(stolen) == {second.device}
 
 
-def test_who_waits_for_one_that_waits_itself_is_told_so() -> None:
+def test_of_two_that_were_lost_together_neither_waits_for_the_other_one() -> None:
     life = Life()
     first = life.buys()
     second = life.buys(first)
@@ -385,65 +331,73 @@ def test_who_waits_for_one_that_waits_itself_is_told_so() -> None:
     life.confirms(drawer, second)
     for laptop, lost in [(each, life.loses(each)) for each in (first, second)]:
         life.finds(laptop, lost)
-    assert life.waits_for(first) == {second.device}
-    assert life.waits_for(second) == {drawer.device, first.device}
-    life.confirms(drawer, second)
-    assert not life.roster().voices.let_back, "the two wait for each other alone"
+    assert life.speaks(first), "nobody is left to ask"
+    assert life.waits_for(second) == {drawer.device}
 
 
-def test_two_that_were_found_together_and_have_confirmed_each_other_since_are_asked_about_each_other() -> None:
+def test_one_that_was_found_and_confirmed_again_is_asked_about_no_other_one() -> None:
+    """What is not promised: who finds a laptop again gives it new keys instead."""
     life = Life()
     first = life.buys()
     second = life.buys(first)
-    reports = [life.loses(each) for each in (first, second)]
-    for laptop, report in zip((first, second), reports, strict=True):
-        life.finds(laptop, report)
-    life.confirms(first, second)
+    life.finds(second, life.loses(second), asked=(first,))
     life.confirms(second, first)
-    life.finds(first, reports[0], life.loses(first))
-    assert life.waits_for(first) == {second.device}
-    assert second.device not in life.roster().voices.let_back
-
-
-def _found_together(life: Life) -> tuple[Laptop, Laptop, bytes]:
-    """Two of hers, found together, have confirmed each other since; and what had reported the first one."""
-    first = life.buys()
-    second = life.buys(first)
-    reports = [life.loses(each) for each in (first, second)]
-    for laptop, report in zip((first, second), reports, strict=True):
-        life.finds(laptop, report)
-    life.confirms(first, second)
-    life.confirms(second, first)
-    return first, second, reports[0]
-
-
-def test_one_of_two_that_were_found_together_speaks_on_though_a_third_one_is_not_asked_yet_about_the_other() -> None:
-    life = Life()
-    first, second, report = _found_together(life)
-    third = life.buys(first, second)
-    life.finds(first, report, life.loses(first))
+    life.finds(first, life.loses(first))
+    assert life.speaks(first)
     assert life.speaks(second)
+
+
+def test_what_one_that_was_found_says_of_another_one_is_no_word_for_its_return() -> None:
+    life = Life()
+    first = life.buys()
+    second = life.buys(first)
+    third = life.buys(first, second)
+    life.finds(second, life.loses(second), asked=(first, third))
+    life.confirms(first, second)
+    life.finds(third, life.loses(third), asked=(second,))
+    assert life.waits_for(third) == {first.device}, "though that one leads to the second one"
+    life.confirms(first, third)
     assert life.speaks(third)
-    assert life.waits_for(first) == {second.device, third.device}
-    life.confirms(second, first)
-    life.confirms(third, first)
+
+
+def test_whom_a_lost_laptop_leads_to_through_one_that_is_lost_as_well_is_asked() -> None:
+    life = Life()
+    first = life.buys()
+    second = life.buys(first)
+    third = life.buys(second)
+    life.loses(second)
+    life.finds(first, life.loses(first))
+    assert life.waits_for(first) == {third.device}
+
+
+def test_a_new_one_that_was_confirmed_on_one_of_two_that_were_found_is_asked_about_the_other_one() -> None:
+    life = Life()
+    first = life.buys()
+    second = life.buys(first)
+    for laptop, lost in [(each, life.loses(each)) for each in (first, second)]:
+        life.finds(laptop, lost)
     assert not life.roster().voices.let_back
+    third = life.buys(second)
+    assert life.waits_for(first) == {third.device}
+    life.confirms(third, first)
+    assert life.speaks(first)
 
 
-def _lacks(returns: Sequence[Return], lacked: Mapping[Device, int]) -> Lacking:
-    """They wait, and some of them lack some of their devices."""
-    return Lacking(Together(returns, Asking(b"", {}, {}, {}, 0)), {}, {}, lacked, 0, 0)
+def test_what_was_said_for_a_found_laptop_stays_said_once_who_said_it_is_lost_and_found_too() -> None:
+    life = Life()
+    first = life.buys()
+    second = life.buys(first)
+    third = life.buys(second)
+    life.confirms(third, first)
+    life.finds(first, life.loses(first), asked=(second, third))
+    report = life.loses(second)
+    assert life.speaks(first)
+    life.finds(second, report)
+    assert life.waits_for(second) == {third.device}
+    assert life.speaks(first)
 
 
-def test_who_lacks_one_whose_turn_it_is_goes_after_it_though_no_turn_of_that_kind_is_left() -> None:
-    first, second = [Return((name, b"")) for name in (b"a", b"b")]
-    turns = Turns(lambda _: 0)
-    for _ in range(2 * MAX_CONFIRMED_AGAIN_STEPS):
-        assert turns.next([first], [_lacks([first], {})]) == [first]
-    assert turns.next([first, second], [_lacks([first, second], {first.device: 0b10})]) == [first]
-
-
-class _AnyDay:
+class AnyDay:
     """What happens to her laptops: each is bought, lost, found, granted once more, and confirmed or not."""
 
     def __init__(self, seed: int) -> None:
@@ -475,14 +429,13 @@ class _AnyDay:
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_who_waits_waits_in_the_end_for_one_in_use_whatever_has_happened(seed: int) -> None:
+def test_who_waits_waits_for_one_in_use_whatever_has_happened(seed: int) -> None:
     """So that somebody can always answer: each page names whom its laptop waits for."""
-    days = _AnyDay(seed)
+    days = AnyDay(seed)
     for _ in range(14):
         days.happens()
-        voices = days.life.roster().voices
-        for waiting in voices.let_back:
-            behind = [waiting]
-            for one in behind:
-                behind += [other for other in sorted(voices.waits_for.get(one, ())) if other not in behind]
-            assert not voices.let_back.issuperset(behind)
+        roster = days.life.roster()
+        assert roster.voices.let_back == roster.voices.waits_for.keys()
+        for others in (*roster.voices.waits_for.values(), *roster.voices.unheard_by.values()):
+            assert others
+            assert not {key for key, _ in others} & (roster.cut | roster.reported)

@@ -3,7 +3,7 @@
 Whoever runs the server calls any device anybody's, cuts off and lets back in, and shows an office what it likes. What
 an office has met before, and what a human confirmed on it, stays: from there words of confirmation lead on.
 
-docs/protocol.md, "Confirmed devices", C62.
+docs/protocol.md, "Confirmed devices", C55.
 """
 
 from __future__ import annotations

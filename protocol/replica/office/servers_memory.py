@@ -1,6 +1,6 @@
 """Whom a server has met as whose, and in which order: it folds with a memory as every other replica does.
 
-Rules (docs/protocol.md, "Confirmed devices", C51 to C53; docs/adr/0390):
+Rules (docs/protocol.md, "Confirmed devices", C44 to C46; docs/adr/0390):
 - from whom it knows of itself (`known_here`) a voice starts, from each of them: by its own notes they are hers, and it
   needs no word of one about the other, nor a date (docs/adr/0400). Who is cut off is among them, and what it had said
   stays said: a cut is the end of a laptop, and anybody's word. But where hers are beside it not whom this server had

@@ -7,7 +7,7 @@ Rules (docs/adr/0402):
   left: their word makes room for nobody (docs/adr/0393, 0396). Said here once more it does, and whom that would let in
   is told before, with the six words: whose they are is asked first.
 
-docs/protocol.md, "Confirmed devices", C58, C67.
+docs/protocol.md, "Confirmed devices", C51, C60.
 """
 
 from __future__ import annotations
