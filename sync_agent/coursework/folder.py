@@ -15,6 +15,7 @@ Everything here blocks: callers use a thread. Raises `OSError`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import shutil
@@ -223,17 +224,21 @@ class TitleFolder:
                 self._rescue(file, dated=is_edit)
         remove_empty(aside)
 
-    def put(self, draft: Path, path: str) -> None:
-        """Let a file that is written take its place, in one step; a person's file there has been moved before."""
+    def put(self, draft: Path, path: str, lying: Lying | None) -> None:
+        """Let a file that is written take its place, in one step.
+
+        The disk says what is there by then: whatever it is but the file of ours that was found `lying` there, as it was
+        found, gets a dated name. Nothing is put where the disk means a file by its short name, which no listing tells:
+        it might mean the dated one by that as well.
+        """
         target = self.place / path
         make_real_folder(target.parent, self.root)
-        if is_real_folder(target):
+        if os.path.lexists(target) and not (lying and _is_ours_still(lying, target)):
+            listed = {portable_form(name).casefold() for name in os.listdir(target.parent)}  # noqa: PTH208
+            if portable_form(target.name).casefold() not in listed:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(target))
             set_aside_here(target)
         draft.replace(target)
-
-    def set_aside(self, file: Lying) -> None:
-        """Give a person's version of a file its dated name."""
-        self._rescue(file, dated=True)
 
     def take_away(self, file: Lying) -> None:
         """Delete a file of ours, and the folders that are empty then."""
@@ -299,16 +304,20 @@ class TitleFolder:
 
 def _deleted(file: Lying) -> bool:
     """Delete a file if it is ours, and nobody has saved anything there since it was looked at; whether it is gone."""
-    if file.stream is None:
-        return False
+    place = Path(file.place)
     try:
-        state = os.lstat(file.place)
+        is_to_go = _is_ours_still(file, place)
     except FileNotFoundError:
-        return True
-    if (state.st_size, state.st_mtime_ns) != (file.size, file.changed_ns):
-        return False
-    Path(file.place).unlink()
-    return True
+        return file.stream is not None
+    if is_to_go:
+        place.unlink()
+    return is_to_go
+
+
+def _is_ours_still(file: Lying, place: Path) -> bool:
+    """Whether a file is ours, and what is at this place is as it was when that was looked at."""
+    state = place.lstat()
+    return file.stream is not None and (state.st_size, state.st_mtime_ns) == (file.size, file.changed_ns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -399,10 +399,7 @@ class Materializer:
             await asyncio.to_thread(remove_drafts, [draft for _, draft in writing])
             raise
         for file, draft in writing:
-            edit = title.lying.get(file.path)
-            if edit is not None and edit.stream is None:
-                await asyncio.to_thread(title.folder.set_aside, edit)
-            await asyncio.to_thread(title.folder.put, draft, file.path)
+            await asyncio.to_thread(title.folder.put, draft, file.path, title.lying.get(file.path))
         title.places = [title.folder.place / file.path for file, _ in writing]
         for extra in title.extra():
             await asyncio.to_thread(title.folder.take_away, extra)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from sync_agent.coursework.folder import NewFile, write_files
 from tests.harness.tree import DATED, LESSON, Pair, edit, files_of
 
 pytestmark = pytest.mark.usefixtures("utc")
@@ -26,6 +28,24 @@ async def test_even_an_edit_of_this_minute_survives_a_revision(pair: Pair) -> No
     item = (await pair.publish(LESSON))["item"]
     await pair.refresh()
     edit(pair.cm1 / "Eau" / "exercice.odt", b"le travail de Lea", fresh=True)
+    await pair.publish({**LESSON, "exercice.odt": b"deux"}, item=item)
+    await pair.refresh()
+    found = files_of(pair.cm1 / "Eau")
+    assert found.pop("exercice.odt") == b"deux"
+    assert b"le travail de Lea" in found.values()
+
+
+async def test_so_does_one_that_is_saved_while_the_revision_is_being_written(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+
+    def written_while_lea_saves(files: Iterable[NewFile], changed_ns: int) -> list[tuple[int, int]]:
+        (pair.cm1 / "Eau" / "exercice.odt").write_bytes(b"le travail de Lea")
+        return write_files(files, changed_ns)
+
+    monkeypatch.setattr("sync_agent.coursework.materializer.write_files", written_while_lea_saves)
     await pair.publish({**LESSON, "exercice.odt": b"deux"}, item=item)
     await pair.refresh()
     found = files_of(pair.cm1 / "Eau")
