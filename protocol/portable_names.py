@@ -179,6 +179,13 @@ def portable_name(name: str) -> str:
     return text or "-"
 
 
+def compared(name: str) -> str:
+    """Equal for two names exactly where some file system takes one for the other, short names of Windows apart."""
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFD", _IGNORED_BY_HFS.sub("", name)).casefold()
+
+
 _SEPARATORS: Final = str.maketrans({"/": "-", "\\": "-", ":": "-"})
 
 
@@ -214,13 +221,6 @@ def _unusual_problem(name: str, *, known_characters_only: bool) -> Why | None:
         ),
     )
     return next((why for found, why in tests if found), None)
-
-
-def _caseless(name: str) -> str:
-    """Equal for two names exactly where some file system takes one for the other."""
-    if name.isascii():
-        return name.lower()
-    return unicodedata.normalize("NFD", _IGNORED_BY_HFS.sub("", name)).casefold()
 
 
 def _collision(one: str, other: str) -> Why:
@@ -286,7 +286,7 @@ class _Tree:
         problem = _component_problem(name, known_characters_only=self._known_characters_only)
         if problem is not None:
             return problem
-        key = (parent, _caseless(name))
+        key = (parent, compared(name))
         other = self._names.get(key)
         if other is None:
             self._names[key] = given

@@ -15,12 +15,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
-from protocol.portable_names import check_portable, portable_form, portable_name
+from protocol.portable_names import check_portable, compared, portable_name
 from protocol.replica.disk import make_folder
 from protocol.replica.interfaces import EntryStore
 from sync_agent.app import Agent
@@ -35,6 +36,7 @@ WHOLE_SCHOOL: Final = "Toute l'école"
 """What the folder of a school is called that has no name but its UAI, which stands behind."""
 _MARKS: Final = {COURSEWORK_FOLDER: SPACE_FOLDER_MARKS, PUBLISH_FOLDER: PUBLISH_FOLDER_MARKS}
 _MAX_EXTENSION_CHARS: Final = 16
+_SHORTENED_BY_WINDOWS: Final = re.compile("~(?=[0-9])")
 
 _Lying: TypeAlias = Mapping[str, str] | None
 """What lies in one of the two places: names, each by how it is compared; None where that cannot be read."""
@@ -63,9 +65,12 @@ def with_suffix(name: str, suffix: str, *, is_file: bool) -> str:
     return stem.encode()[: MAX_PATH_COMPONENT_BYTES - len(tail)].decode(errors="ignore").rstrip(" ") + tail.decode()
 
 
-def compared(name: str) -> str:
-    """Equal for two names that a file system may take for one another."""
-    return portable_form(portable_form(name).casefold())
+def folder_name(name: str) -> str:
+    """What the folder is called that stands for a space or a title of this name, if nothing else is.
+
+    Windows finds “Corrections 2026” as CORREC~1 too, and lists it under its long name alone: none is called like that.
+    """
+    return _SHORTENED_BY_WINDOWS.sub("-", portable_name(name))
 
 
 async def remembered_folders(store: EntryStore, place: str = COURSEWORK_FOLDER) -> dict[bytes, str]:
@@ -150,7 +155,7 @@ async def _wishes(agent: Agent) -> dict[bytes, str]:
     """What the folder of each space is called that has a name, if nothing else is."""
     names = await space_names(agent)
     names |= {space: f"{WHOLE_SCHOOL} ({uai})" for space, uai in (await unnamed_schools(agent, names)).items()}
-    return {space: portable_name(name) for space, name in names.items()}
+    return {space: folder_name(name) for space, name in names.items()}
 
 
 def _new_name(

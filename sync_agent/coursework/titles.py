@@ -19,11 +19,10 @@ from protocol.errors import PeerFault
 from protocol.fields import Fields
 from protocol.folds.coursework import Item, Version
 from protocol.model.entry import ID_BYTES
-from protocol.portable_names import portable_name
 from sync_agent.coursework.file_notes import FileNote
 from sync_agent.coursework.folder import Lying, Notes, TitleFolder
 from sync_agent.coursework.rules import Wanted
-from sync_agent.coursework.space_folders import free_name
+from sync_agent.coursework.space_folders import folder_name, free_name
 
 _MAX_MARK_BYTES: Final = 4096
 
@@ -92,7 +91,7 @@ class Title:
 
 def named(item: Item, version: Version, shown: Mapping[bytes, Shown]) -> Shown:
     """What the tree is to show of an item: its folder keeps its name while the title stays."""
-    wish = portable_name(version.record.title)
+    wish = folder_name(version.record.title)
     before = shown.get(item.id)
     if before is not None and (before.space, before.wish) == (item.space, wish):
         folder = before.folder

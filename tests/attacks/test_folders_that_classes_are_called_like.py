@@ -64,9 +64,11 @@ async def _taken_back(room: Classroom, space: bytes, device: Device, right: byte
     await device.session.sync()
 
 
-async def _class_of_a_thiefs(room: Classroom, device: Device, role: Role | None = None) -> tuple[bytes, bytes]:
+async def _class_of_a_thiefs(
+    room: Classroom, device: Device, role: Role | None = None, *, name: str = CALLED
+) -> tuple[bytes, bytes]:
     """A class of that name, in which a copied key gives this device a right; and that right."""
-    space = await room.territory.classroom(CALLED, school=room.school)
+    space = await room.territory.classroom(name, school=room.school)
     return space, await _given(room, space, device, role)
 
 
@@ -114,6 +116,17 @@ async def test_what_people_saved_in_a_folder_of_their_own_is_left_of_no_class_th
         assert [(each.name, each.space, each.is_over) for each in await saved_files(pc.agent)] == [
             (CALLED, None, False)
         ]
+
+
+@attack(ROW, off={"sync_agent.coursework.space_folders.folder_name": str})
+async def test_no_class_is_called_as_windows_calls_a_folder_of_hers_in_eight_characters(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        teacher = await room.teacher()
+        await teacher.session.sync()
+        await publishing_folders(teacher.agent)
+        own = _saved(teacher, "publish", "Corrections 2026")
+        space, _ = await _class_of_a_thiefs(room, teacher, name="CORREC~1")
+        assert await _published_of(teacher, space) == own.with_name("CORREC-1")
 
 
 @attack(BEFORE, off={"sync_agent.coursework.space_folders.remembered_folders": _in_either})

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
-from protocol.portable_names import check_portable, portable_name
+from protocol.portable_names import check_portable, compared, portable_name
 from protocol.transfer.chunking import chunk_list, cut, stream_id
 from protocol.transfer.manifest import ManifestEntry
 from sync_agent.coursework.copies_room import DiskRoom, Taken, making_way, room_beyond, taken
 from sync_agent.coursework.folder import folders_above
 from sync_agent.coursework.rules import NOTICE_NAME, dated_name, fitting, is_dated, is_denied, local_time, wanted_files
-from sync_agent.coursework.space_folders import compared, free_name
+from sync_agent.coursework.space_folders import folder_name, free_name
 
 EDITED = dt.datetime(2026, 11, 24, 10, 12, tzinfo=dt.UTC)
 
@@ -152,3 +152,21 @@ def test_the_room_of_this_disk_is_what_is_free_beyond_the_reserve(tmp_path: Path
 @given(st.dictionaries(st.binary(max_size=3), st.integers(0, 100), max_size=12), st.integers(0, 300))
 def test_copies_never_take_more_than_there_is_room_for(sizes: dict[bytes, int], room_bytes: int) -> None:
     assert sum(sizes[item] for item in fitting(sizes, sizes, room_bytes)) <= room_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [
+        ("CORREC~1", "CORREC-1"),
+        ("CO1A2B~1.TXT", "CO1A2B-1.TXT"),
+        ("~12", "-12"),
+        ("~ 30 minutes", "~ 30 minutes"),
+        ("Eau ~", "Eau ~"),
+    ],
+)
+def test_no_folder_of_a_class_or_title_is_called_as_windows_calls_another_in_short(name: str, called: str) -> None:
+    assert folder_name(name) == called
+
+
+def test_a_name_with_a_sign_that_macos_overlooks_is_taken_where_the_one_without_it_is() -> None:
+    assert free_name("Eau\u200d", ["eau"]) == "Eau\u200d (2)"
