@@ -1,12 +1,13 @@
 """Entries that lie beside the database too, for the day on which it cannot be read: a file of records (R8).
 
 Rules:
-- a record is a length, the beginning of a hash, and canonical {entries, marks}; what does not fit its hash is passed
-  over, so that a torn end or a bad sector costs the records that it lies in;
+- a record is a length, the beginning of a hash, and canonical {entries, marks}, of nothing else; what does not fit its
+  hash is passed over, so that a torn end or a bad sector costs the records that it lies in;
 - appending is not flushed: the database has promised already, and this is for when its pages rot;
 - whoever reads it believes nothing: the ordinary door decides about entries. Marks are this replica's own notes, which
   no door looks at: a file that holds what others have said gives none. A right holds up to 64 KiB of its author's
-  choice, a whole record among them, which a bad sector before it lays open (docs/adr/0455).
+  choice, a whole record among them, which a bad sector before it lays open (docs/adr/0455). Nor has a record a field
+  more, which could swallow what stands between two keys of another's choice: one key of 32 bytes holds none by itself.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _LENGTH_BYTES: Final = 4
 _CHECK_BYTES: Final = 8
 _MAGIC: Final = b"RLS0"
 _HEAD_BYTES: Final = len(_MAGIC) + _LENGTH_BYTES + _CHECK_BYTES
+_FIELDS: Final = 2
 _AT_ONCE: Final = 32  # entries of the largest size stay below a record's bound
 assert _AT_ONCE * (MAX_PAYLOAD_BYTES + 2**13) < _MAX_RECORD_BYTES  # noqa: S101
 
@@ -82,7 +84,7 @@ class SecondCopy:
         marks: dict[str, bytes] = {}
         for body in _bodies(self._bytes()):
             with contextlib.suppress(PeerFault):
-                match canonical.decode(body, max_bytes=_MAX_RECORD_BYTES):
+                match _fields_of(body):
                     case {"entries": list(rows), "marks": dict(noted)}:
                         entries.update({entry.id: entry for entry in map(from_wire, rows)})
                         marks.update(self._own(noted))
@@ -112,6 +114,12 @@ def _records(entries: Sequence[Entry], marks: Mapping[str, bytes | None]) -> Ite
         if len(body) > _MAX_RECORD_BYTES:
             body = canonical.encode({"entries": rows, "marks": {}})
         yield _MAGIC + len(body).to_bytes(_LENGTH_BYTES, "big") + blake3(body).digest()[:_CHECK_BYTES] + body
+
+
+def _fields_of(body: bytes) -> Value:
+    """What a record holds; None of one with more than its two fields, which is none of ours. Raises `PeerFault`."""
+    found = canonical.decode(body, max_bytes=_MAX_RECORD_BYTES)
+    return found if isinstance(found, dict) and len(found) == _FIELDS else None
 
 
 def _bodies(data: bytes) -> Iterator[bytes]:
