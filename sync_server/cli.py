@@ -259,10 +259,10 @@ async def administrator_add(
 ) -> JSON:
     """Let somebody sign in to the administrators' pages, which `run` serves under /admin/."""
     from sync_server.handlers.accounts.administrators import verifier_of  # noqa: PLC0415 — loaded only when needed
-    from sync_server.handlers.by_kit.territory import passphrase_in  # noqa: PLC0415
+    from sync_server.handlers.by_kit.territory import chosen_passphrase_in  # noqa: PLC0415
 
     check_initialised(call.data_dir)
-    verifier = verifier_of(passphrase_in(Path(passphrase_file)), secrets.token_bytes(16))
+    verifier = verifier_of(chosen_passphrase_in(Path(passphrase_file)), secrets.token_bytes(16))
     return await _run(call, "administrator add", {"name": name, "verifier": verifier})
 
 

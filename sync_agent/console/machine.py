@@ -171,7 +171,7 @@ def _text_in(path: str) -> str:
     """The text of a small file that the caller names. Raises `BadInput(MISSING_FILE | UNREADABLE_FILE)`."""
     try:
         with Path(path).open("rb") as file:
-            return file.read(MAX_CONTROL_FILE_BYTES).decode(errors="replace")
+            return file.read(MAX_CONTROL_FILE_BYTES).decode("utf-8-sig", errors="replace")
     except FileNotFoundError:
         raise BadInput(Code.MISSING_FILE, f"{path} does not exist") from None
     except OSError as reason:

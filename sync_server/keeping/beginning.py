@@ -19,7 +19,14 @@ from protocol.replica.console.stepping_down import refuse_for_others
 from protocol.replica.console.typed_by import by_here
 from protocol.replica.office.names import name_of
 from sync_server.handlers.accounts.administrators import MIN_PASSPHRASE_CHARS
-from sync_server.handlers.by_kit.territory import begin_territory, check_place, new_kit, passphrase_of
+from sync_server.handlers.by_kit.territory import (
+    begin_territory,
+    check_place,
+    chosen_passphrase_in,
+    new_kit,
+    passphrase_in,
+    passphrase_of,
+)
 from sync_server.keeping.kit_file import KitInFile
 from sync_server.opened.data_folder import DEFAULT_KIT, already_initialised, is_initialised
 
@@ -59,7 +66,7 @@ async def begin(
     if name is None and recover is None:
         raise BadInput(Code.USAGE, "a new territory needs a name: --name NAME")
     given = None if name is None else name_of(name, "a territory")
-    passphrase = passphrase_of(passphrase_file)
+    passphrase = passphrase_of(passphrase_file, chosen_passphrase_in if recover is None else passphrase_in)
     place: Path | None
     if recover is None:
         found = None

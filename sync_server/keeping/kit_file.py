@@ -24,12 +24,10 @@ from protocol.model.entry import Entry, kind_name
 from protocol.replica.private_file import write_private
 from protocol.trust.kit import Kit, parse_kit
 from protocol.trust.kit_memory import memory_in, with_memory
-from sync_server.handlers.by_kit.territory import text_of_kit
+from sync_server.handlers.by_kit.territory import BYTE_ORDER_MARK, NO_UTF_8, text_of_kit
 from sync_server.kit.memory import name_in, parse_memory, with_said, without_room
 from sync_server.kit.root_line import counted, roots_before
 
-_UNREADABLE: Final = "\ufffd"
-"""Stands for what is no UTF-8, once it is read."""
 _NOT_NOTED: Final = (
     "It counts all the same, and lies in the set alone: a server that is made anew, from a backup or of the kit, does "
     "not know of it until a machine has told"
@@ -54,7 +52,7 @@ class KitInFile:
         # read once: a kit may come out of a pipe
         text = text_of_kit(place)
         try:
-            kit = parse_kit(text, passphrase=passphrase)
+            kit = _opened(text, passphrase)
         except BadInput as reason:
             if reason.facts.get("problem") != "passphrase-missing":
                 raise
@@ -91,7 +89,7 @@ class KitInFile:
             raise FileNotFoundError(0, "it is no file that stays")
         # as it lies there now: another command may have noted something meanwhile
         text = text_of_kit(place)
-        if with_memory(text, b"") != self.text or _UNREADABLE in text:
+        if with_memory(text, b"") != self.text or NO_UTF_8 in text:
             raise OSError(0, "it holds something else by now, or characters that would be lost")
         before = said_in(text)
         kept = with_said(text, self.kit, [*before, *new])
@@ -143,6 +141,16 @@ class Notes:
         own = {each.id for each in self._new}
         if gone := [each for each in self._gone.values() if each.id not in own]:
             tell(told_of_gone(place, gone))
+
+
+def _opened(text: str, passphrase: str | None) -> Kit:
+    """A kit, also by a file that Windows wrote; in some of before its mark belongs to it. Raises `BadInput`."""
+    try:
+        return parse_kit(text, passphrase=passphrase)
+    except BadInput:
+        if passphrase is None or not passphrase.startswith(BYTE_ORDER_MARK):
+            raise
+    return parse_kit(text, passphrase=passphrase.removeprefix(BYTE_ORDER_MARK))
 
 
 def told_of_gone(place: Path, gone: Sequence[Entry]) -> str:

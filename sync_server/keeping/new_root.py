@@ -22,7 +22,7 @@ from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console.operation import JSON
 from protocol.replica.private_file import remove_private, write_private
 from protocol.trust.kit import Kit, write_kit
-from sync_server.handlers.by_kit.territory import check_kit_place, passphrase_of
+from sync_server.handlers.by_kit.territory import check_kit_place, chosen_passphrase_in, passphrase_of
 from sync_server.keeping.beginning import kit_advice
 from sync_server.keeping.kit_file import KitInFile, said_in, told_of_gone
 from sync_server.kit.memory import with_said, without_room
@@ -66,7 +66,7 @@ class NewKit:
         """Read the old kit; take up the new one, or make it and write it."""
         self._place = place
         self._entropy = entropy
-        self._passphrase = passphrase_of(passphrase_file)
+        self._passphrase = passphrase_of(passphrase_file, chosen_passphrase_in)
         if place.exists() and old_place.exists() and place.samefile(old_place):
             check_kit_place(place, "--new-kit", is_ours=lambda: False)
         old_file = KitInFile.read(old_place, passphrase_of(old_passphrase_file))

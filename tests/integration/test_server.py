@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from protocol.errors import Code
+from protocol.limits import SALT_BYTES
 from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import Offer
 from protocol.messages.wire import PACKS_PATH, SYNC_PATH, Call
@@ -234,6 +235,38 @@ def test_a_kit_under_a_passphrase_opens_with_it_and_with_no_other(tmp_path: Path
     refused(reborn.run(*again, "--passphrase-file", str(tmp_path / "missing")), 2, Code.MISSING_FILE)
     assert not reborn.folder.exists()
     assert reborn.ok(*again, "--passphrase-file", str(secret))["territory"] == made["territory"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_kit_opens_by_what_is_typed_whatever_windows_put_before_the_passphrase(tmp_path: Path, encoding: str) -> None:
+    secret, typed, marked, kit = (tmp_path / name for name in ("secret", "typed", "marked", "kit"))
+    secret.write_text("une phrase de Noël\n", encoding=encoding)
+    typed.write_text("une phrase de Noël\n", encoding="utf-8")
+    marked.write_text("une phrase de Noël\r\n", encoding="utf-8-sig")
+    server = server_in(tmp_path / "server")
+    made = server.ok("init", "--name", "Cher", "--kit", str(kit), "--passphrase-file", str(secret))
+    for file in (typed, marked):
+        tried = server.ok("kit", "check", str(kit), "--passphrase-file", str(file))
+        assert tried["territory"] == made["territory"], file
+
+
+def test_a_kit_of_a_program_from_before_opens_by_the_very_file_that_it_was_made_with(tmp_path: Path) -> None:
+    kit, marked = tmp_path / "kit", tmp_path / "marked"
+    made = new_kit("Cher", os.urandom)
+    kit.write_text(write_kit(made, passphrase="\ufeffune phrase de Noël", salt=bytes(SALT_BYTES)), encoding="utf-8")
+    marked.write_text("une phrase de Noël\n", encoding="utf-8-sig")
+    tried = server_in(tmp_path / "server").ok("kit", "check", str(kit), "--passphrase-file", str(marked))
+    assert tried["territory"] == made.territory.hex()
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_passphrase_that_nobody_could_type_again_protects_nothing(tmp_path: Path, encoding: str) -> None:
+    secret, kit, server = tmp_path / "secret", tmp_path / "kit", server_in(tmp_path / "server")
+    secret.write_text("une phrase de Noël\n", encoding=encoding)
+    begun = server.run("init", "--name", "Cher", "--kit", str(kit), "--passphrase-file", str(secret))
+    refused(begun, 2, Code.USAGE)
+    assert not kit.exists()
+    assert not server.folder.exists()
 
 
 def test_a_kit_is_tried_without_a_folder_and_nothing_comes_of_it(

@@ -121,6 +121,12 @@ def test_a_file_that_cannot_be_meant_is_wrong_usage(terminal: Terminal, text: st
     assert terminal.document()["error"]["code"] == "usage"
 
 
+def test_a_file_may_begin_with_the_mark_that_windows_puts_before_a_text(terminal: Terminal) -> None:
+    (terminal.data_dir / "config.toml").write_text('[publish]\nspace = "s"\njson = true\n', encoding="utf-8-sig")
+    assert terminal.run("publish", "a") == 0
+    assert terminal.document()["space"] == "s"
+
+
 def test_a_folder_in_the_place_of_the_file_is_wrong_usage(tmp_path: Path) -> None:
     (tmp_path / "config.toml").mkdir()
     with pytest.raises(BadInput) as refusal:

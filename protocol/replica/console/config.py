@@ -118,7 +118,7 @@ def _read(path: Path, account: int | None) -> Mapping[str, object]:
     if len(raw) > MAX_CONFIG_FILE_BYTES:
         _refuse(path, "is larger than allowed")
     try:
-        return tomllib.loads(raw.decode())
+        return tomllib.loads(raw.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as reason:
         raise BadInput(Code.USAGE, f"{path} is not valid TOML: {reason}", path=str(path)) from reason
 

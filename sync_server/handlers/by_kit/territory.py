@@ -44,6 +44,9 @@ from sync_server.opened.data_folder import (
 )
 from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 
+BYTE_ORDER_MARK: Final = "\ufeff"
+NO_UTF_8: Final = "\ufffd"
+"""Stands for what is no UTF-8, once it is read."""
 _DATABASE_FILES: Final = tuple(DATABASE + ending for ending in ("", "-wal", "-shm", "-journal"))
 
 
@@ -98,14 +101,25 @@ def text_of_kit(path: Path) -> str:
 def passphrase_in(path: Path) -> str:
     """The passphrase in a file, without the end of its line. Raises `BadInput`."""
     passphrase = _read(path).decode(errors="replace").rstrip("\r\n")
-    if not passphrase.strip():
+    if not passphrase.removeprefix(BYTE_ORDER_MARK).strip():
         raise BadInput(Code.USAGE, f"{path} holds no passphrase")
     return passphrase
 
 
-def passphrase_of(file: Path | str | None) -> str | None:
+def chosen_passphrase_in(path: Path) -> str:
+    """The same, of what it is to protect from now on: as somebody types it later, anywhere. Raises `BadInput`.
+
+    Nobody types the mark that Windows puts before a text; and of letters in another encoding none is known.
+    """
+    passphrase = passphrase_in(path).removeprefix(BYTE_ORDER_MARK)
+    if NO_UTF_8 in passphrase:
+        raise BadInput(Code.USAGE, f"{path} is no text in UTF-8: what is typed later would be another passphrase")
+    return passphrase
+
+
+def passphrase_of(file: Path | str | None, read: Callable[[Path], str] = passphrase_in) -> str | None:
     """The passphrase of a kit, which has one if a file with it is named. Raises `BadInput`."""
-    return None if file is None else passphrase_in(Path(file))
+    return None if file is None else read(Path(file))
 
 
 async def _begin(
