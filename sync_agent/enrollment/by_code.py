@@ -6,6 +6,7 @@ Rules:
   read it, and only who shows that entry, and stands in it, is believed: it says who may honour the code, and the code
   vouches for it (docs/adr/0315);
 - a server in wrong hands has that entry: what it is told, and the proof that goes along, let no other device in;
+- as what it is let in the code says, where it vouches for its `invite`, whatever is granted (docs/adr/0464);
 - the device's keys are durable before the server hears of them: a lost answer is asked for again with the same key, and
   the server answers the same;
 - `enrolment.json` comes last, when everything that it promises is here; it makes DIR enrolled;
@@ -34,6 +35,7 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.content.kept.packs import PackFolder
 from protocol.replica.private_file import make_private_folder, remove_private, write_private
 from protocol.replica.storage.sqlite import SqliteStore
+from protocol.rights.door import Authority
 from protocol.rights.honouring import may_honour
 from protocol.trust.envelope import open_answer, seal_request
 from protocol.trust.invitation import Invitation, parse_code, territory_fingerprint, veiled
@@ -41,7 +43,7 @@ from sync_agent.app import Agent
 from sync_agent.keys.binding import Hardware
 from sync_agent.keys.hardware import hardware
 from sync_agent.keys.succession import bind, made_elsewhere
-from sync_agent.machine.enrolled import BINDING_FILE, DEVICE_KEYS_FILE, ENROLMENT_FILE, Enrolment
+from sync_agent.machine.enrolled import BINDING_FILE, DEVICE_KEYS_FILE, ENROLMENT_FILE, Enrolment, LetIn
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.sync.session import Session
 from sync_agent.transport.answers import error_in
@@ -225,7 +227,7 @@ async def take_in(
     Raises `PeerFault(WRONG_KEY)` for a host that cannot show the code's `invite`, or is none of those who may honour
     it: it may have been cut off long ago.
     """
-    _check_honours(host, answer.entries, invitation)
+    vouched = _honoured(host, answer.entries, invitation)
     server_url = normal_url(answer.server_url or "") if url is None else url
     store = await SqliteStore.open(folder)
     try:
@@ -241,26 +243,41 @@ async def take_in(
         )
         if not await replica.readable(device):
             raise PeerFault(Code.MISSING_GRANT, "the code let this device in, but opened nothing for it")
+        let_in = _let_in_as(replica.door.authorities_of(device), vouched)
     finally:
         await store.close()
-    return Enrolment(server_url, host.root, answer.territory_name, name)
+    return Enrolment(server_url, host.root, answer.territory_name, name, let_in)
 
 
-def _check_honours(host: Host, entries: Sequence[Entry], invitation: Invitation) -> None:
-    """Raise `PeerFault(WRONG_KEY)` for who shows no `invite` of the code, or none by which it may let anybody in."""
+def _let_in_as(rights: Sequence[Authority], vouched: Invite | None) -> LetIn:
+    """What the code says this device is, and the first of its rights that says so too."""
+    if vouched is None:
+        return LetIn(rights[0].grant, rights[0].role)
+    alike = (each for each in rights if (each.role, each.person) == (vouched.role, vouched.person))
+    return LetIn(next(alike, rights[0]).grant, vouched.role)
+
+
+def _honoured(host: Host, entries: Sequence[Entry], invitation: Invitation) -> Invite | None:
+    """The `invite` by which the host lets us in, if the code vouches for what it says.
+
+    Raises `PeerFault(WRONG_KEY)` for who shows none of the code, or none by which it may let anybody in.
+    """
     shown = [invite for invite in _invites_in(entries) if invite.secret_hash == invitation.secret_hash]
     if not shown:
         raise PeerFault(Code.WRONG_KEY, "who answered does not know of this code; nothing that it said was believed")
     if not invitation.vouches:
-        return
+        return None
     door = door_of(host.root, (*host.chain, *entries))
-    said = [invite.hosts for invite in shown if invite.key == invitation.key and invite.is_vouched]
-    if not any(hosts is not None and may_honour(door, hosts, host.signing) for hosts in said):
+    said = (invite for invite in shown if invite.key == invitation.key and invite.is_vouched)
+    honoured = (one for one in said if one.hosts is not None and may_honour(door, one.hosts, host.signing))
+    vouched = next(honoured, None)
+    if vouched is None:
         raise PeerFault(
             Code.WRONG_KEY,
             "who answered is none of those who may let anybody in with this code; nothing that it said was believed. "
             "Ask for a new code, and tell whoever runs the system: what answered may be somebody else's",
         )
+    return vouched
 
 
 def _invites_in(entries: Iterable[Entry]) -> Iterator[Invite]:

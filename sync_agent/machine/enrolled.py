@@ -43,7 +43,7 @@ OUTBOX_FILE: Final = "outbox"
 
 @dataclass(frozen=True, slots=True)
 class LetIn:
-    """As what a device was let in: its first right, by the id of that grant, and the role that this gives."""
+    """As what a device was let in: its first right, by the id of that grant, and the role that its code says."""
 
     grant: bytes
     role: Role
@@ -53,8 +53,8 @@ class LetIn:
 class Enrolment:
     """What enrolling settled: where the server is, whom to trust, what this device is called.
 
-    `let_in` is noted when DIR is first opened, before anybody could say more of this device, and never again: an order
-    of rights would have to survive the database (docs/adr/0464). A folder of before notes what its database has then.
+    `let_in` is never noted again, whatever is granted later: an order of rights would have to survive the database
+    (docs/adr/0464). A folder of before, which has none, notes what its database has when it is opened.
     """
 
     server_url: str

@@ -384,7 +384,7 @@ async def test_an_honest_code_of_which_a_thief_makes_another_lets_nobody_in_as_w
         assert (given.role, given.person) == (Role.TEACHER, whom)
 
 
-@attack("stolen enrolment code", off={"sync_agent.enrollment.by_code._check_honours": lambda *_: None})
+@attack("stolen enrolment code", off={"sync_agent.enrollment.by_code._honoured": lambda *_: None})
 async def test_whom_a_key_that_was_cut_off_lets_in_believes_nothing_of_it(tmp_path: Path) -> None:
     async with thief_on_a_stick(tmp_path) as (here, thief, stick):
         code, folder, agent = await here.office.invite("machine"), tmp_path / "pc", thief.agent

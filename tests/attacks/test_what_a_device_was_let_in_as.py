@@ -1,27 +1,36 @@
-"""A device's database is lost: what was it let in as? A copied key gave it further rights before (docs/adr/0464).
+"""What was a device let in as, where its database is lost, or whoever lets it in says something else (docs/adr/0464).
 
-An id is a hash that its author draws: theirs sort before the honest right's.
+An id is a hash that its author draws: of further rights that a copied key says, theirs sort before the honest one's.
 """
 
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
+from protocol.messages.wire import Call
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Grant
 from protocol.replica.at_work.credentials import credentials_of
-from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.storage.sqlite import DATABASE
 from protocol.roles import PersonRole, Role
+from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
-from sync_agent.machine.enrolled import INTRODUCTION_FILE, OUTBOX_FILE, Enrolment
+from sync_agent.enrollment.by_code import enroll
+from sync_agent.machine.enrolled import INTRODUCTION_FILE, OUTBOX_FILE, Enrolment, LetIn
 from tests.attacks.test_classes_beside_one_with_sign_in import Hers, hers
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, Device, above
+from tests.harness.office_devices import town
 from tests.harness.portal import portal
+from tests.harness.wire import URL, MemoryTransport
 
 __all__ = ["hers"]
 
@@ -97,6 +106,44 @@ async def test_a_pc_that_has_lost_its_database_is_a_pc_whatever_right_a_server_g
     async with portal(agent) as surfer:
         assert await hers.shown(surfer) == set()
         assert {(await surfer.get(page)).status for page in ("/publish", "/readers", "/school", "/drill")} == {404}
+
+
+@attack(PCS, off=AS_BEFORE)
+async def test_nor_does_one_bad_row_make_it_a_teachers(hers: Hers) -> None:
+    pc, space = hers.school.pc, hers.school.room.space
+    first = pc.agent.replica.door.authorities_of(pc.agent.device)[0].grant
+    await _thief_lets_in(hers, pc, Role.HEAD, space)
+    await pc.agent.close()
+    with closing(sqlite3.connect(pc.agent.folder / DATABASE)) as connection, connection:
+        connection.execute("UPDATE entry SET header = x'00' WHERE id = ?", (first,))
+    await pc.starts_again()
+    for _ in range(3):
+        await hers.school.agree()
+    async with portal(pc.agent) as surfer:
+        assert await hers.shown(surfer) == set()
+
+
+@attack(PCS, off={"sync_agent.enrollment.by_code._let_in_as": lambda rights, _: LetIn(rights[0].grant, rights[0].role)})
+async def test_a_pc_that_comes_new_to_a_server_in_wrong_hands_is_what_its_code_says(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        clock, server = here.office.clock, here.office.server
+        code = await here.office.invite("machine")
+
+        async def lets_in(opened: OpenedRequest) -> bytes:
+            asked = EnrollRequest.parse(opened.payload)
+            given = Grant(opened.device, asked.agreement, asked.tls_sha256, Role.HEAD, None, None).encode()
+            said = [*await server.write([Draft(here.space, Kind.GRANT, None, given)])]
+            said += await server.store.scan_kinds([Kind.INVITE])
+            return EnrollAnswer(clock(), "Cher", await server.replica.credentials([one.id for one in said])).encode()
+
+        server.responder.add_handler(Call.ENROLL, lets_in)
+        way = MemoryTransport(here.frontage)
+        folder = tmp_path / "new-pc"
+        await enroll(folder, URL, code, "Merle", now_ms=clock, entropy=os.urandom, connect=lambda _: way)
+        agent = await Agent.open(folder, now_ms=clock, entropy=os.urandom)
+        role = await agent.role()
+        await agent.close()
+        assert role is Role.MACHINE
 
 
 @attack(LAPTOPS, off=AS_BEFORE)
