@@ -229,8 +229,7 @@ def _heard_anew(fold: SpaceFold, said: Sequence[Entry], door: Door, remembered: 
     let_in = {each.grant for each in living} - {each.grant for each in before.authorities}
     heard = (before.unconfirmed | before.nameless) ^ (after.unconfirmed | after.nameless)
     heard |= before.heard_on ^ after.heard_on
-    listed = {grant for grant, _ in before.by_a_list_alone.items() ^ after.by_a_list_alone.items()}
-    concerned = {each.key for each in ever if each.grant in let_in | heard | listed}
+    concerned = {each.key for each in ever if each.grant in let_in | heard}
     if not concerned.isdisjoint(fold.index.voices) or _may_lead_on(before, after, fold.index.voices):
         return None
     return after
@@ -241,7 +240,7 @@ def _may_lead_on(before: Roster, after: Roster, spoke: Container[bytes]) -> bool
     if (before.voices.words, before.voices.over) == (after.voices.words, after.voices.over):
         return False
     named = (each for each in after.granted.values() if each.key in spoke and each.person is not None)
-    devices = {(after.who(each.person or b""), each.pair) for each in named}
+    devices = {(each.person, each.pair) for each in named}
     return any(many > 1 for many in Counter(person for person, _ in devices).values())
 
 

@@ -82,23 +82,22 @@ def is_opened_for_good(work: Work, roster: Roster, recovery: Collection[bytes], 
     """Whether a hand-in was opened by whom it was meant for: what keeps it alive may let go of it.
 
     By a teacher who read there when it was handed in, or by whom one of theirs has confirmed; and none of that by who
-    is new here. Whoever has the server names as many teachers as they like, who say that they have opened everything,
-    and whom a list calls the same as her: so by the ids that grants give. Where there was no teacher yet, whoever came
-    counts once they have been known for long. Where it is not known for whom it was meant, nobody does.
+    is new here. Whoever has the server names as many teachers as they like, who say that they have opened everything.
+    Where there was no teacher yet, whoever came counts once they have been known for long. Where it is not known for
+    whom it was meant, nobody does.
     """
     keys = work.meant_for.difference(recovery)
     if not work.opened or not _says_for_whom(work):
         return False
-    meant = {one for key in keys for one in _whose(key, roster, known)} if keys else roster.seen_first.keys()
+    meant = {one for key in keys for one in _whose(key, roster, known)} if keys else roster.starts.keys()
     counting = known.first | known.long if keys else known.long
     signers: set[bytes] = set()
     back: set[bytes] = set()
     for person in meant:
-        for start in _starts_of(person, roster):
+        for start in roster.starts.get(person, ()):
             if device_id(start) in counting:
-                who = roster.who(person)
-                for device in _circle_from(roster, who, start):
-                    (signers if _may_say(roster, who, device) else back).add(device[0])
+                for device in _circle_from(roster, person, start):
+                    (signers if _may_say(roster, person, device) else back).add(device[0])
     said = (each for each in work.witnesses if each.says is HandInState.TEACHER)
     return any(each.by in signers or (each.by in back and _was_before(each, roster)) for each in said)
 
@@ -123,14 +122,14 @@ def opened_by_the_listed(
     """Whether a hand-in was opened by whom it was meant for, to the server.
 
     By a device that said a reading key to which its author sealed it first, and speaks for somebody whom the class's
-    list has as a teacher, or by whom that one leads to. Whoever has the server's keys lets in as many others as they
-    like: what is counted so may be destroyed. Nor is a key that several have `claimed` anybody's here. Where a work was
-    sealed to recovery alone, by who was the first there to say a key (`first_here`): whoever has the server keeps her
-    key from a PC, and lists others later. By nobody where it is not known to whom; nor by one of the `namesakes`, who
-    bear what was another's name, but where another leads to them.
+    list has as a teacher, or calls the same as one, or by whom that one leads to. Whoever has the server's keys lets in
+    as many others as they like: what is counted so may be destroyed. Nor is a key that several have `claimed` anybody's
+    here. Where a work was sealed to recovery alone, by who was the first there to say a key (`first_here`): whoever has
+    the server keeps her key from a PC, and lists others later. By nobody where it is not known to whom; nor by one of
+    the `namesakes`, who bear what was another's name, but where another leads to them.
     """
-    teachers = (one.id for one in roster.teachers if one.id not in namesakes)
-    listed = {one: roster.speaking.get(one, frozenset()) for one in teachers}
+    teachers = {one.id for one in roster.teachers if one.id not in namesakes}
+    listed = {person: devices for person, devices in roster.speaking.items() if roster.who(person) in teachers}
     led: dict[frozenset[bytes], set[bytes]] = {}
 
     def signers(keys: frozenset[bytes]) -> set[bytes]:
@@ -164,11 +163,6 @@ def _whose(key: bytes, roster: Roster, known: Known) -> set[bytes]:
     persons = roster.said_as.get(key, frozenset()) | known.hidden_as.get(key, frozenset()) | known.forgotten
     since_ms = {person: known.met_ms.get(person, NEVER_MS) for person in persons}
     return {person for person in persons if since_ms[person] == min(since_ms.values())}
-
-
-def _starts_of(person: bytes, roster: Roster) -> Iterable[Device]:
-    """From which devices a person's voice starts, by the one id that is asked for."""
-    return roster.seen_first.get(person, ())
 
 
 def _may_say(roster: Roster, person: bytes, device: Device) -> bool:

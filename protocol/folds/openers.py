@@ -70,7 +70,6 @@ def _ever_led_to(known: Iterable[Device], roster: Roster, door: Door, said: Iter
         said,
         authorities_over(roster.space, door),
         door,
-        aliases=roster.aliases,
         cut=(),
         came_back=(),
         again={},

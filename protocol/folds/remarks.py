@@ -100,5 +100,5 @@ class Remarks:
         asked = voice, frozenset(devices)
         if asked not in self._found:
             bits = {device: 1 << place for place, device in enumerate(devices)}
-            self._found[asked] = _Led(bits, self._voices.led_to_among(self._roster.who(voice), bits))
+            self._found[asked] = _Led(bits, self._voices.led_to_among(voice, bits))
         return self._found[asked]

@@ -17,15 +17,15 @@ Pure; a part of `letting_back`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from protocol.rights.reachability import carried
 from protocol.rights.vouching import Device, Word
 
-Place: TypeAlias = tuple[Device, bytes | None]
-"""A device as the person's own; or, as a head's, as who one of the person's spoke for it."""
+Place: TypeAlias = tuple[Device, bool]
+"""A device as the person's own; or as a head's for which one of the person's spoke."""
 Bits: TypeAlias = int
 """A bit for each return of a person that is weighed together with others."""
 
@@ -39,13 +39,11 @@ class Words:
         self._about: defaultdict[tuple[Device, bytes], list[tuple[Device, Word]]] = defaultdict(list)
         self._by: defaultdict[tuple[Device, bytes], list[tuple[Device, Word]]] = defaultdict(list)
         self._heads: dict[Device, dict[Device, None]] = {}
-        self._shown: defaultdict[bytes, set[bytes]] = defaultdict(set)
 
     def add(self, by: Hashable, words: Iterable[Word]) -> None:
         """What is said from the one end alone: it leads on, and nobody is led back by it."""
         for word in words:
             self._of[by, word.person].append(word)
-            self._shown[word.person].add(word.shown)
             if word.head:
                 self._of_heads[by].append(word)
 
@@ -60,45 +58,35 @@ class Words:
                 if word.by is not None:
                     self._by[word.device, word.by].append((voice, word))
 
-    def shown(self, person: bytes) -> frozenset[bytes]:
-        """As whose any device was shown that somebody spoke of as the person's."""
-        return frozenset(self._shown.get(person, ()))
-
-    def onward(self, by: Hashable, person: bytes, spoken_as: bytes | None, shown: Container[bytes]) -> Iterable[Place]:
-        """To which places what was said leads, of the person's own device (`spoken_as` None) or of a head's.
-
-        A head's leads to the person's under an id as which one of theirs was `shown`, and under no other: who speaks
-        for one head as thousands would lead to each further one as often.
-        """
+    def onward(self, by: Hashable, person: bytes, *, is_head: bool) -> Iterable[Place]:
+        """To which places what was said leads, of the person's own device or of a head's."""
         for word in self._of_heads.get(by, ()):
-            if spoken_as is not None:
-                yield word.device, spoken_as
-            elif word.by in shown and not (word.is_own and word.person == person):
-                yield word.device, word.by
+            if is_head or (word.by == person and not word.is_own):
+                yield word.device, True
         for word in self._of.get((by, person), ()):
-            if word.is_own if spoken_as is None else word.shown == spoken_as:
-                yield word.device, None
+            if is_head or word.is_own:
+                yield word.device, False
 
-    def back(self, device: Device, person: bytes, spoken_as: bytes | None) -> Iterable[Place]:
+    def back(self, device: Device, person: bytes, *, is_head: bool) -> Iterable[Place]:
         """Which places lead to one: the same from its end."""
-        if spoken_as is None:
+        if not is_head:
             for voice, word in self._about.get((device, person), ()):
                 yield from self.led_by(voice, word, person)
             return
-        for voice, word in self._by.get((device, spoken_as), ()):
-            if not (word.is_own and word.person == person):
-                yield voice, None
+        for voice, word in self._by.get((device, person), ()):
+            if not word.is_own:
+                yield voice, False
         for voice in self._heads.get(device, ()):
             if voice in self._heads:
-                yield voice, spoken_as
+                yield voice, True
 
     def led_by(self, voice: Device, word: Word, person: bytes) -> Iterable[Place]:
         """As what a voice leads by its word to a person's own device: as theirs, and as a head's that was shown it."""
         if word.person == person:
             if word.is_own:
-                yield voice, None
+                yield voice, False
             if voice in self._heads:
-                yield voice, word.shown
+                yield voice, True
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +130,15 @@ def lacked_by(
 def asked_about(asking: Asking, said: Words, was_never_away: Callable[[Device], bool]) -> dict[Device, Bits]:
     """About which of the returns each device is asked, if it was never away: others are on the way to these."""
     person = asking.person
-    shown = said.shown(person)
 
     def onward(place: Place) -> Iterable[tuple[Place, Bits]]:
-        device, spoken_as = place
+        device, is_head = place
         own = asking.own.get(device, 0)
-        if spoken_as is not None or not was_never_away(device):
-            for after in said.onward(device, person, spoken_as, shown):
+        if is_head or not was_never_away(device):
+            for after in said.onward(device, person, is_head=is_head):
                 yield after, ~own
         for name, bits in asking.before.get(device, ()):
-            for after in said.onward((device, name), person, spoken_as, shown):
+            for after in said.onward((device, name), person, is_head=is_head):
                 yield after, bits
 
     found = _own_of(carried(_starts(asking.own), onward))
@@ -177,11 +164,11 @@ def _leading_by(
     person = asking.person
 
     def onward(place: Place) -> Iterable[tuple[Place, Bits]]:
-        device, spoken_as = place
+        device, is_head = place
         others = ~asking.own.get(device, 0)
-        for before in words.back(device, person, spoken_as):
+        for before in words.back(device, person, is_head=is_head):
             yield before, others & ~asking.own.get(before[0], 0)
-        for voice, word, bits in vouched.get(device, ()) if spoken_as is None else ():
+        for voice, word, bits in () if is_head else vouched.get(device, ()):
             for before in words.led_by(voice, word, person):
                 yield before, bits & ~asking.own.get(voice, 0)
 
@@ -190,8 +177,8 @@ def _leading_by(
 
 
 def _starts(own: Mapping[Device, Bits]) -> dict[Place, Bits]:
-    return {(device, None): bits for device, bits in own.items()}
+    return {(device, False): bits for device, bits in own.items()}
 
 
 def _own_of(found: Mapping[Place, Bits]) -> dict[Device, Bits]:
-    return {device: bits for (device, spoken_as), bits in found.items() if spoken_as is None}
+    return {device: bits for (device, is_head), bits in found.items() if not is_head}

@@ -7,7 +7,7 @@ Rules:
 - outside a person's own devices only head teachers' lead back to them: so of what somebody else's device leads to,
   which heads' there are is all that matters, and that is the same for everybody; it is kept as bits;
 - a device speaks as a head's where all words that lead to it have shown it as one;
-- a head's word of a device makes it one's own where it is shown there as who one was when one spoke for that head;
+- a head's word of a device makes it one's own where that is as who one spoke for that head;
 - devices that confirm one another lead to the same.
 
 docs/protocol.md, "Confirmed devices", C14.
@@ -19,15 +19,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-from protocol.rights.reachability import bits_led_to, places_of, union
+from protocol.rights.reachability import bits_led_to, places_of
 from protocol.rights.vouching import Device, Voices, Word
 
 _Place: TypeAlias = tuple[Device, bytes | None]
 """A device as somebody's; one that was confirmed as a head's as whoever they are."""
-_SpokenFor: TypeAlias = defaultdict[bytes, defaultdict[bytes | None, int]]
-"""As who a device spoke for others → whose own it called them (None: not its own) → to which heads they lead."""
-_Shown: TypeAlias = tuple[bytes, bytes]
-"""A person, and as who a device of theirs was shown."""
 
 
 class Circles:
@@ -44,21 +40,21 @@ class Circles:
         named = (word.device for words in voices.words.values() for word in words if word.head)
         self._heads: Final = tuple(dict.fromkeys(named))
         self._bits: Final = {head: 1 << place for place, head in enumerate(self._heads)}
-        self._shown: defaultdict[_Shown, defaultdict[Device, list[Device]]] = defaultdict(lambda: defaultdict(list))
-        self._naming: defaultdict[bytes, defaultdict[bytes, int]] = defaultdict(lambda: defaultdict(int))
+        self._named: defaultdict[bytes, defaultdict[Device, list[Device]]] = defaultdict(lambda: defaultdict(list))
+        self._naming: defaultdict[bytes, int] = defaultdict(int)
         for head, bit in self._bits.items():
             for word in voices.words.get(head, ()):
-                self._shown[word.person, word.shown][head].append(word.device)
-                self._naming[word.person][word.shown] |= bit
+                self._named[word.person][head].append(word.device)
+                self._naming[word.person] |= bit
         places = [_place_of(word) for words in voices.words.values() for word in words]
         self._led_to: Final = bits_led_to(
             places, self._leads_to, lambda one: self._bits[one[0]] if one[1] is None else 0
         )
-        self._spoken_for: defaultdict[Device, _SpokenFor] = defaultdict(lambda: defaultdict(lambda: defaultdict(int)))
+        self._spoken_for: defaultdict[tuple[Device, bytes], int] = defaultdict(int)
         for voice, words in voices.words.items():
             for word in words:
-                if word.by is not None and (heads := self._led_to.get(_place_of(word), 0)):
-                    self._spoken_for[voice][word.by][word.person if word.is_own else None] |= heads
+                if word.by is not None and not word.is_own:
+                    self._spoken_for[voice, word.by] |= self._led_to.get(_place_of(word), 0)
 
     def of(self, person: bytes) -> Circle:
         """Those of a person, from nothing."""
@@ -70,28 +66,18 @@ class Circles:
             return [_place_of(word) for word in self._words.get(device, ())]
         return [(other, whose) for other in self._own.get(place, ())]
 
-    def called_own(self, device: Device, person: bytes) -> Iterable[Device]:
-        """Which of a person's devices one of theirs has confirmed as its own person's."""
-        return self._own.get((device, person), ())
-
-    def named_by(self, device: Device, person: bytes) -> tuple[list[Device], dict[bytes, int]]:
+    def named_by(self, device: Device, person: bytes) -> tuple[list[Device], int]:
         """Which of a person's devices one of theirs has confirmed; and to which heads the others that it has lead.
 
-        Of the heads those that name any of the person's, by as who it spoke for those that lead there and was shown to
-        them. Who speaks as thousands, or is shown as thousands, costs no more than the fewer of the two.
+        Of the heads those that name any of the person's.
         """
-        heads: dict[bytes, int] = {}
-        if device in self._spoken_for and person in self._naming:
-            spoken_for, naming = self._spoken_for[device], self._naming[person]
-            for by in spoken_for if len(spoken_for) < len(naming) else naming:
-                if by in spoken_for and by in naming:
-                    heads[by] = naming[by] & union(bits for own, bits in spoken_for[by].items() if own != person)
+        heads = self._naming.get(person, 0) & self._spoken_for.get((device, person), 0)
         return list(self._own.get((device, person), ())), heads
 
-    def named_by_heads(self, heads: int, person: bytes, shown: bytes) -> Iterable[Device]:
-        """The devices that these heads have confirmed as a person's, shown as who it is granted to."""
+    def named_by_heads(self, heads: int, person: bytes) -> Iterable[Device]:
+        """The devices that these heads have confirmed as a person's."""
         for place in places_of(heads):
-            yield from self._shown[person, shown][self._heads[place]]
+            yield from self._named[person][self._heads[place]]
 
 
 def _place_of(word: Word) -> _Place:
@@ -104,7 +90,7 @@ class Circle:
     def __init__(self, circles: Circles, person: bytes) -> None:
         self._circles = circles
         self._person = person
-        self._heads: defaultdict[bytes, int] = defaultdict(int)
+        self._heads = 0
         self.own: set[Device] = set()
 
     def start(self, device: Device) -> list[Device]:
@@ -113,9 +99,8 @@ class Circle:
         self.own.update(fresh)
         for one in fresh:
             named, heads = self._circles.named_by(one, self._person)
-            for spoken_as, bits in heads.items():
-                named += self._circles.named_by_heads(bits & ~self._heads[spoken_as], self._person, spoken_as)
-                self._heads[spoken_as] |= bits
+            named += self._circles.named_by_heads(heads & ~self._heads, self._person)
+            self._heads |= heads
             later = [other for other in dict.fromkeys(named) if other not in self.own]
             self.own.update(later)
             fresh += later

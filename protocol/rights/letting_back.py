@@ -131,14 +131,12 @@ class Returns:
         if word.is_own:
             self._spoke[word.device, word.person][voice].add(about)
 
-    def joined(
-        self, voices: Voices, former: Iterable[Authority], aliases: Mapping[bytes, bytes], cut: Container[bytes]
-    ) -> Voices:
+    def joined(self, voices: Voices, former: Iterable[Authority], cut: Container[bytes]) -> Voices:
         """The voices with what was said since the returns that others have confirmed.
 
         `former` are the teachers' grants of `LetInAgain`.
         """
-        whose, grants = self._whose(voices, former, aliases)
+        whose, grants = self._whose(voices, former)
         if not whose:
             return voices
         missing = self._missing(voices, whose, cut)
@@ -159,7 +157,7 @@ class Returns:
         )
 
     def _whose(
-        self, voices: Voices, former: Iterable[Authority], aliases: Mapping[bytes, bytes]
+        self, voices: Voices, former: Iterable[Authority]
     ) -> tuple[dict[Return, set[bytes]], Mapping[Return, set[bytes]]]:
         """As whose each device returned; and, of the returns that are over, the grants."""
         whose: dict[Return, set[bytes]] = {Return(device): set() for device in voices.let_back}
@@ -170,7 +168,7 @@ class Returns:
         for each in former:
             back = self.of(each)
             if back is not None and back.named is not None:
-                persons = () if each.person is None else (aliases.get(each.person, each.person),)
+                persons = () if each.person is None else (each.person,)
                 whose.setdefault(back, set()).update(persons)
                 grants[back].add(each.grant)
         return whose, grants

@@ -31,7 +31,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 from protocol.model.ancestry import heads
@@ -40,7 +39,6 @@ from protocol.model.structure import PersonRecord
 from protocol.rights.door import OF_KEYS, Authority, Door, covering_names
 from protocol.rights.erasures import erased_from_above, erasing_in, rulings_of
 from protocol.rights.keys_in_use import (
-    Key,
     keys_in_use,
     phrases_of,
     replaced_keys,
@@ -49,17 +47,7 @@ from protocol.rights.keys_in_use import (
 )
 from protocol.rights.letting_back import LetInAgain, let_in_again
 from protocol.rights.revocations import cuts_of, doubtful, without_right
-from protocol.rights.speaking import (
-    Remembered,
-    Said,
-    by_a_list_alone,
-    heard_on,
-    joined,
-    once_led_to,
-    over,
-    speaking_devices,
-    unconfirmed,
-)
+from protocol.rights.speaking import Remembered, heard_on, once_led_to, over, speaking_devices, unconfirmed
 from protocol.rights.spent_keys import Doubted, keys_cut_off, keys_held, keys_spent
 from protocol.rights.voices import voices_of
 from protocol.rights.vouching import Away, Device, Standing, Voices
@@ -111,7 +99,7 @@ class Roster:
     spent: frozenset[tuple[bytes, bytes]] = frozenset()
     phrases: Mapping[bytes, tuple[tuple[Device, PhraseKey], ...]] = field(default_factory=dict)
     aliases: Mapping[bytes, bytes] = field(default_factory=dict)
-    """Who was added twice → who they are."""
+    """Who was added twice → who a list calls them: that joins no voices, and gives no keys (docs/adr/0461)."""
     left: Mapping[bytes, Person] = field(default_factory=dict)
     """Who was on the list and has left it, as it called them last: whose work lies here has a name."""
     frozen: frozenset[bytes] = frozenset()
@@ -130,14 +118,6 @@ class Roster:
     """The devices that speak for each person whose devices have said a reading key, those cut off included."""
     starts: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
     """From which devices that starts: those that this replica saw first."""
-    seen_first: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
-    """The same, under the ids alone that grants give them."""
-    speaking_alone: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
-    """The devices that speak for each of these ids without that a list has to call it the same as another."""
-    say_keys: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
-    """The devices that say a reading key as each id, as grants give it: the earliest by date first."""
-    by_a_list_alone: Mapping[bytes, bytes | None] = field(default_factory=dict)
-    """The grants that speak for somebody only because a list calls two ids one, each with the id whose word it is."""
     unconfirmed: frozenset[bytes] = frozenset()
     """The grants of teachers' devices that speak for nobody: no device of their person's has confirmed them, or none
     has said a reading key; or, but for a head's, they name no person at all."""
@@ -174,13 +154,10 @@ class Roster:
         return self.speaks(grant) or grant in self.heard_on
 
     def spoken_as(self, given: Authority | None) -> bytes | None:
-        """The person whose word it is that is written under a grant; None where nobody of theirs said that it is.
-
-        Of who was added twice the id under which the device was let in, until one of the other id has confirmed it.
-        """
+        """The person whose word it is that is written under a grant; None where nobody of theirs said that it is."""
         if given is None or given.role not in HAS_READING_KEYS or not self.speaks(given.grant):
             return None
-        return None if given.person is None else self.by_a_list_alone.get(given.grant, self.who(given.person))
+        return given.person
 
     def shown_as(self, given: Authority | None) -> bytes | None:
         """The same, and who is only heard beside whoever speaks for that person: for what is shown, and says so."""
@@ -194,7 +171,7 @@ class Roster:
 
     def is_away(self, device: Device, person: bytes) -> bool:
         """Whether a device is gone as a person's: cut off, or back and not confirmed again as that."""
-        return self.away.has(device, self.who(person))
+        return self.away.has(device, person)
 
     @property
     def teachers(self) -> list[Person]:
@@ -320,34 +297,26 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
 
     `said` is what the roster `tells_of_keys`. Persons, and what is cut, held back or erased, stand.
     """
-    cut, aliases, given = roster.cut, roster.aliases, said
+    cut, given = roster.cut, said
     said = [entry for entry in said if entry.id not in roster.held_back]
-    hear = partial(
-        voices_of, said, roster.authorities, door, cut=cut, came_back=roster.reported - cut, again=roster.again
-    )
-    voices = hear(aliases=aliases)
-    apart = hear(aliases={}) if aliases else voices
-    spoke = Said(voices, apart, aliases)
-    speaking, starts = speaking_devices(spoke, cut, remembered)
+    voices = voices_of(said, roster.authorities, door, cut=cut, came_back=roster.reported - cut, again=roster.again)
+    speaking, starts = speaking_devices(voices, cut, remembered)
     ever = authorities_over(roster.space, door)
     ended = over(ever, roster.authorities)
-    then = once_led_to(ended, spoke, starts)
-    silent = frozenset(unconfirmed(roster.authorities, aliases, speaking.listed))
-    unheard = silent.union(voices.unheard_by, unconfirmed(ended, aliases, then.listed))
+    then = once_led_to(ended, voices, starts)
+    silent = frozenset(unconfirmed(roster.authorities, speaking))
+    unheard = silent.union(voices.unheard_by, unconfirmed(ended, then))
     kept = [entry for entry in said if entry.header.grant not in unheard]
     revoked = frozenset(roster.revocations.values()) - cut
-    away = Away(cut, frozenset(_not_confirmed_again(ever, revoked, voices, aliases)))
-    # by the ids of grants: that a list calls two people one gives neither a key that the other holds
+    away = Away(cut, frozenset(_not_confirmed_again(ever, revoked, voices)))
     phrases = phrases_of(kept, door, cut)
-    lost = keys_cut_off(ever, away, aliases)
-    held = keys_held(lost, roster.authorities, away, phrases, aliases, (speaking.led, then.led))
-    gone: defaultdict[Key, set[bytes]] = defaultdict(set)
-    for person, agreement in lost.keys() - held:
-        gone[aliases.get(person, person), agreement] |= lost[person, agreement]
+    lost = keys_cut_off(ever, away)
+    held = keys_held(lost, roster.authorities, away, phrases, (speaking, then))
+    gone = {key: signers for key, signers in lost.items() if key not in held}
     doubted = Doubted(roster.held_back, unheard)
-    spent = keys_spent(kept, given, door, away, gone, aliases, doubted, (speaking.led, then.led), phrases)
+    spent = keys_spent(kept, given, door, away, gone, doubted, (speaking, then), phrases)
     replaced = replaced_keys(given)
-    standing = [entry for entry in kept if _stands(entry, door, voices, aliases)]
+    standing = [entry for entry in kept if _stands(entry, door, voices)]
     in_use, makers = keys_in_use(standing, door, cut, spent, replaced)
     return replace(
         roster,
@@ -360,30 +329,21 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         phrases=phrases,
         voices=voices,
         away=away,
-        speaking=speaking.listed,
-        starts=joined(starts, spoke),
-        seen_first=starts,
-        speaking_alone=speaking.own,
-        say_keys=apart.firsts,
-        by_a_list_alone={
-            **dict(by_a_list_alone(roster.authorities, aliases, speaking)),
-            **dict(by_a_list_alone(ended, aliases, then)),
-        },
+        speaking=speaking,
+        starts=starts,
         unconfirmed=unheard,
-        heard_on=frozenset(heard_on(roster.authorities, silent, apart, cut, remembered)),
+        heard_on=frozenset(heard_on(roster.authorities, silent, voices, cut, remembered)),
         granted={each.grant: each for each in ever if each.role in HAS_READING_KEYS},
         nameless=frozenset(each.grant for each in ever if each.role is Role.HEAD and each.person is None),
     )
 
 
-def _not_confirmed_again(
-    ever: Iterable[Authority], revoked: Container[bytes], voices: Voices, aliases: Mapping[bytes, bytes]
-) -> Iterable[Standing]:
+def _not_confirmed_again(ever: Iterable[Authority], revoked: Container[bytes], voices: Voices) -> Iterable[Standing]:
     """As whose those who came back, or had a right ended, were ever let in, and stand no more or wait."""
     for each in ever:
         if each.key in revoked and each.role in HAS_READING_KEYS and each.person is not None:
             device = each.pair
-            standing = device, aliases.get(each.person, each.person)
+            standing = device, each.person
             if standing not in voices.standings or device in voices.let_back:
                 yield standing
 
@@ -393,10 +353,10 @@ def authorities_over(space: bytes, door: Door) -> list[Authority]:
     return [authority for member in door.lineage(space) for authority in door.authorities_in(member)]
 
 
-def _stands(entry: Entry, door: Door, voices: Voices, aliases: Mapping[bytes, bytes]) -> bool:
+def _stands(entry: Entry, door: Door, voices: Voices) -> bool:
     """Whether who wrote an entry about its person still has a teacher's grant of that person."""
     author, person = door.authority(entry.header.grant), entry.header.subject or b""
-    return author is not None and (author.pair, aliases.get(person, person)) in voices.standings
+    return author is not None and (author.pair, person) in voices.standings
 
 
 class Listed(NamedTuple):

@@ -27,7 +27,7 @@ from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
 from protocol.rights.door import Authority, Door
 from protocol.rights.keys_in_use import Key, by_their_own
-from protocol.rights.speaking import Led
+from protocol.rights.speaking import Speaking
 from protocol.rights.vouching import Away, Device
 from protocol.roles import HAS_READING_KEYS
 from protocol.trust.person_keys import KeyWraps, PhraseKey
@@ -48,21 +48,21 @@ def keys_spent(
     door: Door,
     away: Away,
     gone: Mapping[Key, Collection[bytes]],
-    aliases: Mapping[bytes, bytes],
     doubted: Doubted,
-    leading: tuple[Led, Led],
+    leading: tuple[Speaking, Speaking],
     phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]],
 ) -> frozenset[Key]:
     """The reading keys, each with its teacher, that a device which is `away` as that teacher's has made or was given.
 
     `gone` are the keys of devices that are, with who signs for each; `heard` is what counts, and `given` are all
-    entries that say that a key was given to somebody. `leading` is to whom the ids' own devices lead now, and once did.
+    entries that say that a key was given to somebody. `leading` is to whom each one's own devices lead now, and once
+    did.
     """
     if not any(away):
         return frozenset()
-    people = _People(away, aliases, leading, phrases)
+    people = _People(away, leading, phrases)
     claims = _Claims(heard, door, people, doubted)
-    recipients = _Recipients(gone, people, aliases)
+    recipients = _Recipients(gone, people)
     found, spent_by_maker = set(claims.spent), set[Key]()
     for person, device, entry in by_their_own(given, Kind.KEY_WRAP, door):
         gift, author = parsed(entry, KeyWraps.parse), entry.header.author
@@ -71,7 +71,7 @@ def keys_spent(
         made = claims.made_as.get((author, gift.agreement), _NOBODY)
         is_heeded = bool(made) and (person, gift.agreement) not in claims.of_their_own
         # as whose it is given: as whose its author made it, which many gifts share, and as this one's
-        alone = frozenset({person}) if is_heeded or people.is_theirs(person, device, entry, doubted) else _NOBODY
+        alone = frozenset({person}) if is_heeded or _is_theirs(entry, doubted) else _NOBODY
         is_held_back = entry.id in doubted.held_back
         if recipients.are_gone(gift, _Giver(person, device, made, alone), is_held_back=is_held_back):
             found.update((each, gift.agreement) for each in alone)
@@ -86,13 +86,11 @@ class _People:
     def __init__(
         self,
         away: Away,
-        aliases: Mapping[bytes, bytes],
-        leading: tuple[Led, Led],
+        leading: tuple[Speaking, Speaking],
         phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]],
     ) -> None:
         self._away: Final = away
-        self._aliases: Final = aliases
-        self._now, self._once = (_of_each(led, aliases) for led in leading)
+        self._now, self._once = leading
         self._papers: defaultdict[bytes, set[bytes]] = defaultdict(set)
         for id_, drawer, agreement in _of_phrases(phrases, self.is_away):
             if any(drawer in devices for devices in self.own(id_)):
@@ -101,19 +99,17 @@ class _People:
 
     def is_away(self, device: Device, person: bytes) -> bool:
         """Whether a device is gone as a person's."""
-        return self._away.has(device, self._aliases.get(person, person))
+        return self._away.has(device, person)
 
     def own(self, person: bytes) -> tuple[Collection[Device], Collection[Device]]:
-        """The devices to which an id's own lead, and once led."""
-        return self._now(person), self._once(person)
-
-    def is_theirs(self, person: bytes, device: Device, entry: Entry, doubted: Doubted) -> bool:
-        """Whether one of somebody's devices said it."""
-        return _is_theirs(entry, device, doubted, self.own(person))
+        """The devices to which somebody's own lead, and once led."""
+        return self._now.get(person, frozenset()), self._once.get(person, frozenset())
 
     def _in_use(self, persons: frozenset[bytes]) -> tuple[frozenset[Device], frozenset[bytes]]:
         """The devices of some persons that are in use; and the X25519 keys of these and of their phrases."""
-        own = frozenset(device for each in persons for device in self._now(each) if not self.is_away(device, each))
+        own = frozenset(
+            device for each in persons for device in self._now.get(each, ()) if not self.is_away(device, each)
+        )
         return own, _kept_by(own, *(self._papers[each] for each in persons))
 
 
@@ -126,7 +122,7 @@ class _Claims:
 
     def __init__(self, heard: Iterable[Entry], door: Door, people: _People, doubted: Doubted) -> None:
         said = [
-            (person, device, key.agreement, people.is_theirs(person, device, entry, doubted))
+            (person, device, key.agreement, _is_theirs(entry, doubted))
             for person, device, entry in by_their_own(heard, Kind.PERSON_KEY, door)
             if (key := parsed(entry, PersonKey.parse)) is not None
         ]
@@ -153,10 +149,9 @@ class _Giver(NamedTuple):
 class _Recipients:
     """Whether who was given a key is gone."""
 
-    def __init__(self, gone: Mapping[Key, Collection[bytes]], people: _People, aliases: Mapping[bytes, bytes]) -> None:
+    def __init__(self, gone: Mapping[Key, Collection[bytes]], people: _People) -> None:
         self._gone: Final = gone
         self._people: Final = people
-        self._aliases: Final = aliases
         self._by_key: Final = _whoever_they_are(gone)
         self._signers: Final = cache(self._signing_for)
 
@@ -178,18 +173,10 @@ class _Recipients:
 
     def _signing_for(self, person: bytes, to: bytes, *, of_own: bool) -> Collection[bytes]:
         """Who signs for what is gone of a person beside an X25519 key; of those alone whom the person's own lead to."""
-        those = self._gone.get((self._aliases.get(person, person), to), ())
+        those = self._gone.get((person, to), ())
         if not of_own:
             return those
         return [key for key, _ in _led_to(((key, to) for key in those), self._people.own(person))]
-
-
-def _of_each(led: Led, aliases: Mapping[bytes, bytes]) -> Callable[[bytes], Collection[Device]]:
-    """To which devices an id's own lead; of one that has none of its own, those of the others that a list calls it."""
-    listed: defaultdict[bytes, set[Device]] = defaultdict(set)
-    for id_, devices in led.items():
-        listed[aliases.get(id_, id_)] |= devices
-    return lambda person: led[person] if person in led else listed.get(aliases.get(person, person), set())
 
 
 def _made_by_their_own(said: Iterable[tuple[bytes, Device, bytes, bool]]) -> frozenset[Key]:
@@ -197,9 +184,9 @@ def _made_by_their_own(said: Iterable[tuple[bytes, Device, bytes, bool]]) -> fro
     return frozenset((person, agreement) for person, _, agreement, theirs in said if theirs)
 
 
-def _is_theirs(entry: Entry, device: Device, doubted: Doubted, own: Iterable[Container[Device]]) -> bool:
-    """Whether one of somebody's devices said it: that a list calls it theirs is not enough."""
-    return entry.header.grant not in doubted.unheard and any(device in devices for devices in own)
+def _is_theirs(entry: Entry, doubted: Doubted) -> bool:
+    """Whether one of its person's devices said something of a key."""
+    return entry.header.grant not in doubted.unheard
 
 
 def _led_to(devices: Iterable[Device], own: Iterable[Container[Device]]) -> list[Device]:
@@ -227,7 +214,7 @@ def _whoever_they_are(gone: Mapping[Key, Collection[bytes]]) -> dict[bytes, set[
     return dict(found)
 
 
-def keys_cut_off(authorities: Iterable[Authority], away: Away, aliases: Mapping[bytes, bytes]) -> dict[Key, set[bytes]]:
+def keys_cut_off(authorities: Iterable[Authority], away: Away) -> dict[Key, set[bytes]]:
     """The X25519 keys of each teacher's devices that are away as that one's, with the keys that sign for these.
 
     Nothing proves whose an X25519 key is: that another machine, cut off or not, says it is its own means nothing here.
@@ -235,7 +222,7 @@ def keys_cut_off(authorities: Iterable[Authority], away: Away, aliases: Mapping[
     found: defaultdict[Key, set[bytes]] = defaultdict(set)
     for each in authorities:
         whose = None if each.role not in HAS_READING_KEYS else each.person
-        if whose is not None and away.has(each.pair, aliases.get(whose, whose)):
+        if whose is not None and away.has(each.pair, whose):
             found[whose, each.agreement].add(each.key)
     return dict(found)
 
@@ -245,38 +232,25 @@ def keys_held(
     living: Iterable[Authority],
     away: Away,
     phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]],
-    aliases: Mapping[bytes, bytes],
-    led: tuple[Led, Led],
+    led: tuple[Speaking, Speaking],
 ) -> frozenset[Key]:
     """Those of the keys, `claimed` as each teacher's, that the teacher's devices in use hold, or drew as phrases.
 
     Whoever may write grants names them beside a signing key of their own, which is then cut off: that spends nothing.
     Of devices that are `away` none counts, nor a phrase of theirs: a lost laptop can have drawn one with its own X25519
-    key. A device holds what it has for each id of its person whose own devices have `led` to it (now; what it drew,
-    also once), and for one that has none: for no other, whatever lists call the same, and whatever it is granted as.
+    key. A device holds what it has as the person to whose devices these have `led` (now; what it drew, also once):
+    whatever else it is granted as, as nobody else's.
     """
-    now, once = led
     granted = [
         (each.person, each.pair, each.agreement)
         for each in living
         if each.person is not None and each.role in HAS_READING_KEYS
     ]
     drawn = [(person, device, phrase.agreement) for person, said in phrases.items() for device, phrase in said]
-    held: set[Key] = set()
-    for those, leading in ((granted, (now,)), (drawn, (now, once))):
-        theirs = {
-            (aliases.get(id_, id_), device) for ids in leading for id_, led_to in ids.items() for device in led_to
-        }
-        holders: defaultdict[Key, set[Device]] = defaultdict(set)
-        for person, device, agreement in those:
-            one = aliases.get(person, person)
-            if not away.has(device, one) and (one, device) in theirs:
-                holders[one, agreement].add(device)
-                if person not in now:
-                    held.add((person, agreement))
-        for person, agreement in claimed:
-            have = holders.get((aliases.get(person, person), agreement))
-            # of two sets the smaller is walked: that many devices hold a key, or lead to one, costs no square
-            if have and any(not have.isdisjoint(ids.get(person, ())) for ids in leading):
-                held.add((person, agreement))
+    held = {
+        (person, agreement)
+        for those, leading in ((granted, led[:1]), (drawn, led))
+        for person, device, agreement in those
+        if not away.has(device, person) and any(device in devices.get(person, ()) for devices in leading)
+    }
     return frozenset(held.intersection(claimed))

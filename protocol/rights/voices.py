@@ -13,7 +13,7 @@ Pure; called by the roster alone.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import TypeAlias
 
 from protocol.errors import PeerFault
@@ -41,7 +41,6 @@ def voices_of(
     authorities: Iterable[Authority],
     door: Door,
     *,
-    aliases: Mapping[bytes, bytes],
     cut: Container[bytes],
     came_back: Container[bytes],
     again: LetInAgain,
@@ -54,35 +53,29 @@ def voices_of(
     words: defaultdict[Device, set[Word]] = defaultdict(set)
     over: defaultdict[Device, set[Word]] = defaultdict(set)
     returns = Returns(granted, came_back, again)
-
-    def who(person: bytes) -> bytes:
-        return aliases.get(person, person)
-
     said = [
         (entry, author)
         for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id))
         if (author := _speaker(door, entry.header.grant)) is not None
     ]
-    firsts, drawn = _of_keys(said, returns, who)
-    for voice, under, word, target in _confirmations(said, door, _Phrases(drawn, firsts, who), who):
+    firsts, drawn = _of_keys(said, returns)
+    for voice, under, word, target in _confirmations(said, door, _Phrases(drawn, firsts)):
         since = returns.of(under)
         returns.note(voice, since, word, target)
         if since is None:
             (words if target.grant in granted else over)[voice].add(word)
     voices = Voices(
-        frozenset((each.pair, who(each.person)) for each in granted.values() if each.person is not None),
+        frozenset((each.pair, each.person) for each in granted.values() if each.person is not None),
         frozenset(authority.pair for authority in granted.values() if authority.key in came_back),
         {person: tuple(devices) for person, devices in firsts.items()},
         {voice: frozenset(named) for voice, named in words.items()},
         {voice: frozenset(named) for voice, named in over.items()},
     )
     former = [named for grant in again if (named := _speaker(door, grant)) is not None]
-    return returns.joined(voices, former, aliases, cut)
+    return returns.joined(voices, former, cut)
 
 
-def _of_keys(
-    said: Iterable[_Said], returns: Returns, who: Callable[[bytes], bytes]
-) -> tuple[Mapping[bytes, Iterable[Device]], _Drawn]:
+def _of_keys(said: Iterable[_Said], returns: Returns) -> tuple[Mapping[bytes, Iterable[Device]], _Drawn]:
     """The devices of each person that say a reading key, the earliest first; and the phrases that they drew."""
     firsts: defaultdict[bytes, dict[Device, None]] = defaultdict(dict)
     drawn: _Drawn = defaultdict(list)
@@ -91,14 +84,14 @@ def _of_keys(
         if person is None or person != entry.header.subject:
             continue
         if entry.header.kind == Kind.PERSON_KEY:
-            firsts[who(person)].setdefault(author.pair)
+            firsts[person].setdefault(author.pair)
         elif entry.header.kind == Kind.PHRASE:
             drawn[person, author.pair, returns.of(author)].append((entry, author))
     return firsts, drawn
 
 
 def _confirmations(
-    said: Iterable[_Said], door: Door, phrases: _Phrases, who: Callable[[bytes], bytes]
+    said: Iterable[_Said], door: Door, phrases: _Phrases
 ) -> Iterable[tuple[Device, Authority, Word, Authority]]:
     """Whose word each confirmation is, said under which grant, what it says, and about which grant.
 
@@ -113,29 +106,23 @@ def _confirmations(
         if entry.payload is None and target.pair == author.pair:
             continue  # that was proven by a phrase, and of itself it says nothing
         if vouch.proof is None:
-            shown = _shown(author, entry.header.subject, target.person, who)
-            if shown is not None:
-                yield author.pair, author, _word(target, shown, author.person, who), target
+            if not _is_as_an_own_of_another_id(author, entry.header.subject, target.person):
+                yield author.pair, author, _word(target, author.person), target
             continue
         proofs[author.grant, target.grant] += 1
         if proofs[author.grant, target.grant] <= MAX_PROOFS_PER_GRANT:
-            word = _word(target, target.person, target.person, who)
+            word = _word(target, target.person)
             for under in phrases.drawn_under(vouch.proof, vouch.signing, target):
                 yield under.pair, under, word, target
 
 
-def _word(named: Authority, shown: bytes, by: bytes | None, who: Callable[[bytes], bytes]) -> Word:
-    return Word(named.pair, who(named.person or b""), shown, by, named.role is Role.HEAD)
+def _word(named: Authority, by: bytes | None) -> Word:
+    return Word(named.pair, named.person or b"", by, named.role is Role.HEAD)
 
 
-def _shown(author: Authority, subject: bytes | None, named: bytes, who: Callable[[bytes], bytes]) -> bytes | None:
-    """As whose a device was shown to who confirmed it: their own, if they say so and lists do, else as it is granted.
-
-    None where it was taken for their own, and is no more.
-    """
-    if subject is None or subject != author.person:
-        return named
-    return subject if who(subject) == who(named) else None
+def _is_as_an_own_of_another_id(author: Authority, subject: bytes | None, named: bytes) -> bool:
+    """Whether a device was taken for one's own by a list, as earlier programs did: that is no word about either id."""
+    return subject is not None and subject == author.person != named
 
 
 class _Phrases:
@@ -144,12 +131,7 @@ class _Phrases:
     What it drew since it was let in again takes the place of none that it had drawn before.
     """
 
-    def __init__(
-        self,
-        drawn: _Drawn,
-        firsts: Mapping[bytes, Iterable[Device]],
-        who: Callable[[bytes], bytes],
-    ) -> None:
+    def __init__(self, drawn: _Drawn, firsts: Mapping[bytes, Iterable[Device]]) -> None:
         keys: defaultdict[bytes, defaultdict[Device, dict[bytes, None]]] = defaultdict(lambda: defaultdict(dict))
         self._under: defaultdict[tuple[bytes, bytes, Device], dict[bytes, Authority]] = defaultdict(dict)
         for (person, device, _), said in drawn.items():
@@ -161,9 +143,7 @@ class _Phrases:
         self._drawers: defaultdict[tuple[bytes, bytes], list[Device]] = defaultdict(list)
         self._tried: dict[bytes, tuple[bytes, ...]] = {}
         for person, of_devices in keys.items():
-            order = dict.fromkeys(
-                device for device in (*firsts.get(who(person), ()), *of_devices) if of_devices.get(device)
-            )
+            order = dict.fromkeys(device for device in (*firsts.get(person, ()), *of_devices) if of_devices.get(device))
             for device in order:
                 for key in of_devices[device]:
                     self._drawers[person, key].append(device)

@@ -14,8 +14,8 @@ Rules:
 - a word is about a device *as somebody's*: that of the grant at which it points. Another grant of the same keys, for
   another person, is another matter; and a word ends with its grant, so that who was cut off and let in again is asked
   about again;
-- a word makes a device what a human was shown: a colleague's stays a colleague's, whatever lists say later of who is
-  the same as whom, and speaks as no head teacher's when it is granted as one later.
+- a word makes a device what a human was shown: a colleague's stays a colleague's, and speaks as no head teacher's when
+  it is granted as one later. Each id is a person of its own, whatever lists call the same (docs/adr/0461).
 """
 
 from __future__ import annotations
@@ -129,22 +129,17 @@ def _message(person: bytes, device: Device, name: bytes = b"") -> bytes:
 
 
 class Word(NamedTuple):
-    """That a device is `person`'s: the one id under which these are listed.
-
-    `shown` is as whose the device was shown to who said so, and `by` as who that was said: as they are granted. `head`
-    says that it was shown as a head teacher's.
-    """
+    """That a device is `person`'s, said as `by`: as both are granted. `head`: it was shown as a head teacher's."""
 
     device: Device
     person: bytes
-    shown: bytes
     by: bytes | None
     head: bool = False
 
     @property
     def is_own(self) -> bool:
         """Whether who said so spoke of a device of their own."""
-        return self.shown == self.by
+        return self.person == self.by
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +165,7 @@ class Away(NamedTuple):
     back: frozenset[Standing] = frozenset()
 
     def has(self, device: Device, whose: bytes) -> bool:
-        """Whether a device is gone as a person's: by the one id under which these are listed."""
+        """Whether a device is gone as a person's."""
         return device[0] in self.cut or (device, whose) in self.back
 
 
@@ -178,9 +173,8 @@ class Away(NamedTuple):
 class Voices:
     """Who was confirmed by whom in a space.
 
-    `standings` are the devices as whose they are granted, persons under the one id under which they are listed;
-    `firsts` are each person's devices that say a reading key, the earliest first; `words` are who confirmed whom, and
-    as whose.
+    `standings` are the devices as whose they are granted; `firsts` are each person's devices that say a reading key,
+    the earliest first; `words` are who confirmed whom, and as whose.
     """
 
     standings: frozenset[Standing] = frozenset()
@@ -256,5 +250,5 @@ def _led_to(word: Word, person: bytes, place: _Place) -> Iterable[tuple[Device, 
         return
     if place.is_head or (word.is_own and word.person == place.whose):
         yield word.device, _Other(word.person, place.spoken_as, place.is_head and word.head)
-    if place.is_head and word.person == person and word.shown == place.spoken_as:
+    if place.is_head and word.person == person == place.spoken_as:
         yield word.device, _OWN

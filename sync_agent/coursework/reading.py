@@ -296,9 +296,9 @@ async def _in_order_of_reading(agent: Agent, item: Item) -> list[Version]:
     roster, authority = (await agent.replica.view(item.space)).roster, agent.replica.door.authority
     author = authority(item.shown.grant)
     person = roster.spoken_as(author)
-    if author is None or author.person is None or person is None or {each.author for each in versions} == {author.key}:
+    if author is None or person is None or {each.author for each in versions} == {author.key}:
         return versions
-    circle = roster.voices.with_over().circle(roster.who(author.person), author.pair)
+    circle = roster.voices.with_over().circle(person, author.pair)
     devices = circle.own | circle.others
 
     def is_of_one_voice(version: Version) -> bool:

@@ -253,7 +253,7 @@ def _confirmed_keys(roster: Roster, circle: Circle, own: bytes) -> list[list[byt
     """The keys of each colleague who is there for good, as far as a device made them that was confirmed."""
     found = []
     for person, keys in teachers_keys(roster, for_good=True).items():
-        if roster.who(person) != roster.who(own):
+        if person != own:
             theirs = [key for key in keys if not roster.makers[key].isdisjoint(circle.others)]
             found += [theirs] if theirs else []
     return found

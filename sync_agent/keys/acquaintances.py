@@ -2,7 +2,7 @@
 
 Rules (docs/protocol.md, "Sealed hand-ins", W3, W13 to W15; docs/adr/0125):
 - counted are devices from which a person's voice starts here (`first_met`), each since it was met in a class: whoever
-  has the server chooses ids, dates, and who is the same as whom, not what this device has seen before;
+  has the server chooses ids and dates, not what this device has seen before;
 - those that were there when the class was first met are the *first*; who came since counts after a week, in which the
   pages of the class's teachers say who came;
 - whom it has met elsewhere, as the same person's, it knows in a class as well (`known_devices`), and each is in turn by
@@ -17,9 +17,7 @@ Rules (docs/protocol.md, "Sealed hand-ins", W3, W13 to W15; docs/adr/0125):
   here: a bounded number of one, and in any case whom it knows best elsewhere (docs/adr/0434). From there a voice goes
   on that is led to nobody in use (docs/adr/0246); whom the server alone names is not among them, and takes no place;
 - whom words of whoever came first of all in a class have led to is noted too: they stand behind that one in all classes
-  (`Acquainted.placed`), before whom this device has met meanwhile (docs/adr/0458);
-- nor is, of an id that began here, whom the devices of another id alone lead to: that a list calls the two one is no
-  word of hers (docs/adr/0277).
+  (`Acquainted.placed`), before whom this device has met meanwhile (docs/adr/0458).
 """
 
 from __future__ import annotations
@@ -76,17 +74,9 @@ def hear(agent: Agent, roster: Roster, now_ms: int) -> dict[str, bytes]:
     """Note the devices heard of in a class now, at `meeting_ms`, by their reading keys; the marks that say so."""
     heard, marks = agent.acquainted.heard.setdefault(roster.space, {}), dict[str, bytes]()
     nobodys = nobodys_keys(agent)
-    for person, devices in roster.say_keys.items():
+    for person, devices in roster.voices.firsts.items():
         met = heard.get(person, {})
-        began = agent.acquainted.first.get(roster.space, {}).get(person)
-        new = [
-            each
-            for each in devices
-            if each not in met
-            and each[0] not in nobodys
-            and _speaks(roster, person, each)
-            and (not began or _is_that_ones(roster, person, each))
-        ]
+        new = [each for each in devices if each not in met and each[0] not in nobodys and _speaks(roster, person, each)]
         if new and (placed := _with_a_place(agent, roster.space, person, new)):
             heard[person] = {**met, **dict.fromkeys(placed, now_ms)}
             marks |= heard_mark(roster.space, person, heard[person])
@@ -103,9 +93,9 @@ def note_led(agent: Agent, roster: Roster) -> dict[str, bytes]:
     for person, firsts in agent.acquainted.first.get(roster.space, {}).items():
         leaders, before = agent.acquainted.came_first(roster.space, person), noted.get(person, ())
         here, known = dict.fromkeys((*firsts, *heard.get(person, ()))), {*leaders, *before}
-        theirs = [each for each in here if each not in known and _is_that_ones(roster, person, each)]
+        theirs = [each for each in here if each not in known and _speaks(roster, person, each)]
         leading = _gone_nowhere(agent, person, leaders) if theirs else ()
-        own = {device for each in leading for device in roster.voices.circle(roster.who(person), each).own}
+        own = {device for each in leading for device in roster.voices.circle(person, each).own}
         if new := [each for each in theirs if each in own]:
             noted[person] = (*before, *new)
             marks |= {f"{LED_MARKS}{roster.space.hex()}/{person.hex()}": b"".join(map(b"".join, noted[person]))}
@@ -140,19 +130,14 @@ def _with_a_place(agent: Agent, space: bytes, person: bytes, devices: Sequence[D
 
 
 def _speaks(roster: Roster, person: bytes, device: Device) -> bool:
-    return device in roster.speaking.get(roster.who(person), ())
-
-
-def _is_that_ones(roster: Roster, person: bytes, device: Device) -> bool:
-    """Whether a device speaks for this very id: one to which only another id's devices lead is that one's."""
-    return device in roster.speaking_alone.get(person, ())
+    return device in roster.speaking.get(person, ())
 
 
 def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
     """Of a person's devices those that stand first, in whatever class, and who was called theirs when that began.
 
     But for those with these signing keys. Met are those that have said a reading key as this id, or from which its
-    voice starts; by the id alone: who is the same as whom, others say. What came in one look came in no order.
+    voice starts; by the id alone (docs/adr/0461). What came in one look came in no order.
     """
     grants = agent.replica.door.authorities()
     named = {grant.pair for grant in grants if grant.person == person and grant.key not in without}

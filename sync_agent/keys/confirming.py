@@ -3,7 +3,7 @@
 Rules (docs/protocol.md, "Confirmed devices", C13 to C18; docs/adr/0064):
 - the server's word alone gives a device none of a teacher's keys and nothing that was handed in before: one of the
   teacher's own devices says so, after a human has compared six words on both;
-- what a human confirmed is what was shown: a colleague's device becomes none of one's own because a list says so later;
+- what a human confirmed is what was shown: a colleague's device becomes none of one's own, whatever lists say (0461);
 - where classes show a device differently, it is confirmed in those that show it as it was shown; the others are named;
 - what was confirmed in one class holds in every other that both devices teach, but for one that was reported somewhere;
 - who was looked at, was cut off, and is let in again is news like anybody who is new;
@@ -61,12 +61,11 @@ NOT_HERE: Final = "no such device teaches in a class of this one"
 class Reader:
     """A device that stands for a teacher in a class.
 
-    `id` names its `pair` of keys; `person` is who lists say that it is, `called` whose word it is here, `granted` the
-    id that its grant gives it; `mine` says that it stands for the teacher of this device, `shown_as` whether it is
-    shown as "own", as a "head" teacher's or as an "other" one's, `confirmed` that this device's teacher has confirmed
-    it as that, `speaks` that its words count as that teacher's here; `named_by` is the role that let it in; `is_news`
-    that nobody has looked at it here as that since it was let in again by one of these `returns`, `was_there` that this
-    is all, since it read already when this device met the class.
+    `id` names its `pair` of keys; `person` is whose it is by its grant; `mine` says that it stands for the teacher of
+    this device, `shown_as` whether it is shown as "own", as a "head" teacher's or as an "other" one's, `confirmed` that
+    this device's teacher has confirmed it as that, `speaks` that its words count as that teacher's here; `named_by` is
+    the role that let it in; `is_news` that nobody has looked at it here as that since it was let in again by one of
+    these `returns`, `was_there` that this is all, since it read already when this device met the class.
     One of the teacher's that is back `waits_for` these, with their names; if not `is_asked`, this device has said all
     that it can. This device itself waits for one that `is_awaited`.
     """
@@ -74,8 +73,6 @@ class Reader:
     id: bytes
     pair: Device
     person: bytes
-    called: bytes
-    granted: bytes
     space: bytes
     name: str | None
     since_ms: int | None
@@ -119,7 +116,7 @@ def own_device(agent: Agent) -> Device:
 
 def circle_of(agent: Agent, roster: Roster, person: bytes) -> Circle:
     """Whom this device leads to: to these it gives keys and what was opened, and to nobody else."""
-    return roster.voices.circle(roster.who(person), own_device(agent))
+    return roster.voices.circle(person, own_device(agent))
 
 
 def circle_ever(agent: Agent, roster: Roster, person: bytes) -> Circle:
@@ -128,7 +125,7 @@ def circle_ever(agent: Agent, roster: Roster, person: bytes) -> Circle:
     From this device alone, as `circle_of`: one that is new has no more than dates to tell which of a person's devices
     came first (docs/adr/0387).
     """
-    return roster.voices.with_over().circle(roster.who(person), own_device(agent))
+    return roster.voices.with_over().circle(person, own_device(agent))
 
 
 def own_in_use(agent: Agent, roster: Roster, person: bytes) -> frozenset[Device]:
@@ -141,7 +138,7 @@ def own_in_use(agent: Agent, roster: Roster, person: bytes) -> frozenset[Device]
         voice: frozenset(word for word in said if counts(voice, word.by) and counts(word.device, word.person))
         for voice, said in roster.voices.words.items()
     }
-    return replace(roster.voices, words=words).circle(roster.who(person), own_device(agent)).own
+    return replace(roster.voices, words=words).circle(person, own_device(agent)).own
 
 
 def is_unconfirmed(roster: Roster, given: Authority | None) -> bool:
@@ -162,11 +159,10 @@ async def own_grant(agent: Agent, grants: Sequence[Authority], space: bytes) -> 
 
 
 class ReadHere(NamedTuple):
-    """A space of whose readers this device's teacher is told; as whom it is granted there, or below, by which grant."""
+    """A space of whose readers this device's teacher is told; as whom it is granted there, or below."""
 
     space: bytes
     person: bytes
-    mine: Authority
 
 
 async def read_here(agent: Agent) -> list[ReadHere]:
@@ -182,7 +178,7 @@ async def read_here(agent: Agent) -> list[ReadHere]:
     for space in await agent.spaces() if grants else ():
         mine = await own_grant(agent, grants, space)
         if mine is not None and mine.person is not None:
-            found[space] = ReadHere(space, mine.person, mine)
+            found[space] = ReadHere(space, mine.person)
     for place in list(found.values()):
         for above in door.lineage(place.space):
             if above not in found and _takes_work((await agent.replica.view(above)).coursework):
@@ -204,7 +200,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
     seen, store = await agent.replica.store.marks(KNOWN_READER_MARKS), agent.replica.store
     in_class = await said_by_space(agent, Kind.PERSON_KEY) if places else {}
     known_returns = await store.marks(KNOWN_RETURN_MARKS)
-    rosters = {space: (await agent.replica.view(space)).roster for space, _, _ in places}
+    rosters = {space: (await agent.replica.view(space)).roster for space, _ in places}
     returns = await returns_of(
         agent,
         (
@@ -215,7 +211,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
         ),
     )
     found = []
-    for space, person, mine in places:
+    for space, person in places:
         roster = rosters[space]
         circle, own = circle_of(agent, roster, person), own_in_use(agent, roster, person)
         waits_for, this = roster.voices.waits_for, own_device(agent)
@@ -225,7 +221,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
             key = said.get(device)
             if key is None or grant.person is None or grant.key in roster.cut:
                 continue
-            is_mine = _is_own(roster, mine, grant)
+            is_mine = grant.person == person
             shown_as, speaks = _shown_as(grant, is_own=is_mine), grant.grant not in roster.unconfirmed
             confirmed = device in {"own": own, "head": circle.heads, "other": circle.others}[shown_as]
             name = device_id(device)
@@ -235,12 +231,10 @@ async def list_readers(agent: Agent) -> list[Reader]:
                 Reader(
                     id=name,
                     pair=device,
-                    person=roster.who(grant.person),
+                    person=grant.person,
                     waits_for=_called_there(waits_for.get(device, ()), said) if is_mine else (),
                     is_asked=device not in spoken_for or this in waits_for.get(device, ()),
                     is_awaited=device in waits_for.get(this, ()),
-                    called=roster.spoken_as(grant) or grant.person,
-                    granted=grant.person,
                     space=space,
                     name=name_of(key),
                     since_ms=milliseconds_of(key.header.at),
@@ -272,12 +266,12 @@ async def _called(agent: Agent, readers: Sequence[Reader]) -> list[str | None]:
     """The name by which each one's words are signed."""
     called: defaultdict[bytes, set[bytes]] = defaultdict(set)
     for reader in readers:
-        called[reader.space].add(reader.called)
+        called[reader.space].add(reader.person)
     names = {
         space: await signatures(agent.replica, (await agent.replica.view(space)).roster, persons)
         for space, persons in called.items()
     }
-    return [names[reader.space].get(reader.called) for reader in readers]
+    return [names[reader.space].get(reader.person) for reader in readers]
 
 
 async def words_of(pairs: Iterable[Device]) -> dict[Device, str]:
@@ -341,11 +335,11 @@ class _Place:
 
     @property
     def shown_as(self) -> str:
-        return _shown_as(self.grant, is_own=_is_own(self.roster, self.mine, self.grant))
+        return _shown_as(self.grant, is_own=self.grant.person == self.mine.person)
 
     @property
     def whose(self) -> bytes:
-        return self.roster.who(self.grant.person or b"")
+        return self.grant.person or b""
 
 
 async def confirm(
@@ -416,7 +410,6 @@ def _meant(places: Sequence[_Place], shown_as: str | None, person: bytes | None)
             "calls yours is believed",
         )
     like_it = [place for place in places if shown_as in (None, place.shown_as)]
-    # who was added twice has another id in a class that does not know it yet
     meant = [place for place in like_it if person in (None, place.whose) or place.shown_as == "own"]
     if not meant:
         raise BadInput(Code.UNKNOWN_DEVICE, "whose this device is has changed meanwhile: look again before you confirm")
@@ -432,7 +425,7 @@ def _meant(places: Sequence[_Place], shown_as: str | None, person: bytes | None)
 async def acknowledge(agent: Agent, shown: Iterable[Reader]) -> None:
     """Somebody has seen that these devices read, each where and as what it is shown: that is no news any more."""
     readers = list(shown)
-    marks = await looked_at(agent, ((each.space, each.id, each.granted, each.speaks) for each in readers))
+    marks = await looked_at(agent, ((each.space, each.id, each.person, each.speaks) for each in readers))
     marks |= await returns_looked_at(agent, ((each.space, each.id, each.returns) for each in readers))
     await agent.replica.store.set_marks(marks)
     agent.on_change()
@@ -500,11 +493,6 @@ async def _told_of(agent: Agent) -> set[tuple[bytes, Device, bytes | None]]:
     return {(header.space, to.pair, header.subject) for header, to in named if to is not None}
 
 
-def _is_own(roster: Roster, mine: Authority, grant: Authority) -> bool:
-    """Whether a grant's device is shown as one of this teacher's own."""
-    return grant.person is not None and mine.person is not None and roster.who(grant.person) == roster.who(mine.person)
-
-
 def _shown_as(grant: Authority, *, is_own: bool) -> str:
     return "own" if is_own else "head" if grant.role is Role.HEAD else "other"
 
@@ -514,17 +502,16 @@ def _word_at(agent: Agent, place: _Place, *, is_told: bool = True) -> list[Draft
     mine, grant, roster = place.mine, place.grant, place.roster
     if grant.person is None or grant.key in roster.cut:
         return []
-    shown = mine.person if mine.person is not None and place.shown_as == "own" else grant.person
-    word = Word(place.named, place.whose, shown, mine.person, grant.role is Role.HEAD)
+    word = Word(place.named, grant.person, mine.person, grant.role is Role.HEAD)
     if is_told and word in roster.voices.words.get(own_device(agent), ()):
         return []
-    return [Draft(place.space, Kind.VOUCH, mine.grant, Vouch().encode(), subject=shown, target=grant.grant)]
+    return [Draft(place.space, Kind.VOUCH, mine.grant, Vouch().encode(), subject=grant.person, target=grant.grant)]
 
 
 def _speakers(roster: Roster) -> list[tuple[Device, Authority]]:
     """Who stands for a teacher in a space, as whose, each with the grant of highest rank that says so."""
     found = {
-        (grant.pair, roster.who(grant.person)): grant
+        (grant.pair, grant.person): grant
         for grant in sorted(roster.authorities, key=lambda each: each.rank)
         if grant.role in HAS_READING_KEYS and grant.person is not None
     }

@@ -124,7 +124,7 @@ def _starts(agent: Agent, roster: Roster) -> dict[bytes, list[Device]]:
             # all classes are gone through for somebody new alone: this is asked at each look
             if each in known.get(person, ()) or not _is_doubted(agent, roster.space, person, each)
         ]
-        for person, devices in roster.seen_first.items()
+        for person, devices in roster.starts.items()
     }
 
 
@@ -180,7 +180,7 @@ def _for_a_week(agent: Agent, roster: Roster) -> dict[bytes, dict[Device, int]]:
     known, now_ms = agent.acquainted.first.get(roster.space, {}), agent.watched.now_ms()
     found = dict[bytes, dict[Device, int]]()
     for person, heard in agent.acquainted.heard.get(roster.space, {}).items():
-        speak = roster.speaking_alone.get(person, frozenset())
+        speak = roster.speaking.get(person, frozenset())
         until_ms = min((heard.get(each, now_ms) for each in speak), default=now_ms)
         lasting = {
             each: heard_ms

@@ -225,14 +225,13 @@ async def _unheard(agent: Agent) -> AsyncIterator[_Back]:
             continue
         of_one: defaultdict[tuple[Device, int | None], list[Authority]] = defaultdict(list)
         for given in sorted(unheard, key=lambda each: (each.at, each.grant)):
-            is_theirs = given.person is not None and roster.who(given.person) == roster.who(teaching.person)
-            if is_theirs and given.key != agent.device:
+            if given.person == teaching.person and given.key != agent.device:
                 of_one[given.pair, roster.again.get(given.grant)].append(given)
         if not of_one:
             continue
         known = await _Known.of(agent, space, roster, teaching.person)
         said = {each.header.target for each in known.vouches if each.header.author == agent.device}
-        speaking = roster.speaking.get(roster.who(teaching.person), ())
+        speaking = roster.speaking.get(teaching.person, ())
         asked = sorted(of_one.items(), key=lambda one: (one[0][0] not in speaking, -one[1][0].at, one[1][0].grant))
         await known.read({pair[0] for (pair, _), _ in asked[:MAX_ASKED]})
         for _, backs in asked[:MAX_ASKED]:
@@ -297,7 +296,7 @@ async def _back(agent: Agent, known: _Known, grants: Sequence[Authority], waits_
     called = _led_to(roster, grants[0].person or b"", called.difference(own, [pair])).difference(own, [pair])
     return _Back(
         space=known.space,
-        person=roster.who(grants[0].person or b""),
+        person=grants[0].person or b"",
         grants=grants,
         name=name_of(keys.get(pair)),
         reported_ms=None if before is None else before.timestamp_ms,
@@ -351,7 +350,7 @@ def _proven(agent: Agent, vouches: Iterable[Entry], phrases: Iterable[PhraseKey]
 
 def _led_to(roster: Roster, person: bytes, called: Collection[Device]) -> set[Device]:
     """Some devices that become a person's, with all that these and their words lead to as theirs."""
-    return {*called, *roster.voices.with_over().circle(roster.who(person), *called).own}
+    return {*called, *roster.voices.with_over().circle(person, *called).own}
 
 
 async def _revocations_named(agent: Agent, roster: Roster, grants: Sequence[Authority]) -> set[bytes]:

@@ -71,19 +71,19 @@ def keys_of(agent: Agent, place: Place) -> dict[bytes, AgreementKey]:
     Who says a key is not asked: whoever says another class's as theirs has it sealed to them so. What an earlier
     version has sealed to this device is bound to no class, and goes no further.
     """
-    own = {key.public: key for key in (*place.made, *place.before)}
-    return {**kept_alone(agent, place), **agent.reading_keys.given.get((place.space, place.whose), {}), **own}
+    own = {key.public: key for key in place.made}
+    return {**kept_alone(agent, place), **agent.reading_keys.given.get((place.space, place.person), {}), **own}
 
 
 def kept_alone(agent: Agent, place: Place) -> dict[bytes, AgreementKey]:
     """Those that this device was given there and that the set gives it no more."""
-    return agent.reading_keys.kept_alone.get((place.space, place.whose), {})
+    return agent.reading_keys.kept_alone.get((place.space, place.person), {})
 
 
 def keys_to_pass_on(agent: Agent, place: Place) -> dict[bytes, AgreementKey]:
     """Those of `keys_of` that this device seals to others of its teacher's: what it made, and what these gave it."""
-    own = {key.public for key in (*place.made, *place.before)}
-    given = agent.reading_keys.to_pass_on.get((place.space, place.whose), frozenset())
+    own = {key.public for key in place.made}
+    given = agent.reading_keys.to_pass_on.get((place.space, place.person), frozenset())
     named = own | given | kept_alone(agent, place).keys()
     return {name: key for name, key in keys_of(agent, place).items() if name in named}
 
@@ -105,18 +105,14 @@ async def open_given_keys(agent: Agent) -> None:
         person, space = entry.header.subject, entry.header.space
         if space not in rosters:
             rosters[space] = (await agent.replica.view(space)).roster
-        # who was added twice has laptops under either id; it is who seals that must have confirmed this one
-        who = rosters[space].who
-        if person is None or who(person) not in map(who, persons):
-            continue
         author = agent.replica.door.authority(entry.header.grant)
-        record = parsed(entry, KeyWraps.parse) if _is_hers(author, person, rosters[space]) else None
+        record = parsed(entry, KeyWraps.parse) if person in persons and _is_hers(author, person) else None
         to_this = None if record is None else _sealed_to(mine.public, record)
-        if author is None or record is None or to_this is None:
+        if person is None or author is None or record is None or to_this is None:
             continue
         is_theirs = _is_given(agent, entry, rosters[space])
         seal = _Seal(person, record, to_this, author.pair, is_theirs)
-        sealed[space, rosters[space].who(person)].setdefault(record.agreement, []).append(seal)
+        sealed[space, person].setdefault(record.agreement, []).append(seal)
     before, agent.reading_keys.given = agent.reading_keys.given, {}
     agent.reading_keys.to_pass_on = {
         given: frozenset(name for name, seals in here.items() if any(seal.is_theirs for seal in seals))
@@ -157,9 +153,8 @@ async def _keep_given(
     alone: defaultdict[Given, dict[bytes, AgreementKey]] = defaultdict(dict)
     for each in kept if persons else ():
         if each.space is not None and each.person is not None and agent.replica.door.parent(each.space) is not None:
-            who = (await agent.replica.view(each.space)).roster.who
-            given = each.space, who(each.person)
-            if given[1] in map(who, persons) and each.key.public not in agent.reading_keys.given.get(given, {}):
+            given = each.space, each.person
+            if each.person in persons and each.key.public not in agent.reading_keys.given.get(given, {}):
                 alone[given][each.key.public] = each.key
     agent.reading_keys.kept_alone = dict(alone)
 
@@ -181,11 +176,9 @@ def _worth_trying(seals: Sequence[_Seal], in_use: Container[Device]) -> list[_Se
     return found[:_MAX_TRIED]
 
 
-def _is_hers(author: Authority | None, person: bytes, roster: Roster) -> bool:
+def _is_hers(author: Authority | None, person: bytes | None) -> bool:
     """Whether a grant is, or was, a device's of the teacher about whom it speaks: a colleague's keys are not hers."""
-    if author is None or author.person is None or author.role not in HAS_READING_KEYS:
-        return False
-    return roster.who(author.person) == roster.who(person)
+    return author is not None and author.person == person and author.role in HAS_READING_KEYS
 
 
 def _kept_of(roster: Roster, names: Collection[bytes]) -> set[bytes]:

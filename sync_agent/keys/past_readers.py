@@ -266,7 +266,7 @@ class _Class:
         """From the marks of this device, and the words that lead on from it: what it met first may be a server's."""
         roster, door, store = (await agent.replica.view(space)).roster, agent.replica.door, agent.replica.store
         ever = roster.voices.with_over()
-        circle = ever.circle(roster.who(own), own_device(agent))
+        circle = ever.circle(own, own_device(agent))
         prefix = f"{KNOWN_READER_MARKS}{space.hex()}/"
         confirmed = frozenset(map(device_id, circle.own | circle.others))
         sayers = _sayers(said, roster, door)
@@ -308,7 +308,7 @@ class _Class:
                 nameless.add_works(self.space, span, is_news=not _are_looked_at(span.works, self.known_works))
             for sayer in (sayer for key in readers for sayer in self._whose(key)):
                 given, device = sayer.given, device_id(sayer.given.pair)
-                standing = self.door.origin(given.key), self.roster.who(sayer.person)
+                standing = self.door.origin(given.key), sayer.person
                 # of one that waits, and that she does not know, the list says that nothing is given to it
                 is_known = self.knows(device, sayer.person)
                 if standing not in (self.listed if is_known else self.reading):
@@ -332,8 +332,8 @@ class _Class:
     def _is_led_to(self, sayer: _Sayer) -> bool:
         """Whether a voice of this person's started from a device, or a word of theirs ever led to it."""
         if (led := self.led.get(sayer.person)) is None:
-            circle = self.circles().of(self.roster.who(sayer.person))
-            starts = self.roster.seen_first.get(sayer.person, ())
+            circle = self.circles().of(sayer.person)
+            starts = self.roster.starts.get(sayer.person, ())
             led = self.led[sayer.person] = frozenset(device for start in starts for device in circle.start(start))
         return sayer.given.pair in led
 

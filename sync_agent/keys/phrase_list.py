@@ -76,7 +76,7 @@ async def _known(agent: Agent) -> list[_Known]:
     found: list[_Known] = []
     for place in await places_or_refuse(agent):
         own = circle_of(agent, place.roster, place.person).own
-        in_force = {phrase.agreement for _, phrase in place.in_force.values()}
+        in_force = None if place.in_force is None else place.in_force[1].agreement
         here: dict[bytes, _Known] = {}
         for entry in about(agent, said.get(place.space, ()), place.person, place.roster):
             phrase, author = parsed(entry, PhraseKey.parse), agent.replica.door.authority(entry.header.grant)
@@ -85,7 +85,7 @@ async def _known(agent: Agent) -> list[_Known]:
             drawer = author.pair
             if drawer in own and is_drawn_by(phrase, place.person, drawer, place.space):
                 at_ms = milliseconds_of(entry.header.at)
-                is_in_force = phrase.agreement in in_force
+                is_in_force = phrase.agreement == in_force
                 here.setdefault(phrase.agreement, _Known(place, phrase.agreement, drawer, at_ms, is_in_force))
         found += here.values()
     return found

@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import AgreementKey
-from protocol.limits import MAX_GIVEN_READING_KEYS, MAX_IDS_OF_ONE, MAX_PARENTS, SALT_BYTES
+from protocol.limits import MAX_DRAWN_PHRASES, MAX_GIVEN_READING_KEYS, MAX_PARENTS, SALT_BYTES
 from protocol.model.entry import Entry, Kind
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import Device, Vouch, Word, drawn_by, is_drawn_by, phrase_signer, prove
@@ -69,7 +69,7 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
             drafts += seals(agent, place, {public: keys_to_pass_on(agent, place)})
             drafts += seals(agent, place, {public: of_all}, of_all=True)
         await agent.write(*drafts)
-        agent.secrets.keep(PHRASE_FILE, file_of([*phrases.values()][:MAX_IDS_OF_ONE]))
+        agent.secrets.keep(PHRASE_FILE, file_of([*phrases.values()][:MAX_DRAWN_PHRASES]))
     return phrase_of(drawn)
 
 
@@ -170,7 +170,7 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
         new = len(names - reading_keys(agent).keys())
         mine = agent.keys.agreement.public
         for place in places:
-            agent.reading_keys.given.setdefault((place.space, place.whose), {}).update(by_place[place.space])
+            agent.reading_keys.given.setdefault((place.space, place.person), {}).update(by_place[place.space])
             agent.reading_keys.given_before |= before[place.space]
             sealers = {device[0] for device in place.devices}
             here, of_all = (lacking(place, mine, keys[place.space], sealers) for keys in (by_place, before))
@@ -234,7 +234,7 @@ def _proofs(agent: Agent, place: Place, key: AgreementKey) -> list[Draft]:
     signer, mine = phrase_signer(key.seed), own_device(agent)
     proof = prove(signer, place.person, mine, place.grant.grant).encode()
     words = place.roster.voices.words
-    person = place.roster.who(place.person)
+    person = place.person
     theirs = place.roster.voices.firsts.get(person, ())
     is_known = any(_is_confirmed_own(words.get(device, ()), mine, person) for device in theirs if device != mine)
     drafts = [] if is_known else [draft(place, Kind.VOUCH, proof, place.grant.grant)]
@@ -245,8 +245,7 @@ def _proofs(agent: Agent, place: Place, key: AgreementKey) -> list[Draft]:
     }
     for each in place.roster.authorities:
         device = each.pair
-        is_theirs = each.person is not None and place.roster.who(each.person) == person
-        if device in drawers and is_theirs and not _is_confirmed_own(words.get(mine, ()), device, person):
+        if device in drawers and each.person == person and not _is_confirmed_own(words.get(mine, ()), device, person):
             drafts.append(draft(place, Kind.VOUCH, Vouch().encode(), each.grant))
             drawers.discard(device)
     return drafts

@@ -35,9 +35,9 @@ class Place:
     """A space in which this device stands for a teacher, and what is said there about the teacher's keys.
 
     `said` are the keys that this device has written down there, as far as that counts; `own` all that it wrote so;
-    `made` those that it made for that space and that teacher, the newest first, `before` those under another id of the
-    same teacher's, `of_all` those that an earlier version made for all classes; `drawn` the phrases that it said there;
-    `devices` are those of the teacher's that this one leads to (`own_in_use`).
+    `made` those that it made for that space and that teacher, the newest first, `of_all` those that an earlier version
+    made for all classes; `drawn` the phrases that it said there; `devices` are those of the teacher's that this one
+    leads to (`own_in_use`).
     """
 
     space: bytes
@@ -46,7 +46,6 @@ class Place:
     roster: Roster
     devices: frozenset[Device]
     made: tuple[AgreementKey, ...]
-    before: tuple[AgreementKey, ...]
     of_all: tuple[AgreementKey, ...]
     drawn: frozenset[bytes]
     said: frozenset[bytes]
@@ -72,7 +71,7 @@ class Place:
 
         A memory that no list moves (docs/adr/0230).
         """
-        theirs = {each.public for each in (*self.made, *self.before)}
+        theirs = {each.public for each in self.made}
         return frozenset(
             recipient
             for entry in self.gifts
@@ -82,23 +81,16 @@ class Place:
         )
 
     @property
-    def drawn_in_use(self) -> dict[bytes, list[tuple[Device, PhraseKey]]]:
-        """The phrases that devices in use of the teacher's drew, for each of the teacher's ids, oldest first."""
-        return {
-            id_: [(device, phrase) for device, phrase in drawn if device in self.devices]
-            for id_, drawn in self.roster.phrases.items()
-            if self.roster.who(id_) == self.whose
-        }
+    def drawn_in_use(self) -> list[tuple[Device, PhraseKey]]:
+        """The phrases that devices in use of the teacher's drew, oldest first."""
+        drawn = self.roster.phrases.get(self.person, ())
+        return [(device, phrase) for device, phrase in drawn if device in self.devices]
 
     @property
-    def in_force(self) -> dict[bytes, tuple[Device, PhraseKey]]:
-        """For each of the teacher's ids the last phrase in whose place none was drawn, with who drew it.
-
-        To that of `person` this device seals keys; to that of another id the devices that stand under that one do.
-        """
-        drawn = self.drawn_in_use.items()
-        good = {id_: [each for each in said if not self.is_given_up(each[1].agreement)] for id_, said in drawn}
-        return {id_: said[-1] for id_, said in good.items() if said}
+    def in_force(self) -> tuple[Device, PhraseKey] | None:
+        """The last phrase in whose place none was drawn, with who drew it: to that this device seals keys."""
+        good = [each for each in self.drawn_in_use if not self.is_given_up(each[1].agreement)]
+        return good[-1] if good else None
 
     def is_given_up(self, phrase: bytes) -> bool:
         """Whether another was drawn in a phrase's place, or seen in force instead: no list and no loss undoes it."""
@@ -110,8 +102,10 @@ class Place:
 
         Who drew one may have said the X25519 key of a device in use as that of the phrase: that is none of these.
         """
-        good = {agreement for _, agreement in self.devices} | {said.agreement for _, said in self.in_force.values()}
-        return frozenset(said.agreement for drawn in self.drawn_in_use.values() for _, said in drawn) - good
+        good = {agreement for _, agreement in self.devices}
+        if self.in_force is not None:
+            good.add(self.in_force[1].agreement)
+        return frozenset(said.agreement for _, said in self.drawn_in_use) - good
 
     @property
     def is_replaced(self) -> bool:
@@ -123,15 +117,10 @@ class Place:
         return any(entry.id in named for entry, key in self.own if self.made and key == self.made[0].public)
 
     @property
-    def whose(self) -> bytes:
-        """The teacher, under the one id under which somebody is listed."""
-        return self.roster.who(self.person)
-
-    @property
     def is_closed(self) -> bool:
         """Whether the class was closed or the teacher forgotten: what is said there is hidden at once, then destroyed.
 
-        Who says it would say it again at each look. Another id that a list calls the same was forgotten for itself.
+        Who says it would say it again at each look.
         """
         return not self.roster.erased.isdisjoint((self.space, self.person))
 
@@ -190,9 +179,6 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
         except PeerFault:
             continue
     own = tuple(_own_keys(written))
-    theirs = [
-        each for each in held.keys if each.space == space and roster.who(each.person or b"") == roster.who(person)
-    ]
     said_ever = {key for _, key in own}
     devices = own_in_use(agent, roster, person)
     drawers = ever_own(roster, devices)
@@ -207,8 +193,7 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
         person=person,
         roster=roster,
         devices=devices,
-        made=tuple(each.key for each in theirs if each.person == person),
-        before=tuple(each.key for each in theirs if each.person != person),
+        made=tuple(each.key for each in held.keys if (each.space, each.person) == (space, person)),
         of_all=tuple(each.key for each in held.keys if each.space is None and each.key.public in said_ever),
         drawn=frozenset(_drawn(written, roster, grant.grant)),
         said=frozenset(_said(own, roster, grant.grant)),
@@ -251,7 +236,7 @@ def _phrases(
     person: bytes,
     roster: Roster,
 ) -> Iterable[tuple[Entry, PhraseKey]]:
-    """What some devices have said of a teacher's phrases, under whichever of the teacher's ids: what is not hidden.
+    """What some devices have said of a teacher's phrases: what is not hidden.
 
     Of who is away what was said before the report: not under a grant by which somebody let a lost laptop in again, and
     that the others of the teacher's have not confirmed, also once that is reported in its turn.
@@ -260,9 +245,7 @@ def _phrases(
         if entry.header.author not in by or roster.hides(entry):
             continue
         granted, phrase = agent.replica.door.authority(entry.header.grant), parsed(entry, PhraseKey.parse)
-        subject = entry.header.subject or b""
-        is_theirs = granted is not None and granted.person == subject and roster.who(subject) == roster.who(person)
-        if granted is None or phrase is None or not is_theirs:
+        if granted is None or phrase is None or not granted.person == entry.header.subject == person:
             continue
         is_own = entry.header.author == agent.device  # what a found laptop has drawn it keeps until it is confirmed
         if is_own or granted.grant not in roster.again or roster.speaks(granted.grant):

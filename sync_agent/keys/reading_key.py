@@ -100,7 +100,7 @@ def _with_keys_back(agent: Agent, places: Sequence[Place]) -> list[Place]:
         return list(places)
     found, back = [], list[OwnKey]()
     for place in places:
-        held = {each.public for each in (*place.made, *place.before, *place.of_all)}
+        held = {each.public for each in (*place.made, *place.of_all)}
         rotten = {key for _, key in place.own} - held
         keys = [key for name, key in keys_of(agent, place).items() if name in rotten]
         back += [OwnKey(key, place.space, place.person) for key in keys]
@@ -178,7 +178,7 @@ def _away_of_theirs(agent: Agent, place: Place) -> tuple[frozenset[bytes], froze
     led, whatever lists say now of whose that was.
     """
     roster, own = place.roster, place.devices
-    drawn = {said.agreement for phrases in place.drawn_in_use.values() for _, said in phrases}
+    drawn = {said.agreement for _, said in place.drawn_in_use}
     in_use = {agreement for _, agreement in own} | drawn
     away = [
         (given, given.person)
@@ -187,7 +187,7 @@ def _away_of_theirs(agent: Agent, place: Place) -> tuple[frozenset[bytes], froze
         if given.person is not None and given.agreement not in in_use
         if roster.is_away(given.pair, given.person)
     ]
-    theirs = {given.key for given, person in away if roster.who(person) == place.whose}
+    theirs = {given.key for given, person in away if person == place.person}
     # once for each X25519 key, as which it is noted: anybody may be let in with one that is known
     given_to = place.given_to if away else frozenset()
     given_keys = {given.agreement for given, _ in away if given.agreement in given_to}
@@ -239,7 +239,7 @@ def _to_replace(place: Place, key: bytes) -> list[bytes]:
 
     Of no other: two copies of one disk would replace each other's keys for ever.
     """
-    earlier = {each.public for each in (*place.made, *place.before, *place.of_all)} - {key}
+    earlier = {each.public for each in (*place.made, *place.of_all)} - {key}
     named = {name for entry, _ in place.own for name in entry.header.parents}
     of_earlier = [entry for entry, said in place.own if said in earlier and entry.id not in named]
     return [entry.id for entry in of_earlier if place.roster.tells_of_keys(entry)]
@@ -252,9 +252,10 @@ def _seals_due(agent: Agent, place: Place, away: Container[bytes]) -> tuple[list
     earlier version made for all classes; whoever is given one of these opens work with it, and passes it on to nobody.
     """
     own, standings = place.devices, place.roster.voices.standings
-    wanted = {device[1]: device[0] for device in sorted(own) if (device, place.whose) in standings}
-    if (in_force := place.in_force.get(place.person)) is not None:
-        wanted[in_force[1].agreement] = in_force[0][0]
+    wanted = {device[1]: device[0] for device in sorted(own) if (device, place.person) in standings}
+    if place.in_force is not None:
+        drawer, phrase = place.in_force
+        wanted[phrase.agreement] = drawer[0]
     keys, of_all = keys_to_pass_on(agent, place), {key.public: key for key in place.of_all}
     newest, due, earlier = {}, {}, {}
     current = b"" if place.current is None else place.current.public

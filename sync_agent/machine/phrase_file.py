@@ -17,7 +17,7 @@ from typing import Final, Self
 from protocol.canonical import Value, decode, encode
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields
-from protocol.limits import MAX_IDS_OF_ONE, KiB
+from protocol.limits import MAX_DRAWN_PHRASES, KiB
 from protocol.model.entry import PERSON_BYTES
 from protocol.trust.person_keys import PhraseKey
 
@@ -48,7 +48,7 @@ class DrawnPhrase:
 def drawn_in(file: bytes) -> list[DrawnPhrase]:
     """What the file says: of each id the phrase that was drawn last."""
     try:
-        rows = Fields(decode(file, max_bytes=_MAX_BYTES), "drawn phrases").rows("phrases", MAX_IDS_OF_ONE)
+        rows = Fields(decode(file, max_bytes=_MAX_BYTES), "drawn phrases").rows("phrases", MAX_DRAWN_PHRASES)
         return [DrawnPhrase.parse(row) for row in rows]
     except PeerFault:
         return []

@@ -18,13 +18,12 @@ from protocol.identity import AgreementKey
 from protocol.limits import MAX_TRIED_PHRASES
 from protocol.messages.lives import Twin
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation
+from protocol.model.structure import Erasure, Grant, Revocation
 from protocol.model.work import Feedback, Receipt
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.content.holdings import Need
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
-from protocol.rights.speaking import Remembered, Said, Spoken, Starts, speaking_devices
 from protocol.rights.vouching import Circle, Voices, Vouch, Word, device_id, drawn_by
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
@@ -282,45 +281,6 @@ async def test_a_server_that_dates_its_receipt_a_month_back_takes_no_work_from_i
     assert await machine.agent.holdings.is_complete(Need(room.space, record.content.stream, sealed=True))
 
 
-def _by_the_set_alone(said: Said, cut: frozenset[bytes], _remembered: Remembered) -> tuple[Spoken, Starts]:
-    """Who has been seen first of somebody is forgotten."""
-    return speaking_devices(said, cut, Remembered())
-
-
-@attack(ROW, off={"protocol.rights.roster.speaking_devices": _by_the_set_alone})
-async def test_whoever_is_listed_as_the_same_person_later_is_no_first_of_theirs(here: Here) -> None:
-    room, territory = here.room, here.room.territory
-    other = await territory.person("Mme Petit", PersonRole.TEACHER, room.space)
-    persons = await territory.replica.store.scan_kinds([Kind.PERSON])
-    (hers,) = [entry for entry in persons if entry.header.subject == room.teacher_person]
-    record = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=other)
-    merged = Draft(
-        room.space,
-        Kind.PERSON,
-        territory.certificate.id,
-        record.encode(),
-        subject=room.teacher_person,
-        parents=(hers.id,),
-    )
-    await territory.replica.write(
-        [merged], author=territory.keys.signing, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
-    )
-    await here.name_the_spy(other, back_ms=40 * DAY_MS)
-    await here.sync()
-    await here.sync()
-    later = await room.hand_in(here.machine, here.item, WORK)
-    words = Feedback("Travail nul. Viens me voir.", "0/20", False, None).encode()
-    await here.say(Kind.FEEDBACK, words, room.pupil_person, target=here.work)
-    for _ in range(3):
-        await here.sync(here.machine, here.teacher)
-    assert not await here.opens(later)
-    work = (await territory.replica.view(room.space)).coursework.hand_ins[later]
-    assert content_key_of(work, reading_keys(here.teacher.agent)) is not None
-    async with portal(here.machine.agent) as surfer:
-        await surfer.send("/who", "/who", {"person": room.pupil_person.hex(), "back": "/"})
-        assert "Travail nul" not in await surfer.page(f"/work/{here.work.hex()}")
-
-
 async def _nothing(*_: object) -> list[object]:
     return []
 
@@ -388,7 +348,7 @@ def _confirmed_for_ever(self: Any, voices: Voices, *_: object) -> Voices:
     everybody = {
         back.device: voices.words.get(back.device, frozenset()) | said.words for back, said in self._said.items()
     }
-    named = {Word(device, person, person, person) for device, person in voices.standings}
+    named = {Word(device, person, person) for device, person in voices.standings}
     words = {device: frozenset(named) for device, _ in voices.standings}
     return replace(voices, let_back=frozenset(), words={**words, **everybody})
 

@@ -88,7 +88,7 @@ async def test_one_machine_makes_itself_no_crowd(world: World, monkeypatch: pyte
     assert [roster.may_read(writer.key.public) for writer in crowd] == [True] * 4 + [False] * 4
 
 
-def _by_agreement_alone(authorities: Iterable[Authority], away: Away, _aliases: object) -> dict[Key, set[bytes]]:
+def _by_agreement_alone(authorities: Iterable[Authority], away: Away) -> dict[Key, set[bytes]]:
     return {(TEACHER, authority.agreement): {authority.key} for authority in authorities if authority.key in away.cut}
 
 

@@ -19,6 +19,7 @@ from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import confirm, own_device
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
+from tests.harness.joined_lists import JOINED
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import own_keys, spied_class
@@ -76,18 +77,7 @@ async def all_one(here: Here, person: bytes) -> None:
     )
 
 
-def _whoever_is_the_same_now(
-    word: Word, person: bytes, place: VouchedPlace | None
-) -> Iterable[tuple[VouchedDevice, VouchedPlace | None]]:
-    """A word is read again under what lists say by now of who is the same as whom."""
-    if place is None or place.is_head or word.person == place.whose:
-        yield word.device, None if word.person == person else VouchedPlace(word.person, word.by, word.head)
-
-
-SAME_NOW: dict[str, object] = {"protocol.rights.vouching._led_to": _whoever_is_the_same_now}
-
-
-@attack(ROW, off=SAME_NOW)
+@attack(ROW, off=JOINED)
 async def test_a_colleague_whom_a_teacher_confirmed_becomes_not_herself_by_a_list(here: Here) -> None:
     colleague = await confirmed_colleague(here)
     await all_one(here, colleague)
@@ -95,10 +85,10 @@ async def test_a_colleague_whom_a_teacher_confirmed_becomes_not_herself_by_a_lis
         await here.sync()
     assert not await here.sealed_to_the_spy()
     async with portal(here.teacher.agent) as surfer:
-        assert "Est-ce bien votre nouvel ordinateur" in await surfer.page("/")
+        assert "Est-ce bien votre nouvel ordinateur" not in await surfer.page("/")
 
 
-@attack(ROW, off=SAME_NOW)
+@attack(ROW, off=JOINED)
 async def test_a_colleague_whom_a_confirmed_head_let_in_becomes_not_the_teacher_by_a_list(here: Here) -> None:
     room, territory = here.room, here.room.territory
     director = await territory.person("Mme H", PersonRole.TEACHER, room.space)
@@ -116,7 +106,7 @@ async def test_a_colleague_whom_a_confirmed_head_let_in_becomes_not_the_teacher_
     assert not await here.sealed_to_the_spy()
 
 
-@attack(ROW, off=SAME_NOW)
+@attack(ROW, off=JOINED)
 async def test_a_colleague_whom_a_teacher_confirmed_becomes_not_herself_by_a_grant_of_her_laptop(here: Here) -> None:
     room, territory = here.room, here.room.territory
     colleague = await confirmed_colleague(here)
@@ -182,10 +172,10 @@ async def test_who_confirms_at_the_command_line_makes_nobody_her_own_without_say
     await here.sync()
     (seen,) = [row for row in await Desk(here.teacher.agent).ask("key-readers") if row["teacher"] == "M. X"]
     assert seen["shown_as"] == "other"
-    await all_one(here, colleague)
+    await here.name_the_spy(here.room.teacher_person)
     await here.sync()
-    for way in ({}, {"shown_as": "other"}):
-        with pytest.raises(BadInput):
-            await Desk(here.teacher.agent).ask("key-confirm", reader=seen["id"], **way)
+    with pytest.raises(BadInput):
+        await Desk(here.teacher.agent).ask("key-confirm", reader=seen["id"])
+    await Desk(here.teacher.agent).ask("key-confirm", reader=seen["id"], shown_as="other")
     await here.sync()
     assert await here.sealed_to_the_spy() == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -18,7 +18,6 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.commands import MAX_TOLD_DEVICES
 from protocol.replica.office.grants import standing_grants
 from protocol.rights.door import Authority
-from protocol.rights.speaking import Remembered, Said, Spoken, Starts, joined, speaking_devices
 from protocol.rights.vouching import Device as VouchedDevice
 from protocol.rights.vouching import device_id, device_words
 from protocol.roles import PersonRole, Role
@@ -29,6 +28,7 @@ from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk
 from tests.harness.granted_words import voices_with_granted_words
 from tests.harness.head_at_work import confirmed_head, let_into_another_class
+from tests.harness.joined_lists import JOINED
 from tests.harness.lan import listening_device
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass as Here
@@ -114,12 +114,6 @@ async def _everybody(*_: object) -> Callable[[VouchedDevice], Acquaintance]:
 
 async def _the_last_first(office: Office, device: bytes, _spaces: Sequence[bytes]) -> list[Authority]:
     return list(reversed(await standing_grants(office, device)))
-
-
-def _as_lists_have_it(said: Said, cut: frozenset[bytes], remembered: Remembered) -> tuple[Spoken, Starts]:
-    """Under whatever id a list calls them by."""
-    spoken, starts = speaking_devices(said, cut, remembered)
-    return spoken, joined(starts, said)
 
 
 def _names(grant: Authority, person: bytes) -> bool:
@@ -255,7 +249,7 @@ async def test_who_was_met_this_week_comes_along_with_a_line_that_says_the_words
     assert device_words(own_keys(here.spy)) in told
 
 
-@attack(ROW, off={"protocol.rights.roster.speaking_devices": _as_lists_have_it})
+@attack(ROW, off=JOINED)
 async def test_a_list_that_calls_two_teachers_one_for_a_while_makes_no_memory_of_it(here: Here) -> None:
     head, _ = await confirmed_head(here)
     territory, person = here.room.territory, here.room.teacher_person
@@ -274,9 +268,9 @@ async def test_a_list_that_calls_two_teachers_one_for_a_while_makes_no_memory_of
         assert own_keys(here.spy) not in roster.starts[person]
 
 
-async def _whoever_a_grant_names(office: Office, _named: bytes, persons: Collection[bytes]) -> set[VouchedDevice]:
-    """A grant is a word."""
-    return {(each.key, each.agreement) for each in office.replica.door.authorities() if each.person in persons}
+async def _whoever_a_grant_names(office: Office, _person: bytes) -> set[VouchedDevice]:
+    """A grant is a word, and a list too."""
+    return {(each.key, each.agreement) for each in office.replica.door.authorities()}
 
 
 @pytest.mark.parametrize("at", ["the command", "the page"])

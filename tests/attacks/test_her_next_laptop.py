@@ -34,8 +34,8 @@ HIS = "Copié sur le voisin"
 
 
 def _from_the_first_by_date(agent: Agent, roster: Roster, person: bytes) -> Circle:
-    starts = roster.seen_first.get(person, ())
-    return roster.voices.with_over().circle(roster.who(person), own_device(agent), *starts)
+    starts = roster.starts.get(person, ())
+    return roster.voices.with_over().circle(person, own_device(agent), *starts)
 
 
 OFF = {
@@ -74,7 +74,7 @@ async def hers(tmp_path: Path) -> AsyncIterator[Next]:
             await _confirm(device, other)
         await made.sync()
         roster = (await made.new.agent.replica.view(here.room.space)).roster
-        assert own_keys(here.spy) in roster.seen_first[here.room.teacher_person], "it is the first by date there"
+        assert own_keys(here.spy) in roster.starts[here.room.teacher_person], "it is the first by date there"
         yield made
 
 

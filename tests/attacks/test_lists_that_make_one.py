@@ -1,4 +1,4 @@
-"""A list that calls two people one makes neither of them the other (docs/attacks.md, docs/adr/0164, 0189)."""
+"""A list that calls two people one makes neither of them the other (docs/attacks.md, docs/adr/0461)."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from tests.harness.classroom import Given, assignment, classroom
 from tests.harness.commands import Desk
 from tests.harness.erasures import every_name
 from tests.harness.head_at_work import confirmed_head
+from tests.harness.joined_lists import JOINED
 from tests.harness.portal import portal
 from tests.harness.sign_in import SignedClass, sign_in, signed_class
 from tests.harness.spied_class import SpiedClass, heading_above, spied_class
@@ -35,11 +36,6 @@ WORDS = "Viens me voir ce soir."
 async def here(tmp_path: Path) -> AsyncIterator[SpiedClass]:
     async with spied_class(tmp_path, kept_for=__name__) as made:
         yield made
-
-
-def _nothing(*_: object) -> tuple[()]:
-    """A list is believed: whoever it calls one is one."""
-    return ()
 
 
 async def _last_names(replica: Replica, persons: Collection[bytes]) -> dict[bytes, str]:
@@ -75,7 +71,7 @@ async def _headings(here: SpiedClass) -> str:
 
 
 @pytest.mark.parametrize("called", ["M. X", "Mme Petit"], ids=["as he was", "by her name from then on"])
-@attack(ROW, off={"protocol.rights.roster.by_a_list_alone": _nothing})
+@attack(ROW, off=JOINED)
 async def test_whom_a_list_calls_the_same_as_a_teacher_answers_in_his_own_name(here: SpiedClass, called: str) -> None:
     await _lists(here, await _stranger(here), called, same_as=here.room.teacher_person)
     assert "M. X" in await _headings(here)
@@ -87,7 +83,7 @@ async def test_whom_a_list_calls_somebody_else_is_called_what_he_was_called_firs
     assert "Mme Petit" not in await _headings(here)
 
 
-@attack(ROW, off={"protocol.rights.roster.by_a_list_alone": _nothing})
+@attack(ROW, off=JOINED)
 async def test_a_grant_as_hers_beside_the_list_makes_no_more_of_it(here: SpiedClass) -> None:
     petit = here.room.teacher_person
     await _lists(here, await _stranger(here), "M. X", same_as=petit)
@@ -97,7 +93,7 @@ async def test_a_grant_as_hers_beside_the_list_makes_no_more_of_it(here: SpiedCl
     assert "Mme Petit" not in await _headings(here)
 
 
-@attack(ROW, off={"protocol.rights.roster.by_a_list_alone": _nothing})
+@attack(ROW, off=JOINED)
 async def test_a_teacher_whom_a_list_calls_the_same_as_a_stranger_keeps_her_name(here: SpiedClass) -> None:
     other = await _stranger(here)
     await _lists(here, here.room.teacher_person, "Mme Petit", same_as=other)
@@ -108,7 +104,7 @@ async def test_a_teacher_whom_a_list_calls_the_same_as_a_stranger_keeps_her_name
 
 async def _by_the_list(agent: Agent, readers: Sequence[Reader]) -> list[str | None]:
     rosters = [(await agent.replica.view(reader.space)).roster for reader in readers]
-    return [roster.persons[reader.person].name for roster, reader in zip(rosters, readers, strict=True)]
+    return [roster.persons[roster.who(reader.person)].name for roster, reader in zip(rosters, readers, strict=True)]
 
 
 @attack(ROW, off={"sync_agent.keys.confirming._called": _by_the_list})
@@ -118,7 +114,7 @@ async def test_key_readers_names_a_strangers_computer_by_the_name_that_he_had(he
     assert {row["teacher"] for row in rows} == {"Mme Petit", "M. X"}
 
 
-@attack(ROW, off={"protocol.rights.speaking._call_own": lambda *_: True})
+@attack(ROW, off=JOINED)
 async def test_a_strangers_device_that_says_that_hers_is_his_takes_her_name_off_nothing(here: SpiedClass) -> None:
     other = await _stranger(here)
     await _lists(here, here.room.teacher_person, "Mme Petit", same_as=other)

@@ -158,8 +158,8 @@ class _Everybody(frozenset[bytes]):
 
 
 def _whatever_they_say(place: Place) -> frozenset[bytes]:
-    in_force = {said.agreement for _, said in place.in_force.values()}
-    return frozenset(said.agreement for drawn in place.drawn_in_use.values() for _, said in drawn) - in_force
+    in_force = set() if place.in_force is None else {place.in_force[1].agreement}
+    return frozenset(said.agreement for _, said in place.drawn_in_use) - in_force
 
 
 @attack(

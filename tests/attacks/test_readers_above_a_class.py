@@ -23,7 +23,7 @@ ROW = "a reader above the class"
 async def _her_classes_alone(agent: Agent) -> list[ReadHere]:
     grants = await own_grants(agent)
     mine = [(space, await own_grant(agent, grants, space)) for space in await agent.spaces()]
-    return [ReadHere(space, grant.person or b"", grant) for space, grant in mine if grant is not None]
+    return [ReadHere(space, grant.person or b"") for space, grant in mine if grant is not None]
 
 
 async def _names_a_reader(here: SpiedClass, space: bytes) -> bytes:

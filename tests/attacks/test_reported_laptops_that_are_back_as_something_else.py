@@ -5,7 +5,7 @@ What its teacher's other devices do about a laptop of hers that is back as hers 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable
 from pathlib import Path
 from random import Random
 
@@ -44,14 +44,12 @@ ROW = "a server lets a reported laptop in again as something else"
 AS_HERS_WITH_ANOTHER_KEY, AS_ANOTHERS = "as hers, beside another key", "as another teacher's"
 
 
-def _back_as_the_same(
-    _ever: Iterable[Authority], _came_back: Container[bytes], voices: Voices, _aliases: Mapping[bytes, bytes]
-) -> Iterable[Standing]:
+def _back_as_the_same(_ever: Iterable[Authority], _came_back: Container[bytes], voices: Voices) -> Iterable[Standing]:
     return (standing for standing in voices.standings if standing[0] in voices.let_back)
 
 
 def _away_as_hers(agent: Agent, place: Place) -> tuple[frozenset[bytes], frozenset[bytes]]:
-    away = {key for (key, _), whose in place.roster.away.back if whose == place.whose} | place.roster.cut
+    away = {key for (key, _), whose in place.roster.away.back if whose == place.person} | place.roster.cut
     return (_notes_of(away - {agent.device}),) * 2
 
 

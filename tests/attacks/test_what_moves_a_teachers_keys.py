@@ -12,7 +12,6 @@ from protocol.limits import MAX_READING_KEYS_AT_ONCE, READING_KEY_PAUSE_MS
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
-from protocol.rights.spent_keys import Doubted
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import KeyWraps, seal_reading_key
@@ -29,9 +28,7 @@ from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import (
     another_laptop,
-    confirm_each_other,
     keys_said,
-    keys_that_open,
     report_by_head,
     report_by_kit,
     teach_too,
@@ -178,7 +175,7 @@ async def test_keys_of_nobody_beside_that_of_a_lost_laptop_call_for_one_new_key(
 
 
 def _also_by_the_list(place: Place) -> bool:
-    return not place.roster.erased.isdisjoint((place.space, place.person, place.whose))
+    return not place.roster.erased.isdisjoint((place.space, place.person, place.roster.who(place.person)))
 
 
 @attack(ROW, off={"sync_agent.keys.places.Place.is_closed": property(_also_by_the_list)})
@@ -196,61 +193,6 @@ async def test_an_id_that_nobody_has_and_that_is_forgotten_silences_no_laptop(tm
         await report_by_head(here, head)
         await here.sync(head, second, here.machine, second)
         assert await keys_said(here, second.agent.device) > before
-
-
-@attack(
-    ROW,
-    off={
-        "sync_agent.keys.places._Sealers.heed": lambda *_: False,
-        "protocol.rights.spent_keys._whoever_they_are": lambda _gone: {},
-    },
-)
-async def test_two_ids_that_are_parted_as_a_laptop_is_lost_leave_it_no_new_work(tmp_path: Path) -> None:
-    async with spied_class(tmp_path, kept_for=__name__) as here:
-        lost = here.teacher
-        twice, same = await added_twice(here)
-        second = await here.room.device(Role.TEACHER, person=twice)
-        await here.sync(second, lost, here.machine)
-        await confirm_each_other(here, lost, second)
-        await here.sync(second, lost, second, lost, here.machine)
-        head, _ = await confirmed_head(here)
-        await here.sync(head, second, lost, here.machine)
-        await report_by_head(here, head)
-        await here.sync(head)
-        await part(here, twice, same)
-        await here.sync(second, here.machine, second, here.machine)
-        handed_in = await handed_in_now(here, second)
-        assert content_key_of(handed_in, reading_keys(second.agent)) is not None
-        assert content_key_of(handed_in, await keys_that_open(here, lost.agent)) is None
-
-
-@attack(
-    ROW,
-    off={
-        "sync_agent.keys.places._Sealers.heed": lambda *_: False,
-        "protocol.rights.spent_keys._whoever_they_are": lambda _gone: {},
-    },
-)
-async def test_nor_what_a_third_laptop_of_hers_had_sealed_to_it(tmp_path: Path) -> None:
-    async with spied_class(tmp_path, kept_for=__name__) as here:
-        first = here.teacher
-        third = await another_laptop(here, first)
-        await here.sync(first, third, first, third, here.machine)
-        twice, same = await added_twice(here)
-        lost = await here.room.device(Role.TEACHER, person=twice)
-        await here.sync(lost, first, third, here.machine)
-        await confirm_each_other(here, first, lost)
-        await here.sync(first, third, lost, first, third, lost, here.machine)
-        head, _ = await confirmed_head(here)
-        await here.sync(head, third, first, lost, here.machine)
-        await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
-        await here.sync(head)
-        await part(here, twice, same)
-        for _ in range(2):
-            await here.sync(third, first, here.machine)
-        handed_in = await handed_in_now(here, third)
-        assert content_key_of(handed_in, reading_keys(third.agent)) is not None
-        assert content_key_of(handed_in, await keys_that_open(here, lost.agent)) is None
 
 
 @attack(ROW, off={"sync_agent.keys.key_wraps._is_hers": lambda *_: True})
@@ -293,28 +235,6 @@ async def _let_in_and_cut_off(here: Here, person: bytes) -> bytes:
     return nobody.agreement.public
 
 
-def _by_a_list(entry: Entry, _device: object, doubted: Doubted, _own: object) -> bool:
-    return entry.header.grant not in doubted.unheard
-
-
-@attack(ROW, off={"protocol.rights.spent_keys._is_theirs": _by_a_list})
-async def test_whom_a_list_alone_calls_hers_spends_no_key_of_hers(tmp_path: Path) -> None:
-    async with spied_class(tmp_path, kept_for=__name__) as here:
-        territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
-        alias = await territory.person("Mme Petit", PersonRole.TEACHER, space)
-        await here.name_the_spy(alias)
-        await here.sync(here.teacher, here.machine, here.teacher)
-        await call_the_same(here, alias)
-        (grant,) = await territory.let_in(here.spy, Role.TEACHER, space, person=hers)
-        here.grant = grant.id
-        nobody = await _let_in_and_cut_off(here, hers)
-        for _ in range(6):
-            for key in await keys_said(here, here.teacher.agent.device):
-                await here.say(Kind.KEY_WRAP, KeyWraps(key, ((nobody, bytes(80)),)).encode(), hers)
-            await here.sync(here.teacher, here.machine, here.teacher)
-        assert await she_opens_what_is_handed_in_now(here)
-
-
 def _none(_said: object) -> frozenset[tuple[bytes, bytes]]:
     return frozenset()
 
@@ -335,26 +255,6 @@ async def test_who_says_her_key_as_somebody_elses_ends_no_key_of_hers(tmp_path: 
                 await here.say(Kind.PERSON_KEY, PersonKey(key).encode(), other)
                 here.grant = as_hers.id
                 await here.say(Kind.KEY_WRAP, KeyWraps(key, ((nobody, bytes(80)),)).encode(), hers)
-            await here.sync(here.teacher, here.machine, here.teacher)
-        assert await she_opens_what_is_handed_in_now(here)
-
-
-@attack(ROW, off={"protocol.rights.spent_keys._made_by_their_own": _none})
-async def test_who_says_her_key_as_hers_by_a_list_alone_and_is_cut_off_ends_no_key_of_hers(tmp_path: Path) -> None:
-    async with spied_class(tmp_path, kept_for=__name__) as here:
-        territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
-        await here.sync(here.teacher, here.machine, here.teacher)
-        for number in range(6):
-            here.spy = new_device(Random(70_000 + number).randbytes)
-            alias = await territory.person("Mme Petit", PersonRole.TEACHER, space)
-            await here.name_the_spy(alias)
-            await here.sync(here.teacher, here.machine, here.teacher)
-            await call_the_same(here, alias)
-            here.grant = (await territory.let_in(here.spy, Role.TEACHER, space, person=hers))[0].id
-            for key in await keys_said(here, here.teacher.agent.device):
-                await here.say(Kind.PERSON_KEY, PersonKey(key).encode(), hers)
-            tips = tuple(await territory.replica.tips(space, here.spy.signing.public))
-            await territory.say(space, Kind.REVOKE, Revocation(here.spy.signing.public, tips).encode())
             await here.sync(here.teacher, here.machine, here.teacher)
         assert await she_opens_what_is_handed_in_now(here)
 

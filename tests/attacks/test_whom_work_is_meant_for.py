@@ -18,7 +18,6 @@ from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, PersonKey, PersonRecord, Revocation
 from protocol.model.work import Receipt
 from protocol.rights.roster import Roster
-from protocol.rights.vouching import Device as VouchedDevice
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
@@ -29,6 +28,7 @@ from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import takes_for_opened, work_of
 from tests.harness.commands import Desk
+from tests.harness.joined_lists import JOINED
 from tests.harness.spied_class import SpiedClass, spied_class
 
 ROW = "who was named a week ago says that work of others was opened"
@@ -166,11 +166,7 @@ async def test_nor_who_says_the_key_of_her_second_laptop_while_that_is_hidden(he
     assert not await named.counts_as_opened(work)
 
 
-def _starts_as_lists_have_it(person: bytes, roster: Roster) -> tuple[VouchedDevice, ...]:
-    return roster.starts.get(roster.who(person), ())
-
-
-@attack(ROW, off={"protocol.folds.hand_in_keys._starts_of": _starts_as_lists_have_it})
+@attack(ROW, off=JOINED)
 async def test_whom_a_list_calls_the_same_as_her_after_a_week_has_opened_no_work_from_before_him(
     here: SpiedClass,
 ) -> None:

@@ -17,7 +17,7 @@ from protocol.replica.at_work.views import Views
 from protocol.rights.circles import Circles
 from protocol.rights.door import Authority
 from protocol.rights.keys_in_use import Key
-from protocol.rights.speaking import Led
+from protocol.rights.speaking import Speaking
 from protocol.rights.spent_keys import keys_held
 from protocol.rights.vouching import Away, Voices, Vouch
 from protocol.rights.vouching import Device as Keys
@@ -104,35 +104,23 @@ class WalkedForEach:
         circle.person = person
         return circle
 
-    def called_own(self, device: Keys, person: bytes) -> list[Keys]:
-        words = self.voices.words.get(device, ())
-        return [word.device for word in words if word.is_own and word.person == person]
-
     def start(self, device: Keys) -> list[Keys]:
         fresh = list(self.voices.circle(self.person, device).own - self.own)
         self.own.update(fresh)
         return fresh
 
 
-@pytest.mark.parametrize("are_one", [False, True], ids=["each is somebody", "a list calls all of them one"])
 @attack(
     "a head teacher's laptop keeps every machine of its school busy",
     off={"protocol.rights.speaking.Circles": WalkedForEach},
 )
-async def test_invented_teachers_who_all_confirm_one_another_cost_each_fold_what_they_are(
-    room: Classroom, *, are_one: bool
-) -> None:
+async def test_invented_teachers_who_all_confirm_one_another_cost_each_fold_what_they_are(room: Classroom) -> None:
     head, noise, work = await stolen_head(room), Random(9), []
     work.append(await work_of_a_fold(room))
-    one = noise.randbytes(16)
-    last = None
     for _ in range(2):
         said = []
         for _ in range(30):
             keys, person = new_device(noise.randbytes), noise.randbytes(16)
-            if are_one:
-                record = PersonRecord("Mme Petit", PersonRole.TEACHER, left=True, same_as=one)
-                said.append(head.say(room.space, Kind.PERSON, record.encode(), subject=person))
             given = Grant(keys.signing.public, keys.agreement.public, None, Role.TEACHER, person, None)
             grant = head.say(room.space, Kind.GRANT, given.encode())
             laptop = Caller(room.territory, head.responder, keys, noise, {room.space: grant.id})
@@ -140,9 +128,6 @@ async def test_invented_teachers_who_all_confirm_one_another_cost_each_fold_what
             said += [grant, laptop.say(room.space, Kind.PERSON_KEY, key, subject=person)]
             said.append(laptop.say(room.space, Kind.VOUCH, Vouch().encode(), target=next(iter(head.grants.values()))))
             said.append(head.say(room.space, Kind.VOUCH, Vouch().encode(), target=grant.id))
-            if are_one and last is not None:
-                said.append(laptop.say(room.space, Kind.VOUCH, Vouch().encode(), target=last, subject=person))
-            last = grant.id
         await head.sync(SyncRequest(push=tuple(said)))
         work.append(await work_of_a_fold(room))
     assert_grows_as_its_entries(*work)
@@ -151,12 +136,11 @@ async def test_invented_teachers_who_all_confirm_one_another_cost_each_fold_what
 class AllWordsOfOne(Circles):
     """`Circles` that walk all that a device has said for each of those whose it is."""
 
-    def named_by(self, device: Keys, person: bytes) -> tuple[list[Keys], dict[bytes, int]]:
-        heads: dict[bytes, int] = {}
+    def named_by(self, device: Keys, person: bytes) -> tuple[list[Keys], int]:
+        heads = 0
         for word in self._words.get(device, ()):
-            if word.by is not None and not (word.is_own and word.person == person):
-                bits = self._led_to.get((word.device, None if word.head else word.person), 0)
-                heads[word.by] = heads.get(word.by, 0) | bits
+            if word.by == person and not word.is_own:
+                heads |= self._led_to.get((word.device, None if word.head else word.person), 0)
         return list(self._own.get((device, person), ())), heads
 
 
@@ -165,14 +149,13 @@ def each_id_of_each_device(
     living: Iterable[Authority],
     away: Away,
     phrases: Any,
-    aliases: Mapping[bytes, bytes],
-    led: tuple[Led, Led],
+    led: tuple[Speaking, Speaking],
 ) -> frozenset[Key]:
     """The keys that are held; and for each grant of a device, all ids that lead to it, one after the other."""
     for each in living:
         device = each.key, each.agreement
         assert all(person for person, devices in led[0].items() if device in devices)
-    return keys_held(claimed, living, away, phrases, aliases, led)
+    return keys_held(claimed, living, away, phrases, led)
 
 
 @dataclass
@@ -181,9 +164,7 @@ class OneLaptop:
 
     room: Classroom
     head: Caller
-    are_one: bool = False
     noise: Random = field(default_factory=lambda: Random(9))
-    one: bytes = b"1" * 16
 
     def __post_init__(self) -> None:
         self.keys = new_device(self.noise.randbytes)
@@ -193,9 +174,6 @@ class OneLaptop:
         said = []
         for _ in range(count):
             person = self.noise.randbytes(16)
-            if self.are_one:
-                record = PersonRecord("Mme Petit", PersonRole.TEACHER, left=True, same_as=self.one)
-                said.append(self.head.say(self.room.space, Kind.PERSON, record.encode(), subject=person))
             grant, other = self._grant(self.keys, person), self._grant(new_device(self.noise.randbytes), person)
             laptop = Caller(
                 self.room.territory, self.head.responder, self.keys, self.noise, {self.room.space: grant.id}
@@ -210,16 +188,15 @@ class OneLaptop:
         return self.head.say(self.room.space, Kind.GRANT, given.encode())
 
 
-@pytest.mark.parametrize("are_one", [False, True], ids=["each is somebody", "a list calls all of them one"])
 @attack(
     "a head teacher's laptop keeps every machine of its school busy",
     off={"protocol.rights.speaking.Circles": AllWordsOfOne, "protocol.rights.roster.keys_held": each_id_of_each_device},
 )
 async def test_one_laptop_that_is_granted_as_many_people_costs_each_fold_what_these_are(
-    room: Classroom, monkeypatch: pytest.MonkeyPatch, *, are_one: bool
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.harness.work._COUNTED", ("",))
-    laptop, work = OneLaptop(room, await stolen_head(room), are_one), [await work_of_a_fold(room)]
+    laptop, work = OneLaptop(room, await stolen_head(room)), [await work_of_a_fold(room)]
     for _ in range(2):
         await laptop.granted_as(40)
         work.append(await work_of_a_fold(room))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -17,20 +17,18 @@ def voices_with_granted_words(
     entries: Iterable[Entry],
     authorities: Iterable[Authority],
     door: Door,
-    *,
-    aliases: Mapping[bytes, bytes],
     **others: Any,
 ) -> Voices:
     """As `voices_of`, with a word for each grant that a head teacher's device has written."""
     holding = list(authorities)
-    voices = voices_of(entries, holding, door, aliases=aliases, **others)
+    voices = voices_of(entries, holding, door, **others)
     granted = {each.grant: each for each in holding if each.role in HAS_READING_KEYS}
     words: dict[Device, frozenset[Word]] = dict(voices.words)
     for each in granted.values():
         by = granted.get(each.under or b"")
         if by is not None and by.role is Role.HEAD and each.person is not None:
             device = (each.key, each.agreement)
-            word = Word(device, aliases.get(each.person, each.person), each.person, by.person, each.role is Role.HEAD)
+            word = Word(device, each.person, by.person, each.role is Role.HEAD)
             voice = (by.key, by.agreement)
             words[voice] = words.get(voice, frozenset()) | {word}
     return replace(voices, words=words)

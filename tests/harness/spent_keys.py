@@ -13,13 +13,12 @@ from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
 from protocol.rights.door import Door
 from protocol.rights.keys_in_use import Key, by_their_own
-from protocol.rights.speaking import Led
+from protocol.rights.speaking import Speaking
 from protocol.rights.spent_keys import (
     Doubted,
     _is_theirs,
     _kept_by,
     _made_by_their_own,
-    _of_each,
     _of_phrases,
     _whoever_they_are,
 )
@@ -33,35 +32,31 @@ def keys_spent_plainly(
     door: Door,
     away: Away,
     gone: Mapping[Key, Collection[bytes]],
-    aliases: Mapping[bytes, bytes],
     doubted: Doubted,
-    leading: tuple[Led, Led],
+    leading: tuple[Speaking, Speaking],
     phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]],
 ) -> frozenset[Key]:
     """As `keys_spent` says, each gift asked about each recipient, and each of these about all that are gone."""
     if not any(away):
         return frozenset()
-    now, once = (_of_each(led, aliases) for led in leading)
+    now, once = leading
     by_key = _whoever_they_are(gone)
 
     def is_away(device: Device, person: bytes) -> bool:
-        return away.has(device, aliases.get(person, person))
+        return away.has(device, person)
 
     papers: defaultdict[bytes, set[bytes]] = defaultdict(set)
     for id_, drawer, agreement in _of_phrases(phrases, is_away):
-        if drawer in now(id_) or drawer in once(id_):
+        if any(drawer in led.get(id_, ()) for led in leading):
             papers[id_].add(agreement)
 
     @cache  # many gifts are of few persons
     def held_by(persons: frozenset[bytes]) -> tuple[frozenset[Device], frozenset[bytes]]:
-        own = frozenset(device for each in persons for device in now(each) if not is_away(device, each))
+        own = frozenset(device for each in persons for device in now.get(each, ()) if not is_away(device, each))
         return own, _kept_by(own, *(papers[each] for each in persons))
 
-    def is_theirs(person: bytes, device: Device, entry: Entry) -> bool:
-        return _is_theirs(entry, device, doubted, (now(person), once(person)))
-
     said = [
-        (person, device, key.agreement, is_theirs(person, device, entry))
+        (person, device, key.agreement, _is_theirs(entry, doubted))
         for person, device, entry in by_their_own(heard, Kind.PERSON_KEY, door)
         if (key := parsed(entry, PersonKey.parse)) is not None
     ]
@@ -77,16 +72,15 @@ def keys_spent_plainly(
         if gift is None:
             continue
         made = made_as.get((author, gift.agreement), set())
-        counts = is_theirs(person, device, entry) or (bool(made) and (person, gift.agreement) not in theirs_alone)
+        counts = _is_theirs(entry, doubted) or (bool(made) and (person, gift.agreement) not in theirs_alone)
         if not (persons := frozenset({person, *made} if counts else made)):
             continue
         itself = (author,) if entry.id in doubted.held_back else ()
-        listed = {aliases.get(each, each) for each in persons}
         own, kept = held_by(persons)
         strange = [recipient for recipient, _ in gift.wraps if recipient not in kept]
-        there = [(each, to) for to in strange for one in listed for each in gone.get((one, to), ())]
+        there = [(each, to) for to in strange for one in persons for each in gone.get((one, to), ())]
         if itself and not made and is_away(device, person):
-            there = _among(there, (led(each) for each in persons for led in (now, once)))
+            there = _among(there, (led.get(each, frozenset()) for each in persons for led in (now, once)))
         holders = [each for each, _ in there]
         if made or device in own:
             holders += [each for recipient in strange for each in by_key.get(recipient, ())]

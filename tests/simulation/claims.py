@@ -4,7 +4,7 @@
   is looked at as soon as it is (docs/adr/0175 to 0177, 0188, 0416);
 - *head: report*: a head teacher's device says that a laptop is lost;
 - *second head*: a school has a second computer that runs it;
-- *added twice*, *same teacher*: somebody is added again, with another laptop, and listed as one (docs/adr/0164);
+- *added twice*, *same teacher*: somebody is added again, with another laptop, and listed as one (docs/adr/0461);
 - *kit: report*, *kit: accept*, *kit: refuse*: the root's word on a stolen device, and on work that is held back
   (docs/adr/0179).
 """

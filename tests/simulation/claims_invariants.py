@@ -1,4 +1,4 @@
-"""What must hold in the end of whose devices and words are whose, whoever has the server's key (docs/adr/0164 to 0189).
+"""What must hold in the end of whose devices and words are whose, whoever has the server's key (docs/adr/0461).
 
 25. No list, grant or word of others' makes a teacher's word somebody else's, nor a stranger's a teacher's; a stranger's
     computer is listed by the name that he had.
@@ -56,11 +56,8 @@ async def _voices(world: World) -> None:
             roster = (await replica.view(space)).roster
             for each in roster.authorities:
                 ids, word = true_ids.get(each.key, set()), roster.spoken_as(each)
-                # a laptop that none of its own id's has confirmed is whose the listed id's say it is
-                sure = (each.key, each.agreement) in roster.seen_first.get(each.person or b"", ())
-                sure = sure or each.key in world.trust.strangers
-                if each.person in ids and sure and word is not None and word not in ids:
-                    raise BrokenError(f"at {who} {each.key.hex()[:8]} speaks as {word.hex()[:8]}, who is somebody else")
+                if each.person in ids and word not in {None, each.person}:
+                    raise BrokenError(f"at {who} {each.key.hex()[:8]} speaks as another id than it is granted as")
     for machine, agent in sound(world) if strangers else ():
         if machine.birth.role in HAS_READING_KEYS and machine not in strangers:
             await _check_listed(world, machine, agent)

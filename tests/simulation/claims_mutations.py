@@ -1,4 +1,4 @@
-"""Rules of who is who, and whose a device is, broken on purpose (docs/adr/0164 to 0189), as `mutations` does it."""
+"""Rules of who is who, and whose a device is, broken on purpose as `mutations` does it (docs/adr/0176 to 0189)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from protocol.replica.office import grants
 from protocol.replica.office.bureau import Met, Office
 from protocol.rights.door import Authority, Door
 from protocol.rights.erasures import rulings_of
-from protocol.rights.roster import _ruled
+from protocol.rights.roster import Roster, _ruled
 from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import met_first
 from sync_agent.keys.confirming import Reader
 
 
 def believes_lists_of_who_is_who() -> AbstractContextManager[object]:
-    """Whom a list calls the same as a teacher speaks in that one's name (docs/adr/0164)."""
-    return mock.patch("protocol.rights.roster.by_a_list_alone", return_value=())
+    """Whom a list calls the same as a teacher speaks in that one's name (docs/adr/0461)."""
+    plain = Roster.spoken_as
 
+    def as_listed(roster: Roster, given: Authority | None) -> bytes | None:
+        person = plain(roster, given)
+        return None if person is None else roster.who(person)
 
-def takes_a_strangers_word_for_hers() -> AbstractContextManager[object]:
-    """What a list and a stranger's device say of a teacher's, nobody of hers has to say (docs/adr/0189)."""
-    return mock.patch("protocol.rights.speaking._call_own", return_value=True)
+    return mock.patch("protocol.rights.roster.Roster.spoken_as", as_listed)
 
 
 def lists_computers_by_the_list() -> AbstractContextManager[object]:
@@ -34,7 +35,9 @@ def lists_computers_by_the_list() -> AbstractContextManager[object]:
 
     async def by_the_list(agent: Agent, readers: Sequence[Reader]) -> list[str | None]:
         rosters = [(await agent.replica.view(reader.space)).roster for reader in readers]
-        people = [roster.persons.get(reader.person) for roster, reader in zip(rosters, readers, strict=True)]
+        people = [
+            roster.persons.get(roster.who(reader.person)) for roster, reader in zip(rosters, readers, strict=True)
+        ]
         return [None if person is None else person.name for person in people]
 
     return mock.patch("tests.simulation.claims_invariants._called", by_the_list)

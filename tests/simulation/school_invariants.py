@@ -3,7 +3,7 @@
 14. A teacher's device gives reading keys, and what was opened, to devices that people have led it to, and to no others;
     to those that its teacher has confirmed it gives its keys. In a class it gives those of no other one.
 15. For whom a machine remembers a teacher's device, another that nobody confirmed reads no work and says nothing there.
-    Whom whoever has the server calls the same as one of theirs (docs/adr/0164) lets one read as it reads itself.
+    Whom whoever has the server calls the same as one of theirs (docs/adr/0461) lets one read as it reads itself.
 16. An unconfirmed clone reads nothing where its original was cut off.
 17. A PIN that was set lets its pupil in at every machine of the school, and nothing else does; after too many tries no
     machine takes any more. The keys of that lie at the school's own machines alone.

@@ -1,8 +1,8 @@
 """What whoever has the server's key says of devices and people, beside what `devices` and `theft` have of thieves.
 
 - *stranger*: somebody invented is listed as a teacher, with a device of theirs;
-- *stranger's word*: that device says of each teacher's that it knows what its screen offers (docs/adr/0189);
-- *false same*: a list calls a stranger and a teacher, or two pupils, one (docs/adr/0164, 0180);
+- *stranger's word*: that device says of each teacher's that it knows what its screen offers (docs/adr/0461);
+- *false same*: a list calls a stranger and a teacher, or two pupils, one (docs/adr/0461, 0180);
 - *false grant*: a device that is ours is granted once more, with other keys, as somebody else's, in another role, for
   good or for a while (docs/adr/0176, 0188);
 - *list leaves*: whose laptop was reported is said to have left the class, and the laptop to be hers in another one

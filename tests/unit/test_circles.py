@@ -13,8 +13,8 @@ from protocol.rights.vouching import Device, Voices, Word
 
 
 def some_word(random: Random, persons: list[bytes], devices: list[Device]) -> Word:
-    person, shown, by = (random.choice(persons) for _ in range(3))
-    return Word(random.choice(devices), person, shown, by, head=random.random() < 0.4)
+    person, by = (random.choice(persons) for _ in range(2))
+    return Word(random.choice(devices), person, by, head=random.random() < 0.4)
 
 
 def some_words(random: Random) -> tuple[Voices, list[bytes], list[Device]]:

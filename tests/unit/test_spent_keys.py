@@ -14,7 +14,7 @@ from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Grant, PersonKey
 from protocol.rights.door import Door
 from protocol.rights.keys_in_use import Key
-from protocol.rights.speaking import Led
+from protocol.rights.speaking import Speaking
 from protocol.rights.spent_keys import Doubted, keys_spent
 from protocol.rights.vouching import Away, Device
 from protocol.roles import Role
@@ -73,7 +73,7 @@ class Words:
             subject=person,
         )
 
-    def led(self) -> Led:
+    def led(self) -> Speaking:
         """To which devices the ids' own ones lead."""
         return {id_: frozenset(self.some(DEVICES, 0.4)) for id_ in self.some(PERSONS, 0.6)}
 
@@ -82,7 +82,6 @@ class Words:
 
     def arguments(self) -> tuple[Any, ...]:
         """What is asked about: consistent with nothing, so that no rule about one of them is taken for granted."""
-        aliases = {id_: self.random.choice(PERSONS) for id_ in self.some(PERSONS[:2], 0.5)}
         signers = [signer.public for signer in SIGNERS]
         beside = self.some(((id_, to) for id_ in PERSONS for to in AGREEMENTS), 0.4)
         gone: dict[Key, set[bytes]] = {each: set(self.some(signers, 0.5)) for each in beside}
@@ -92,7 +91,7 @@ class Words:
         doubted = Doubted(held_back, {grant.id for grant, *_ in self.some(self.grants, 0.3)})
         heard = [entry for entry in self.said if entry.id not in held_back]
         phrases = {id_: [self._phrase()] for id_ in self.some(PERSONS, 0.3)}
-        return heard, self.said, self.door, away, gone, aliases, doubted, (self.led(), self.led()), phrases
+        return heard, self.said, self.door, away, gone, doubted, (self.led(), self.led()), phrases
 
 
 @given(seed=st.integers(0, 2**32))

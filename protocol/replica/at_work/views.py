@@ -210,13 +210,13 @@ class Views:
         Each voice starts where it does as it counts, and of whom nobody speaks so from whomever it would then: what is
         shown again adds whom it leads to, and takes nobody's name (docs/adr/0409).
         """
-        counting = (await self.view(space)).roster.seen_first
+        counting = (await self.view(space)).roster.starts
         line = [[one.entry for one in await self._store.scan(member)] for member in self._door.lineage(space)]
         own, *above = [[entry for entry in said if entry.header.kind not in _HIDES] for said in line]
         remembered, higher = await self._memory.of(space), [entry for said in above for entry in said]
         shown = fold_roster(space, own, higher, self._door, remembered)
-        starts = _begun(shown.seen_first, counting)
-        if starts == shown.seen_first:
+        starts = _begun(shown.starts, counting)
+        if starts == shown.starts:
             return shown
         return fold_roster(space, own, higher, self._door, replace(remembered, firsts=starts))
 

@@ -179,7 +179,7 @@ def _called(office: Office, person: bytes) -> set[Device]:
 def _confirmed_by(voice: Device, person: bytes, rosters: Sequence[Roster]) -> set[Device]:
     """The devices that one has confirmed as a person's, as they were shown to a human."""
     said = (word for roster in rosters for word in roster.voices.words.get(voice, ()))
-    return {word.device for word in said if word.shown == person}
+    return {word.device for word in said if word.person == person}
 
 
 def _own_words(rosters: Sequence[Roster], silent: Collection[bytes]) -> dict[Device, set[Device]]:

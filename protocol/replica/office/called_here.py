@@ -28,7 +28,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.erasures import closed_by_kit
 from protocol.replica.office.look_alikes import READINGS
-from protocol.rights.door import Authority, Door
+from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 from protocol.roles import HAS_READING_KEYS, PersonRole
 
@@ -139,15 +139,9 @@ def _is_beside(door: Door, space: bytes, other: bytes) -> bool:
 async def _are_one(replica: Replica, roster: Roster, person: bytes, other: bytes, spaces: Iterable[bytes]) -> bool:
     """Whether two ids are one person's: who was called so in these `spaces` is the one who is in a space by now.
 
-    Whoever has the server's key says so on any list.
+    Whoever has the server's key says so on any list: who has, or had, a device is somebody else (docs/adr/0461).
     """
+    if any(each.person == other and each.role in HAS_READING_KEYS for each in replica.door.authorities()):
+        return False
     rosters = [(await replica.view(space)).roster for space in spaces]
-    granted = [(each, _grants_of(other, each.granted.values())) for each in rosters]
-    voices = [{each.spoken_as(given) for given in grants} - {None} for each, grants in granted if grants]
-    if voices or _grants_of(other, replica.door.authorities()):
-        return bool(voices) and all(each == {person} for each in voices)
     return any(each.who(other) == person for each in (roster, *rosters))
-
-
-def _grants_of(person: bytes, authorities: Iterable[Authority]) -> list[Authority]:
-    return [each for each in authorities if each.person == person and each.role in HAS_READING_KEYS]

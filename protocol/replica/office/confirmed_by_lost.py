@@ -61,7 +61,7 @@ async def called_so_besides(office: Office, lost: bytes, spaces: Iterable[bytes]
     starts = {grant.pair for grant in grants}
     named: dict[tuple[bytes, bytes], Device] = {}
     for roster in rosters:
-        persons = {roster.who(grant.person) for grant in grants if grant.person is not None}
+        persons = {grant.person for grant in grants}
         others = sorted(each for each in roster.voices.standings if each[1] in persons and each[0][0] != lost)
         led_to = {person: roster.voices.circle(person, *starts).own for person in {person for _, person in others}}
         named |= {(each[0], roster.space): each for each, person in others if each not in led_to[person]}
@@ -82,7 +82,7 @@ def _came_first(door: Door, keys: Iterable[Entry], roster: Roster) -> dict[bytes
         author = door.authority(entry.header.grant) if entry.header.space == roster.space else None
         if author is None or author.person is None or author.person != entry.header.subject or roster.hides(entry):
             continue
-        found.setdefault(roster.who(author.person), author.pair)
+        found.setdefault(author.person, author.pair)
     return found
 
 

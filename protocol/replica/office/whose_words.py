@@ -40,8 +40,7 @@ _END_CHARS: Final = 15
 
 def speakers(roster: Roster) -> set[bytes]:
     """Everybody whose word something in a space may be, once somebody of theirs has said so."""
-    granted = {grant.person for grant in roster.granted.values() if grant.person is not None}
-    return granted | {roster.who(one) for one in granted} | set(filter(None, roster.by_a_list_alone.values()))
+    return {grant.person for grant in roster.granted.values() if grant.person is not None}
 
 
 async def signatures(replica: Replica, roster: Roster, persons: Collection[bytes]) -> dict[bytes, str]:

@@ -107,7 +107,7 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
     ]
     read, cut_short, gone, others = [], dict[bytes, int](), dict[VouchedDevice, bool](), set[bytes]()
     devices = devices_of(office, lists)
-    copies, speaking = _copies_of(office, devices), await _speaking_for(office, person, lists)
+    copies, speaking = _copies_of(office, devices), await _speaking_for(office, person)
     said = await _said_in(office, [*devices, *copies])
     for device in dict.fromkeys([*devices, *copies]):
         known = grants_of(office, device)
@@ -133,19 +133,12 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
     return Withdrawn(await kept_by(office, read), cut_short, led, strange)
 
 
-async def _speaking_for(office: Office, named: bytes, ids: Collection[bytes]) -> set[VouchedDevice]:
-    """The devices that speak for one of a person's ids somewhere, as far as this office knows, those cut off included.
-
-    Without those that do so only since a list calls two ids one: they speak for another than who is `named`.
-    """
+async def _speaking_for(office: Office, person: bytes) -> set[VouchedDevice]:
+    """The devices that speak for a person somewhere, as far as this office knows, those cut off included."""
     found = set[VouchedDevice]()
     for space in office.replica.door.spaces():
         roster = (await office.replica.view(space)).roster
-        of_others = {
-            grant.pair for grant in roster.authorities if roster.by_a_list_alone.get(grant.grant, named) != named
-        }
-        for person in ids:
-            found |= roster.speaking.get(roster.who(person), frozenset()) - of_others
+        found |= roster.speaking.get(person, frozenset())
     return found
 
 

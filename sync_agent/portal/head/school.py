@@ -501,7 +501,7 @@ class SchoolPages:
         return called_as(device.name, person, key_words(device.key, self._desk.shelf.agent.replica.door))
 
     def _name(self, visit: Visit, person: bytes | None) -> str:
-        # of whom a list calls somebody else, the name under which the computer was let in (docs/adr/0164, 0180)
+        # of whom a list calls somebody else, the name under which the computer was let in (docs/adr/0461, 0180)
         names = (room.voice_of(person) for room in visit.rooms)
         return next((name for name in names if name is not None), visit.say("unknown.person"))
 

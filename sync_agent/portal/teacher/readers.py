@@ -74,7 +74,7 @@ def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
     for seen, theirs in rows(readers).items():
         spaces, news = {reader.space for reader in theirs}, [reader for reader in theirs if reader.is_news]
         rooms = [room for room in visit.rooms if room.space in spaces]
-        names = (room.voice_of(theirs[0].called) for room in rooms)
+        names = (room.voice_of(theirs[0].person) for room in rooms)
         found.append(
             Shown(
                 min(theirs, key=lambda reader: (reader.confirmed, reader.state == WAITS, not reader.waits_for)),
@@ -100,12 +100,7 @@ def rows(readers: Iterable[Reader]) -> dict[str, list[Reader]]:
 
 def _seen(theirs: Sequence[Reader]) -> str:
     told = (
-        each.space
-        + each.id
-        + each.granted
-        + each.person
-        + bytes([each.speaks, each.mine])
-        + b"".join(sorted(each.returns))
+        each.space + each.id + each.person + bytes([each.speaks, each.mine]) + b"".join(sorted(each.returns))
         for each in theirs
     )
     return blake3(b"".join(sorted(told))).hexdigest(_SEEN_BYTES)
@@ -200,7 +195,7 @@ def _by_teacher(devices: Iterable[Shown]) -> list[str]:
     """Each name once, however many computers somebody has, with the classes."""
     rooms: defaultdict[tuple[bytes, str], dict[str, None]] = defaultdict(dict)
     for each in devices:
-        rooms[each.reader.called, each.teacher].update(dict.fromkeys(each.news))
+        rooms[each.reader.person, each.teacher].update(dict.fromkeys(each.news))
     return [f"{name} ({', '.join(where)})" for (_, name), where in rooms.items()]
 
 

@@ -237,8 +237,7 @@ def _heeded_by_authors(server: Server, roster: Roster) -> Callable[[Item, bytes 
         author = authority(begun.grant)
         if author is None or author.person is None:
             return True
-        whose = roster.who(author.person)
-        return whose == spoken_as or given.pair in confirmed_by(whose)
+        return author.person == spoken_as or given.pair in confirmed_by(author.person)
 
     return heeded
 

@@ -92,10 +92,7 @@ async def _devices(server: Server, space: bytes, person: bytes) -> list[_Reading
     theirs = {
         grant.grant: grant
         for grant in roster.authorities
-        if grant.role in HAS_READING_KEYS
-        and grant.person is not None
-        and roster.who(grant.person) == roster.who(person)
-        and grant.key not in roster.cut
+        if grant.role in HAS_READING_KEYS and grant.person == person and grant.key not in roster.cut
     }
     for entry in sorted(said, key=lambda entry: (entry.header.at, entry.id)):
         grant = theirs.get(entry.header.grant or b"")
