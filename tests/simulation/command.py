@@ -12,13 +12,13 @@ from tests.harness.attack import Share
 PROJECT = Path(__file__).parents[2]
 
 
-def simulate(*arguments: str) -> tuple[int, str]:
-    """Exit status, and what was said."""
+def simulate(*arguments: str, folder: Path = PROJECT) -> tuple[int, str]:
+    """Exit status, and what was said, in a folder."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.simulation", *arguments],
         check=False,
-        cwd=PROJECT,
-        env={**os.environ, "PYTHONHASHSEED": "0"},
+        cwd=folder,
+        env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(PROJECT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

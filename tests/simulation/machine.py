@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -17,7 +18,7 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.storage.second_copy import SecondCopy
 from sync_agent.app import Agent
 from sync_agent.coursework.reading import Manifests
-from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, FORMER_KEYS_FILE, Enrolment
+from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, FORMER_KEYS_FILE, Enrolment, LetIn
 from sync_agent.machine.former import FormerKey
 from sync_agent.machine.key_slots import KeySlots
 from sync_agent.machine.marks import HAND_IN_MARKS
@@ -79,6 +80,12 @@ class SimAgent(Agent):
         self.former = frozenset(each.device for each in former)
         names = await self.replica.store.marks(HAND_IN_MARKS)
         self._taken_along = frozenset(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)) for name in names)
+
+    def _note_let_in(self) -> None:
+        """As the agent's, for as long as this one runs: no file of a simulated disk lies where programs run."""
+        first = self.first_right
+        if self.enrolment.let_in is None and first is not None:
+            self.enrolment = replace(self.enrolment, let_in=LetIn(first.grant, first.role))
 
     async def write(
         self,

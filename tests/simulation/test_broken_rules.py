@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.simulation.broken_rules import BROKEN_RULES
@@ -25,6 +27,11 @@ def test_a_seed_replays_byte_for_byte() -> None:
     one, other = (simulate("--seeds", "0-9", "--digests")[1].splitlines()[:10] for _ in range(2))
     assert one == other
     assert len({line.split()[-1] for line in one}) == 10
+
+
+def test_a_history_leaves_nothing_in_the_folder_in_which_it_is_lived(tmp_path: Path) -> None:
+    assert simulate("--seeds", "0-2", folder=tmp_path)[0] == 0
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_failing_history_is_made_small_and_still_fails() -> None:
