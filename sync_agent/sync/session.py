@@ -343,6 +343,8 @@ class Session:
         """How far the server's pages have led in what is open to this device by now: not in what it only names."""
         mine = await self.agent.spaces() if run.said.returning else {}
         marks: dict[str, bytes | None] = {}
+        # this very question told nothing of what was closed as it was asked
+        run.again = run.again or bool((run.said.returning.keys() | run.recalled) & mine.keys())
         for space in run.recalled & mine.keys():
             # the store may have lost some of it since an earlier sync was told: it is compared as a whole
             run.said.returning.pop(space, None)

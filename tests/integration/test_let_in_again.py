@@ -1,4 +1,4 @@
-"""A computer with a right in the whole school that leaves one class, and comes back to it."""
+"""A computer that is taken out of a class, and comes back to it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, Revocation
 from protocol.roles import Role
+from tests.harness.machines import school
 from tests.harness.spied_class import spied_class
 
 
@@ -25,3 +26,16 @@ async def test_what_is_handed_in_there_afterwards_reaches_the_teacher(tmp_path: 
         view = await here.teacher.agent.replica.view(space)
         assert work in view.coursework.hand_ins
         assert work not in view.roster.held_back
+
+
+def test_one_that_was_found_again_has_told_all_that_it_knows_when_its_first_sync_ends(tmp_path: Path) -> None:
+    with school(tmp_path) as here:
+        pc = here.enrol("renard")
+        device = pc.ok("status")["device"]
+        here.server.ok("lost", device)
+        assert pc.run("sync").code == "revoked"
+        here.server.ok("grant", "--device", device, "--space", here.space)
+        pc.ok("sync")
+        told = here.server.run("space", "close", here.space)
+        assert told.json["unheard"] == []
+        assert "cut off" not in told.err
