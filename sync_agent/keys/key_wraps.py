@@ -51,7 +51,6 @@ _MAX_TRIED_OF_ONE: Final = 2
 class _Seal(NamedTuple):
     """What an entry says was sealed to this device, by who signs for it; and whether what it holds may be passed on."""
 
-    person: bytes
     record: KeyWraps
     sealed: bytes
     by: Device
@@ -102,37 +101,37 @@ async def open_given_keys(agent: Agent) -> None:
     rosters: dict[bytes, Roster] = {}
     sealed: defaultdict[Given, dict[bytes, list[_Seal]]] = defaultdict(dict)
     for entry in await agent.replica.store.scan_kinds([Kind.KEY_WRAP]) if persons else ():
-        person, space = entry.header.subject, entry.header.space
+        whose, space = entry.header.subject, entry.header.space
+        author = agent.replica.door.authority(entry.header.grant)
+        record = parsed(entry, KeyWraps.parse) if whose in persons and _is_hers(author, whose) else None
+        to_this = None if record is None else _sealed_to(mine.public, record)
+        if whose is None or author is None or record is None or to_this is None:
+            continue
         if space not in rosters:
             rosters[space] = (await agent.replica.view(space)).roster
-        author = agent.replica.door.authority(entry.header.grant)
-        record = parsed(entry, KeyWraps.parse) if person in persons and _is_hers(author, person) else None
-        to_this = None if record is None else _sealed_to(mine.public, record)
-        if person is None or author is None or record is None or to_this is None:
-            continue
         is_theirs = _is_given(agent, entry, rosters[space])
-        seal = _Seal(person, record, to_this, author.pair, is_theirs)
-        sealed[space, person].setdefault(record.agreement, []).append(seal)
+        seal = _Seal(record, to_this, author.pair, is_theirs)
+        sealed[space, whose].setdefault(record.agreement, []).append(seal)
     before, agent.reading_keys.given = agent.reading_keys.given, {}
     agent.reading_keys.to_pass_on = {
         given: frozenset(name for name, seals in here.items() if any(seal.is_theirs for seal in seals))
         for given, here in sealed.items()
     }
-    for (space, whose), here in sealed.items():
+    for (space, person), here in sealed.items():
         kept = _kept_of(rosters[space], here)
-        found = {name: key for name, key in before.get((space, whose), {}).items() if name in kept}
+        found = {name: key for name, key in before.get((space, person), {}).items() if name in kept}
         due = kept - found.keys()
-        in_use = own_in_use(agent, rosters[space], whose) if due else frozenset()
+        in_use = own_in_use(agent, rosters[space], person) if due else frozenset()
         for name in due:
             for seal in _worth_trying(here[name], in_use):
-                tried = (space, seal.person, name, seal.sealed)
+                tried = (space, person, name, seal.sealed)
                 if name in found or tried in agent.reading_keys.seals_that_open_nothing:
                     continue
-                found |= opened(space, seal.person, [seal.record], mine)
+                found |= opened(space, person, [seal.record], mine)
                 if name not in found:
-                    agent.reading_keys.given_before |= opened(None, seal.person, [seal.record], mine)
+                    agent.reading_keys.given_before |= opened(None, person, [seal.record], mine)
                     agent.reading_keys.seals_that_open_nothing.add(tried)
-        agent.reading_keys.given[space, whose] = found
+        agent.reading_keys.given[space, person] = found
     await _keep_given(agent, persons, sealed)
 
 
@@ -142,11 +141,10 @@ async def _keep_given(
     """Keep what was opened, as far as it was theirs to give; and have at hand what was kept and opens no more."""
     own = {each.key.public for each in agent.reading_keys.own()}
     found = [
-        OwnKey(key, space, seal.person)
-        for (space, whose), keys in agent.reading_keys.given.items()
+        OwnKey(key, space, person)
+        for (space, person), keys in agent.reading_keys.given.items()
         for name, key in keys.items()
-        if (seal := next((seal for seal in sealed[space, whose].get(name, ()) if seal.is_theirs), None)) is not None
-        if name not in own
+        if name not in own and any(seal.is_theirs for seal in sealed[space, person].get(name, ()))
     ]
     kept = with_given(agent.reading_keys.kept_of_given(), found)
     agent.reading_keys.keep_of_given(kept)
