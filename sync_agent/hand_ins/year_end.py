@@ -52,6 +52,7 @@ from sync_agent.keys.key_wraps import open_given_keys
 _BEFORE_CHARS: Final = 40
 _CUT_BYTES: Final = 4
 """Names that end so near to the longest possible may have been cut within a character."""
+_TAG_CHARS: Final = 8
 _GONE: Final = " (plus sur la liste)"
 _HIDDEN: Final = " (masqué)"
 _MOST_LINES: Final = 40
@@ -122,11 +123,12 @@ async def portfolio(
     works = {**view.coursework.hand_ins, **(_with_hidden(view, lying, hidden) if hidden_too else {})}
     meant = [work for work in works.values() if work.person in pupils and person in (None, work.person)]
     await _tell_of_voices(agent, space, meant, outgoing)
+    tags = _told_apart(work.id for work in meant)
     for work in sorted(meant, key=lambda work: (work.at_ms, work.id)):
         item = view.coursework.items.get(work.item) or lying.whole.items.get(work.item)
         title = work.item.hex()[:8] if item is None else item.shown.record.title
         then = "" if work.id in view.coursework.hand_ins else _HIDDEN
-        name = _named(title, work.id, first=f"{_day(work.at_ms)} ", then=then)
+        name = _named(title, tags[work.id], first=f"{_day(work.at_ms)} ", then=then)
         if work.person in waiting:
             renamed += 1
         elif await _give(agent, lying, work, folders[work.person], name, outgoing):
@@ -287,12 +289,12 @@ async def _tell_of_gone(off: OffTheList, person: bytes | None, waiting: Collecti
 
 async def _folders(agent: Agent, pupils: Mapping[bytes, str], gone: Container[bytes]) -> dict[bytes, str]:
     """The folder of each of these pupils, for who hands it out: with the name before, and whether they are gone."""
-    found = {}
+    found, tags = {}, _told_apart(pupils)
     for pupil, names in (await mentioned(agent.replica, pupils)).items():
         name = pupils[pupil]
         before = called_otherwise(name, names.names)
         also = f" (auparavant {before[0][:_BEFORE_CHARS].strip()})" if before else ""
-        found[pupil] = _named(name, pupil, then=f"{also}{_GONE if pupil in gone else ''}")
+        found[pupil] = _named(name, tags[pupil], then=f"{also}{_GONE if pupil in gone else ''}")
     return found
 
 
@@ -327,13 +329,20 @@ async def _give(agent: Agent, lying: NotShown, work: Work, folder: str, name: st
     return True
 
 
-def _named(name: str, one: bytes, *, first: str = "", then: str = "") -> str:
-    """A name as part of a path, with the beginning of an id, so that two of one name do not meet.
+def _told_apart(ids: Iterable[bytes]) -> dict[bytes, str]:
+    """Each of these ids by its beginning; where two begin alike, as whoever writes one may have it, by the whole."""
+    whole = {one: one.hex() for one in ids}
+    begins = Counter(text[:_TAG_CHARS] for text in whole.values())
+    return {one: text if begins[text[:_TAG_CHARS]] > 1 else text[:_TAG_CHARS] for one, text in whole.items()}
+
+
+def _named(name: str, tag: str, *, first: str = "", then: str = "") -> str:
+    """A name as part of a path, with what tells an id from others, so that two of one name do not meet.
 
     Of a long name as much as leaves room for what tells of it.
     """
     for kept in range(len(name), -1, -1):
-        text = portable_name(f"{first}{name[:kept].rstrip()}{then} ({one.hex()[:8]})")
+        text = portable_name(f"{first}{name[:kept].rstrip()}{then} ({tag})")
         if len(text.encode()) <= MAX_PATH_COMPONENT_BYTES - _CUT_BYTES:
             break
     return text
