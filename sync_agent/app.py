@@ -270,7 +270,7 @@ class Agent:
     def _note_let_in(self) -> None:
         first = self.first_right
         if self.enrolment.let_in is None and first is not None:
-            noted = replace(self.enrolment, let_in=LetIn(first.grant, first.role))
+            noted = replace(self.enrolment, let_in=LetIn.of(first))
             with contextlib.suppress(LocalFailure):  # a full disk: the next sync does it
                 noted.write(self.folder)
                 self.enrolment = noted
@@ -349,12 +349,16 @@ class Agent:
     def first_right(self) -> Authority | None:
         """What this was let in as first, or the device that it is a copy of; it may have ended since.
 
-        Where that is not noted yet, or not here, what came first.
+        Where that is not noted yet, or not here, what came first of those that say the same of this device, or of all.
         """
         door, noted = self.replica.door, self.enrolment.let_in
         if noted is not None and (right := door.authority(noted.grant)) is not None:
             return right
-        first = min(door.authorities_of(self.device), key=self._is_of_another_pair, default=None)
+
+        def place(right: Authority) -> tuple[bool, bool]:
+            return self._is_of_another_pair(right), noted is not None and not noted.fits(right)
+
+        first = min(door.authorities_of(self.device), key=place, default=None)
         return None if first is None else door.began_with(first)
 
     @property

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -252,9 +252,9 @@ async def take_in(
 def _let_in_as(rights: Sequence[Authority], vouched: Invite | None) -> LetIn:
     """What the code says this device is, and the first of its rights that says so too."""
     if vouched is None:
-        return LetIn(rights[0].grant, rights[0].role)
-    alike = (each for each in rights if (each.role, each.person) == (vouched.role, vouched.person))
-    return LetIn(next(alike, rights[0]).grant, vouched.role)
+        return LetIn.of(rights[0])
+    said = LetIn(rights[0].grant, vouched.role, vouched.person)
+    return replace(said, grant=next((each.grant for each in rights if said.fits(each)), said.grant))
 
 
 def _honoured(host: Host, entries: Sequence[Entry], invitation: Invitation) -> Invite | None:

@@ -14,6 +14,7 @@ from typing import Final, Self
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.identity import DeviceKeys
 from protocol.replica.private_file import read_private, write_private
+from protocol.rights.door import Authority
 from protocol.roles import Role
 
 ENROLMENT_FILE: Final = "enrolment.json"
@@ -43,10 +44,20 @@ OUTBOX_FILE: Final = "outbox"
 
 @dataclass(frozen=True, slots=True)
 class LetIn:
-    """As what a device was let in: its first right, by the id of that grant, and the role that its code says."""
+    """As what a device was let in: its first right, by the id of that grant, with the role and person of its code."""
 
     grant: bytes
     role: Role
+    person: bytes | None
+
+    @classmethod
+    def of(cls, right: Authority) -> Self:
+        """As which a right lets in."""
+        return cls(right.grant, right.role, right.person)
+
+    def fits(self, right: Authority) -> bool:
+        """Whether a right says the same: of a class that has ended the first is never heard again."""
+        return (right.role, right.person) == (self.role, self.person)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +83,8 @@ class Enrolment:
             "name": self.device_name,
         }
         if self.let_in is not None:
-            said["let_in"] = {"grant": self.let_in.grant.hex(), "role": self.let_in.role}
+            person = None if self.let_in.person is None else self.let_in.person.hex()
+            said["let_in"] = {"grant": self.let_in.grant.hex(), "role": self.let_in.role, "person": person}
         write_private(folder / ENROLMENT_FILE, json.dumps(said, ensure_ascii=False, indent=1).encode())
 
     @classmethod
@@ -81,7 +93,7 @@ class Enrolment:
         try:
             found = json.loads(read_private(folder / ENROLMENT_FILE))
             first = found.get("let_in")
-            let_in = None if first is None else LetIn(bytes.fromhex(first["grant"]), Role(first["role"]))
+            let_in = None if first is None else _let_in(**first)
             return cls(found["server"], bytes.fromhex(found["root"]), found["territory"], found["name"], let_in)
         except FileNotFoundError:
             raise BadInput(
@@ -91,6 +103,10 @@ class Enrolment:
             raise LocalFailure(
                 Code.DAMAGED, f"{folder / ENROLMENT_FILE} cannot be read", reason=str(reason)
             ) from reason
+
+
+def _let_in(grant: str, role: str, person: str | None) -> LetIn:
+    return LetIn(bytes.fromhex(grant), Role(role), None if person is None else bytes.fromhex(person))
 
 
 def device_keys(path: Path) -> DeviceKeys:

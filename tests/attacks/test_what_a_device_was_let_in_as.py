@@ -16,7 +16,7 @@ import pytest
 from protocol.messages.enrollment import EnrollAnswer, EnrollRequest
 from protocol.messages.wire import Call
 from protocol.model.entry import Kind, compose
-from protocol.model.structure import Grant
+from protocol.model.structure import Grant, Revocation
 from protocol.replica.at_work.credentials import credentials_of
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.storage.sqlite import DATABASE
@@ -123,7 +123,7 @@ async def test_nor_does_one_bad_row_make_it_a_teachers(hers: Hers) -> None:
         assert await hers.shown(surfer) == set()
 
 
-@attack(PCS, off={"sync_agent.enrollment.by_code._let_in_as": lambda rights, _: LetIn(rights[0].grant, rights[0].role)})
+@attack(PCS, off={"sync_agent.enrollment.by_code._let_in_as": lambda rights, _: LetIn.of(rights[0])})
 async def test_a_pc_that_comes_new_to_a_server_in_wrong_hands_is_what_its_code_says(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         clock, server = here.office.clock, here.office.server
@@ -169,6 +169,25 @@ async def test_a_laptop_that_has_lost_its_database_speaks_under_the_right_that_c
     agent = await _loses(hers, laptop, *FILES)
     revision = (await room.publish(laptop, SMALL)).revision
     assert (await agent.replica.store.get([revision]))[revision].header.grant == first
+
+
+@attack(LAPTOPS, off={"sync_agent.machine.enrolled.LetIn.fits": lambda *_: True})
+async def test_nor_does_it_speak_as_somebody_else_where_the_class_into_which_it_was_let_first_is_over(
+    hers: Hers,
+) -> None:
+    laptop, room = hers.school.teacher, hers.school.room
+    territory, device = room.territory, laptop.agent.device
+    (first,) = territory.replica.door.authorities_of(device)
+    present, made_up = sorted([await territory.classroom("CM2"), await territory.classroom("Soutien")], reverse=True)
+    stranger = await territory.person("M. X", PersonRole.TEACHER, made_up)
+    await territory.let_in(laptop.agent.keys, Role.TEACHER, present, person=room.teacher_person)
+    heads = tuple(await territory.replica.tips(room.space, device))
+    await territory.say(room.space, Kind.REVOKE, Revocation(device, heads).encode(), target=first.grant)
+    for space in (made_up, present):
+        await _thief_lets_in(hers, laptop, Role.TEACHER, space, stranger)
+    agent = await _loses(hers, laptop, *WITH_COPIES)
+    assert agent.replica.door.authority(first.grant) is None
+    assert (await agent.right(present, Kind.FEEDBACK)).person == room.teacher_person
 
 
 async def test_a_folder_of_before_notes_what_it_was_let_in_as_when_it_is_opened(hers: Hers) -> None:

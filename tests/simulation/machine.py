@@ -85,7 +85,7 @@ class SimAgent(Agent):
         """As the agent's, for as long as this one runs: no file of a simulated disk lies where programs run."""
         first = self.first_right
         if self.enrolment.let_in is None and first is not None:
-            self.enrolment = replace(self.enrolment, let_in=LetIn(first.grant, first.role))
+            self.enrolment = replace(self.enrolment, let_in=LetIn.of(first))
 
     async def write(
         self,
