@@ -55,6 +55,12 @@ class LetIn:
         """As which a right lets in."""
         return cls(right.grant, right.role, right.person)
 
+    @classmethod
+    def read(cls, said: dict[str, str]) -> Self:
+        """From a file, which may not say whose the device is. Raises `KeyError`, `ValueError`."""
+        person = said.get("person")
+        return cls(bytes.fromhex(said["grant"]), Role(said["role"]), None if person is None else bytes.fromhex(person))
+
     def fits(self, right: Authority) -> bool:
         """Whether a right says the same: of a class that has ended the first is never heard again."""
         return (right.role, right.person) == (self.role, self.person)
@@ -93,7 +99,7 @@ class Enrolment:
         try:
             found = json.loads(read_private(folder / ENROLMENT_FILE))
             first = found.get("let_in")
-            let_in = None if first is None else _let_in(**first)
+            let_in = None if first is None else LetIn.read(first)
             return cls(found["server"], bytes.fromhex(found["root"]), found["territory"], found["name"], let_in)
         except FileNotFoundError:
             raise BadInput(
@@ -103,10 +109,6 @@ class Enrolment:
             raise LocalFailure(
                 Code.DAMAGED, f"{folder / ENROLMENT_FILE} cannot be read", reason=str(reason)
             ) from reason
-
-
-def _let_in(grant: str, role: str, person: str | None) -> LetIn:
-    return LetIn(bytes.fromhex(grant), Role(role), None if person is None else bytes.fromhex(person))
 
 
 def device_keys(path: Path) -> DeviceKeys:

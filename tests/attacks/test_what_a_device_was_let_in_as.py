@@ -24,7 +24,7 @@ from protocol.roles import PersonRole, Role
 from protocol.trust.envelope import OpenedRequest
 from sync_agent.app import Agent
 from sync_agent.enrollment.by_code import enroll
-from sync_agent.machine.enrolled import INTRODUCTION_FILE, OUTBOX_FILE, Enrolment, LetIn
+from sync_agent.machine.enrolled import ENROLMENT_FILE, INTRODUCTION_FILE, OUTBOX_FILE, Enrolment, LetIn
 from tests.attacks.test_classes_beside_one_with_sign_in import Hers, hers
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, Device, above
@@ -196,6 +196,9 @@ async def test_a_folder_of_before_notes_what_it_was_let_in_as_when_it_is_opened(
     replace(noted, let_in=None).write(folder)
     await _thief_lets_in(hers, pc, Role.HEAD, hers.school.room.space)
     await pc.starts_again()
+    assert Enrolment.read(folder) == noted
+    text = (folder / ENROLMENT_FILE).read_text(encoding="utf-8")
+    (folder / ENROLMENT_FILE).write_text(text.replace('"person"', '"of a later version"'), encoding="utf-8")
     assert Enrolment.read(folder) == noted
     pc.agent.rename("PC du fond")
     assert Enrolment.read(folder).let_in == noted.let_in
