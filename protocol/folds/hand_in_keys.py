@@ -122,14 +122,14 @@ def opened_by_the_listed(
     """Whether a hand-in was opened by whom it was meant for, to the server.
 
     By a device that said a reading key to which its author sealed it first, and speaks for somebody whom the class's
-    list has as a teacher, or calls the same as one, or by whom that one leads to. Whoever has the server's keys lets in
-    as many others as they like: what is counted so may be destroyed. Nor is a key that several have `claimed` anybody's
-    here. Where a work was sealed to recovery alone, by who was the first there to say a key (`first_here`): whoever has
-    the server keeps her key from a PC, and lists others later. By nobody where it is not known to whom; nor by one of
-    the `namesakes`, who bear what was another's name, but where another leads to them.
+    list has as a teacher, or by whom that one leads to. Whoever has the server's keys lets in as many others as they
+    like: what is counted so may be destroyed. Nor is a key that several have `claimed` anybody's here. Where a work was
+    sealed to recovery alone, by who was the first there to say a key (`first_here`): whoever has the server keeps her
+    key from a PC, and lists others later. By nobody where it is not known to whom; nor by one of the `namesakes`, who
+    bear what was another's name, but where another leads to them.
     """
     teachers = {one.id for one in roster.teachers if one.id not in namesakes}
-    listed = {person: devices for person, devices in roster.speaking.items() if roster.who(person) in teachers}
+    listed = {person: devices for person, devices in roster.speaking.items() if person in teachers}
     led: dict[frozenset[bytes], set[bytes]] = {}
 
     def signers(keys: frozenset[bytes]) -> set[bytes]:

@@ -14,7 +14,7 @@ from protocol.errors import BadInput
 from protocol.folds.coursework import Work
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Kind, compose
-from protocol.model.structure import Erasure, Grant, PersonKey, Revocation
+from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
 from protocol.model.work import Receipt
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.rights.roster import Roster
@@ -91,6 +91,50 @@ async def test_a_class_is_not_closed_with_work_of_which_a_teacher_of_nobodys_say
     assert (told["unopened"], told["opened_by"]) == (1, [{"name": "M. X" if listed else None, "hand_ins": 1}])
     with pytest.raises(BadInput, match="nobody who teaches this class has opened 1 of the hand-ins"):
         await year.with_kit("space close", space=year.here.office.space)
+
+
+async def _same_as_the_teacher(year: Year) -> tuple[bytes, bytes]:
+    """Whom a list calls the same as her has a laptop by a copied key, and opens what is handed in since; that work."""
+    person, spy, clock = bytes([7] * 16), new_device(Random(666).randbytes), year.here.office.clock
+    listed = PersonRecord("Mme Petit", PersonRole.TEACHER, left=True, same_as=bytes.fromhex(year.person))
+    await _say(year, Kind.PERSON, listed.encode(), subject=person)
+    let_in = Grant(spy.signing.public, spy.agreement.public, None, Role.TEACHER, person, None, None)
+    grant = await _say(year, Kind.GRANT, let_in.encode())
+    key = PersonKey(spy.agreement.public).encode()
+
+    async def by_spy(kind: Kind, payload: bytes, subject: bytes, target: bytes | None = None) -> None:
+        keys, salt, at = spy.signing, bytes(SALT_BYTES), (clock() << 16) + 2
+        said = compose(
+            author=keys,
+            space=year.here.space,
+            kind=kind,
+            grant=grant,
+            at=at,
+            payload=payload,
+            salt=salt,
+            subject=subject,
+            target=target,
+        )
+        admission = await year.here.office.server.replica.admit([said], source=b"a computer", now_ms=clock())
+        assert admission.admitted
+
+    await by_spy(Kind.PERSON_KEY, key, person)
+    await year.machine.session.sync()
+    work = bytes.fromhex(await year.work(opened=False))
+    found = (await year.here.office.server.replica.view(year.here.space)).coursework.hand_ins[work]
+    receipt = Receipt(found.record.content.stream).encode()
+    await by_spy(Kind.RECEIPT_TEACHER, receipt, bytes.fromhex(year.pupil), target=work)
+    return work, spy.agreement.public
+
+
+@attack(ROW, off={"protocol.replica.office.opened.opened_by_the_listed": _by_any_receipt})
+async def test_nor_with_work_of_which_somebody_says_so_whom_a_list_calls_the_same_as_the_teacher(year: Year) -> None:
+    work, key = await _same_as_the_teacher(year)
+    found = (await year.here.office.server.replica.view(year.here.space)).coursework.hand_ins[work]
+    assert found.opened
+    assert key in found.meant_for
+    with pytest.raises(BadInput, match="nobody who teaches this class has opened 1 of the hand-ins"):
+        await year.with_kit("space close", space=year.here.office.space, unheard_too=True)
 
 
 @attack(ROW, off={"protocol.replica.office.opened.opened_by_the_listed": _by_any_receipt})
@@ -175,14 +219,16 @@ async def _hide(year: Year, work: str, how: str) -> None:
     await _say(year, kind, payload)
 
 
-async def _say(year: Year, kind: Kind, payload: bytes) -> None:
+async def _say(year: Year, kind: Kind, payload: bytes, subject: bytes | None = None) -> bytes:
     """With the server's keys; any computer of the class brings it."""
     server, clock = year.here.office.server, year.here.office.clock
     given = next(each.grant for each in server.replica.door.authorities() if each.role is Role.SERVER)
     at = (clock() << 16) + 1
     keys, salt = server.keys.signing, bytes(SALT_BYTES)
-    said = compose(author=keys, space=year.here.space, kind=kind, grant=given, at=at, payload=payload, salt=salt)
+    say = partial(compose, author=keys, space=year.here.space, grant=given, at=at, salt=salt, subject=subject)
+    said = say(kind=kind, payload=payload)
     assert (await server.replica.admit([said], source=b"a computer of the class", now_ms=clock())).admitted
+    return said.id
 
 
 def _none_is_hidden(*_: object) -> tuple[int, int]:

@@ -13,12 +13,10 @@ import pytest
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord, Revocation
 from protocol.model.work import Feedback
-from protocol.replica.office.opened import is_opened_by_the_listed
 from protocol.rights.vouching import device_id
-from protocol.roles import PersonRole, Role
+from protocol.roles import PersonRole
 from sync_agent.keys.confirming import confirm
 from tests.harness.classroom import Device
-from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, own_keys, spied_class
 
@@ -138,17 +136,3 @@ async def test_who_was_added_anew_under_an_id_without_a_computer_keeps_the_name_
     await merged(here, here.room.teacher_person, "Mme Petit", anew)
     async with portal(here.machine.agent) as surfer:
         assert "Publié par Mme Petit" in await surfer.page(f"/item/{here.item.hex()}")
-
-
-async def test_what_she_has_opened_by_that_id_counts_as_opened_where_a_class_is_closed(here: SpiedClass) -> None:
-    room, replica = here.room, here.room.territory.replica
-    twice = await room.territory.person("PETIT Claire", PersonRole.TEACHER, room.space)
-    second = await room.device(Role.TEACHER, person=twice)
-    await here.sync(second, here.machine)
-    await merged(here, twice, "PETIT Claire", room.teacher_person)
-    work = await room.hand_in(here.machine, here.item, {"b.odt": b"bonjour"})
-    await here.sync(here.machine, second)
-    await Desk(second.agent).ask("confirm-opened", id=work.hex())
-    await here.sync(second)
-    view = await replica.view(room.space)
-    assert (await is_opened_by_the_listed(replica, view.roster))(view.coursework.hand_ins[work])
