@@ -159,6 +159,7 @@ async def test_a_pupil_who_was_added_twice_by_two_people_is_shown_and_merged(roo
     desk, space = Desk(head.agent), room.space.hex()
     mine = (await desk.ask("person add", name="Noé", role="pupil", space=[space]))["person"]
     assert desk.told == []
+    room.territory.clock.advance(1_000)
     theirs = (await room.territory.person("noe", PersonRole.PUPIL, room.space)).hex()
     await head.session.sync()
     rows = await desk.ask("person doubles", space=space)
