@@ -302,7 +302,8 @@ class Room:
             await self._agent.replica.store.set_marks({MADE_WAY_MARK: self._day() + gone.to_bytes(8, "big")})
 
     def _day(self) -> bytes:
-        return max(0, self._agent.now_ms() // DAY_MS).to_bytes(8, "big")
+        """The day of what it has watched: the wall clock's may be set to and fro between two."""
+        return max(0, self._agent.watched.now_ms() // DAY_MS).to_bytes(8, "big")
 
 
 def _finds_room(wish: _Wish, left: int, may_go: Mapping[bytes, int], pieces: Collection[Piece]) -> bool:

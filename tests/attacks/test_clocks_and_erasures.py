@@ -12,6 +12,7 @@ from protocol.limits import MAX_ERASED_PER_DAY
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, Ruling
 from protocol.replica.upkeep.eraser import Eraser
+from protocol.replica.upkeep.orders import day_of
 from protocol.replica.upkeep.pace import Pace
 from protocol.roles import PersonRole
 from sync_agent.upkeep.erasing import destroy_erased
@@ -109,6 +110,33 @@ async def test_a_clock_that_is_set_by_less_than_an_hour_before_each_look_makes_n
         wall_ms, steady_ms = wall_ms + 59 * 60_000, steady_ms + 30_000
     gone = [person for person in persons if not await left(territory, room.space, person)]
     assert len(gone) == MAX_ERASED_PER_DAY
+
+
+def _that_of_what_was_watched(watched_ms: int, _looked_ms: int | None) -> frozenset[int]:
+    return frozenset({day_of(watched_ms)})
+
+
+@attack(
+    "a wrong clock ends the wait of an erasure",
+    off={"protocol.replica.upkeep.eraser._days_not_over": _that_of_what_was_watched},
+)
+async def test_a_clock_that_is_set_to_just_before_midnight_before_each_look_makes_no_days(room: Classroom) -> None:
+    territory = room.territory
+    names = [f"Élève {number}" for number in range(3 * MAX_ERASED_PER_DAY)]
+    persons = [await territory.person(name, PersonRole.PUPIL, room.space) for name in names]
+    for person in persons:
+        await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    wall_ms, steady_ms = territory.clock(), 0
+    pace = Pace(Eraser(territory.replica, territory.holdings), lambda: (wall_ms, steady_ms))
+    for _ in range(4):
+        await pace.look()
+        wall_ms, steady_ms = wall_ms + 2 * DAY_MS, steady_ms + 2 * DAY_MS
+    for _ in range(6):
+        wall_ms = next(at for at in range(wall_ms, wall_ms + 2 * DAY_MS, 60_000) if day_of(at) < day_of(at + HOUR_MS))
+        await pace.look()
+        wall_ms, steady_ms = wall_ms + HOUR_MS, steady_ms + HOUR_MS
+    gone = [person for person in persons if not await left(territory, room.space, person)]
+    assert len(gone) <= 2 * MAX_ERASED_PER_DAY, "of two days at most"
 
 
 @attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _by_the_own_clock})

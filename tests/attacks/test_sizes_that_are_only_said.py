@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -278,22 +278,41 @@ def _any_number(_gone_bytes: int, _held_bytes: int, *, is_opened: bool) -> int:
     return 1 << 61 if is_opened else 1 << 60
 
 
-@attack(ROW, off={"sync_agent.sync.room.left_today": _any_number})
-async def test_of_lessons_that_are_here_few_make_way_in_a_day_for_others_that_are_really_sent(
-    room: Classroom, monkeypatch: Any
-) -> None:
+async def _lessons_left(here: Held, monkeypatch: Any, *, sent: int, days_ahead: Sequence[int]) -> int:
+    """How many of six lessons are left on a narrow disk after so much was really sent, as its clock is set in turn."""
     monkeypatch.setattr("sync_agent.machine.eviction.MOST_A_DAY_BYTES", 300_000)
-    here = await held(room)
-    own = []
+    room, agent, own = here.room, here.other.agent, []
     for number in range(6):
         room.territory.clock.advance(60_000)
         own.append((await room.publish(here.teacher, {"film.bin": Random(number).randbytes(250_000)})).item)
         await here.sync(here.teacher, here.other)
     await here.narrow(here.other)
-    await here.send(9)
-    for _ in range(4):
+    await here.send(sent)
+    ahead_ms = 0
+    agent.now_ms, agent.steady_ms = (lambda: room.territory.clock() + ahead_ms), room.territory.clock
+    for days in days_ahead:
+        ahead_ms = days * DAY_MS
         await here.sync(here.other)
         room.territory.clock.advance(120_000)
-    rows = {row["item"]: row["complete"] for row in await Desk(here.other.agent).ask("items")}
-    assert sum(rows[item.hex()] for item in own) >= 4
+    rows = {row["item"]: row["complete"] for row in await Desk(agent).ask("items")}
+    return sum(rows[item.hex()] for item in own)
+
+
+@attack(ROW, off={"sync_agent.sync.room.left_today": _any_number})
+async def test_of_lessons_that_are_here_few_make_way_in_a_day_for_others_that_are_really_sent(
+    room: Classroom, monkeypatch: Any
+) -> None:
+    here = await held(room)
+    assert await _lessons_left(here, monkeypatch, sent=9, days_ahead=[0] * 4) >= 4
     assert here.other.agent.is_disk_full
+
+
+def _by_the_clock(self: Room) -> bytes:
+    return (self._agent.now_ms() // DAY_MS).to_bytes(8, "big")
+
+
+@attack(ROW, off={"sync_agent.sync.room.Room._day": _by_the_clock})
+async def test_nor_do_more_while_a_network_sets_the_clock_to_and_fro_between_two_days(
+    room: Classroom, monkeypatch: Any
+) -> None:
+    assert await _lessons_left(await held(room), monkeypatch, sent=16, days_ahead=[0, 1] * 9) >= 4

@@ -246,14 +246,15 @@ class Eraser:
             return
         marks: dict[str, bytes | None] = {LOOKED_MARK: now_ms.to_bytes(8, "big")}
         if leapt_ms:
+            not_over = _days_not_over(now_ms - leapt_ms, await self.looked_ms())
             marks |= await seen_less(self._store, leapt_ms)
             marks |= {
                 DONE_MARKS + name.hex(): replace(record, day=day_of(now_ms)).encode()
                 for name, record in (await destroyed(self._store)).items()
-                if record.by is not None and record.day == day_of(now_ms - leapt_ms)
+                if record.by is not None and record.day in not_over
             }
             for place, taken in (await places_taken(self._store)).items():
-                if taken.day == day_of(now_ms - leapt_ms):
+                if taken.day in not_over:
                     marks |= place_mark(place, replace(taken, day=day_of(now_ms)))
             marks |= await waited_less(self._store, leapt_ms)
             marks |= await left_waited_less(self._store, leapt_ms)
@@ -441,3 +442,11 @@ def _is_done_at(order: Order, gone: Mapping[Place, Collection[bytes]], noted: Co
 
 def _hash_of(covers: Collection[bytes]) -> bytes:
     return blake3(b"".join(sorted(covers))).digest()
+
+
+def _days_not_over(watched_ms: int, looked_ms: int | None) -> frozenset[int]:
+    """Which days are still today where the clock has leapt: those of what was `watched` since the last look, and its.
+
+    Whoever sets a clock to half past eleven at night before each look has each hour that is watched end a day.
+    """
+    return frozenset(map(day_of, (watched_ms, watched_ms if looked_ms is None else looked_ms)))
