@@ -84,11 +84,11 @@ class SyncRequest:
 
     A caller that has all content of many spaces says their `standing` instead. `bare` are entries whose payloads it
     asks for: nothing else is answered then. `withdrawn` are the beginnings of revocations that it has been shown.
-    `untaken` is how many entries it holds, besides what it pushes, that the recipient is not known to have taken; where
-    there are none, `sets` is the hash of all that it holds of what it may read. `ended` are the spaces of which it
-    holds something, and which it may read no more. `challenge` is the latest that the recipient has given it.
-    `certificate` is the SHA-256 of the TLS certificate that the caller was shown, between neighbours. `keyed` asks for
-    links with keys of their own.
+    `untaken` is how many entries it holds, besides what it pushes, that the recipient is not known to have taken;
+    `sets` is the hash of all that it holds of what it may read, but for these and what it pushes. `ended` are the
+    spaces of which it holds something, and which it may read no more. `challenge` is the latest that the recipient has
+    given it. `certificate` is the SHA-256 of the TLS certificate that the caller was shown, between neighbours. `keyed`
+    asks for links with keys of their own.
     """
 
     generation: bytes | None = None

@@ -8,7 +8,7 @@ timestamp in big-endian bytes, the id); sums of ids before each block let a fing
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate, groupby
 from typing import Final, NamedTuple
 
@@ -32,6 +32,9 @@ class _Block(NamedTuple):
 
     def key(self, index: int) -> bytes:
         return self.keys[index * _KEY_BYTES : (index + 1) * _KEY_BYTES]
+
+    def without(self, ids: Collection[bytes]) -> bytes:
+        return b"".join(key for key in map(self.key, range(self.size)) if key[_MS_BYTES:] not in ids)
 
 
 class SortedRecords:
@@ -87,11 +90,11 @@ class SortedRecords:
         """The fingerprint of the records from index `low` up to, not including, `high`."""
         return fingerprint_of_sum(self._sum_before(high) - self._sum_before(low), high - low)
 
-    def digest(self) -> bytes:
-        """BLAKE3-256 over the sort keys of all records, in order: no two sets have the same."""
+    def digest(self, without: Collection[bytes] = ()) -> bytes:
+        """BLAKE3-256 over the sort keys of all records but for those ids, in order: no two sets have the same."""
         hasher = blake3(_DIGEST_PREFIX)
         for block in self._blocks:
-            hasher.update(block.keys)
+            hasher.update(block.without(without) if without else block.keys)
         return hasher.digest()
 
     def _sum_before(self, index: int) -> int:

@@ -204,6 +204,10 @@ class EntryStore(Protocol):
         """How many entries lie in the outbox, and their wire bytes."""
         ...
 
+    async def unsent_ids(self) -> Mapping[bytes, Collection[bytes]]:
+        """By space: the ids of what lies in the outbox."""
+        ...
+
     async def mark_sent(self, ids: Iterable[bytes]) -> None:
         """Take entries out of the outbox: the server holds them."""
         ...

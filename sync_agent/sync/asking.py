@@ -3,8 +3,9 @@
 Rules:
 - the first request of a sync stays small, so that it costs little where a round trip is what hurts;
 - an entry that waits at the server is sent again only when something has moved, or after a while; each request says how
-  many entries the server will not have taken after it: whoever asks for nothing has not told all yet (docs/adr/0338),
-  nor before one that brings nothing, no report either, says what is held here (docs/adr/0340);
+  many entries the server will not have taken after it: whoever asks for nothing has not told all yet (docs/adr/0338);
+- each but a report alone says what is held here, but for what is left to send, unless more lies here than the server
+  was seen to hold: that is compared without being asked (docs/adr/0340, docs/adr/0467);
 - each but a report alone says of which spaces it is not told what is held here, since they are closed to this device,
   under whatever key it was let in (docs/adr/0359, docs/adr/0369);
 - what a publication changed goes up as a delta, in place of its packs, unless the server turns out to need them;
@@ -44,7 +45,7 @@ from sync_agent.health import health_of, last_health, worth_saying
 from sync_agent.machine.marks import GENERATION_MARK, HEALTH_MARK, NO_STRONG_MARK
 from sync_agent.machine.refusals import oldest_refused_hand_in, refused_ids
 from sync_agent.pacing.budget import is_metered
-from sync_agent.sync.acknowledged import left_to_send, unseen
+from sync_agent.sync.acknowledged import left_by_space, left_to_send, unseen
 from sync_agent.sync.carried_reports import reports_due
 from sync_agent.sync.cursors import read_cursors, shown_cursors, standing
 from sync_agent.sync.room import Room, named_sizes
@@ -170,10 +171,10 @@ class Asking:
         thin = await self._asks_for_little(said, wanted)
         known = await read_cursors(store)
         known |= {space: Position(there.count, there.chain) for space, there in said.returning.items()}
-        untaken = await self._untaken(push) or sum((await unseen(agent)).values())
+        beyond = sum((await unseen(agent)).values())
+        untaken = await self._untaken(push) or beyond
         # a report and nothing else stays below a kilobyte both ways; the next question tells
         only_reports = (health is not None or reports) and not push
-        tells = not (push or untaken or only_reports)
         quiet = not (said.requests or said.by_name or push or inline or offers or wanted)
         stands = standing(spaces, known, said.complete) if quiet else None
         request = SyncRequest(
@@ -193,7 +194,7 @@ class Asking:
             held=tuple(Held(space, names.encode()) for space, names in said.held_of.items()),
             brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
             untaken=untaken,
-            sets=await self._sets(spaces) if tells else None,
+            sets=None if only_reports or beyond else await self._sets(spaces),
             ended=() if only_reports else await self._ended(spaces),
             challenge=None if only_reports else self.challenge,
         )
@@ -336,9 +337,10 @@ class Asking:
         return max(0, await left_to_send(self._agent) - len(push))
 
     async def _sets(self, spaces: Iterable[bytes]) -> bytes | None:
-        """All that is held here of what the server may hear of, in one hash."""
+        """All that is held here of what the server may hear of, but for what is left to send, in one hash."""
         replica = self._agent.replica
-        return await replica.digests.sets([(space, (await replica.position(space)).count) for space in spaces])
+        counts = [(space, (await replica.position(space)).count) for space in spaces]
+        return await replica.digests.sets(counts, await left_by_space(self._agent))
 
     async def _ended(self, spaces: Collection[bytes]) -> tuple[bytes, ...]:
         """The spaces of which something is held here, and which this device may read no more, whatever its key was."""

@@ -6,8 +6,8 @@ Rules:
   more, then reconciled; until then a mark says so, written with the cursor that leads beyond the page that showed it
   (ADR 0210);
 - what a server refused is offered again: to another one (other keys, or another store) at once, to it a day later;
-- where more lies here than the server was seen to hold, and nothing is left to send, what it acknowledged may not be
-  there (`acknowledged`): that space is compared;
+- where more lies here than the server was seen to hold, and is left to send, what it acknowledged may not be there
+  (`acknowledged`): that space is compared;
 - a server that holds other sets than were said shows its own, without news: these are compared, each once an hour,
   since what a door refuses here stays apart (docs/adr/0340);
 - where the server's store is another, spaces that are closed to this device just then are compared when they are back:
@@ -23,7 +23,6 @@ from dataclasses import replace
 from typing import Final
 
 from protocol.errors import Code, Refused
-from protocol.limits import MAX_PUSHED_BYTES
 from protocol.messages.calls import SyncAnswer
 from protocol.messages.parts import SpacePage, Wanted
 from protocol.model.entry import Entry
@@ -33,8 +32,8 @@ from protocol.reconcile.sorted_records import SortedRecords
 from protocol.replica.interfaces import Position
 from sync_agent.app import Agent
 from sync_agent.machine.marks import DOUBT_MARKS, GENERATION_MARK, HEALTH_MARK
-from sync_agent.machine.refusals import note_refusals, offer_again, refused_ids
-from sync_agent.sync.acknowledged import unseen
+from sync_agent.machine.refusals import note_refusals, offer_again
+from sync_agent.sync.acknowledged import left_by_space, unseen
 from sync_agent.sync.asking import Asking
 from sync_agent.sync.cursors import cursor_marks, read_cursors
 from sync_agent.sync.line_of_rights import LineOfRights
@@ -109,7 +108,7 @@ class SyncRepair:
         for page in pages:
             space = page.checkpoint.space
             run.doubts.pop(space, None)
-            if not page.more and not await self._agrees(space, page.checkpoint.fingerprint):
+            if not page.more and not await self._is_set(space, page.checkpoint.fingerprint):
                 run.doubts[space] = page.checkpoint.fingerprint
         await self._keep_doubts(run)
 
@@ -119,26 +118,16 @@ class SyncRepair:
             await self._store.set_marks({**dict.fromkeys(self._kept), **now})
             self._kept = now
 
-    async def _agrees(self, space: bytes, fingerprint: bytes) -> bool:
-        """Whether our set is that one, or may be once what is unsent of it has been sent."""
-        if await self._is_set(space, fingerprint):
-            return True
-        waiting, _ = await self._store.unsent_totals()
-        if not waiting:
-            return False
-        outbox = await self._store.unsent(MAX_PUSHED_BYTES)
-        return len(outbox) < waiting or any(entry.header.space == space for entry in outbox)
-
     async def _is_set(self, space: bytes, fingerprint: bytes, coming: Iterable[Entry] = ()) -> bool:
-        """Whether our set and what is `coming`, with or without what the server refuses, is that one."""
+        """Whether our set and what is `coming`, with or without what is left to send of it, is that one."""
         records = await self._agent.replica.records(space)
         records = records.with_added(Record(entry.timestamp_ms, entry.id) for entry in coming)
         if fingerprint_of(records) == fingerprint:
             return True
-        refused = await refused_ids(self._store)
-        if not refused:
+        left = (await left_by_space(self._agent)).get(space)
+        if not left:
             return False
-        kept = [record for record in records if record.id not in refused]
+        kept = [record for record in records if record.id not in left]
         return fingerprint_of(SortedRecords(kept)) == fingerprint
 
     async def is_another_store(self, generation: bytes) -> bool:
@@ -198,7 +187,7 @@ class SyncRepair:
                 run.again = True
                 continue
             del run.doubts[space]
-            if not await self._agrees(space, fingerprint):
+            if not await self._is_set(space, fingerprint):
                 due.add(space)
         cursors = await read_cursors(self._store)
         for space in spaces:

@@ -233,6 +233,14 @@ async def test_the_outbox_holds_what_was_written_here_until_it_is_sent(store: En
     assert ids_of(await store.unsent(1 << 20)) == [written[0].id, written[2].id]
 
 
+async def test_what_the_outbox_holds_is_told_by_space(store: EntryStore, make: EntryMaker) -> None:
+    assert not await store.unsent_ids()
+    here, there = make.entries(2), make.entry(OTHER_SPACE)
+    await store.append([*here, there], unsent=True)
+    await store.mark_sent([here[0].id])
+    assert await store.unsent_ids() == {SPACE: {here[1].id}, OTHER_SPACE: {there.id}}
+
+
 async def test_the_outbox_is_taken_in_bounded_portions_of_at_least_one(store: EntryStore, make: EntryMaker) -> None:
     written = [make.entry(payload=bytes(3_000)) for _ in range(3)]
     await store.append(written, unsent=True)

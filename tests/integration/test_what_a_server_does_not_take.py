@@ -18,6 +18,7 @@ from protocol.model.structure import Grant
 from protocol.roles import PersonRole, Role
 from sync_agent.health import last_health
 from sync_agent.machine.marks import REFUSED_MARKS
+from sync_agent.sync.asking import Asking, Said
 from sync_agent.sync.session import Session
 from tests.harness.classroom import (
     LARGE,
@@ -62,6 +63,21 @@ async def test_an_entry_that_waits_at_the_server_stays_here_and_is_not_sent_with
     assert [entry.id for entry in await machine.agent.replica.store.unsent(1_000_000)] == [waiting]
     room.territory.clock.advance(61_000)
     assert (await machine.session.sync()).bytes_out >= first.bytes_out - 8
+
+
+async def test_what_waits_at_the_server_has_nothing_compared_that_is_the_same(room: Classroom) -> None:
+    machine = await room.machine()
+    await machine.session.sync()
+    await forged(room, bytes(32))
+    for _ in range(3):
+        await machine.session.sync()
+    for pause_ms in (61_000, 1_000, 61_000):
+        room.territory.clock.advance(pause_ms)
+        question = (await Asking(machine.agent).compose(Said())).request
+        assert question.sets == await room.territory.replica.digests.sets(
+            [(space, (await room.territory.replica.position(space)).count) for space in await machine.agent.spaces()]
+        )
+        assert (await machine.session.sync(routine=True)).round_trips == 1
 
 
 async def test_what_waits_at_the_server_is_reported_as_unsent_whenever_it_is_sent_again(room: Classroom) -> None:

@@ -27,7 +27,7 @@ SLOWEST_S = 0.5
 _READS: Final = frozenset(
     (
         *("present", "get", "position", "chain_at", "page", "scan", "scan_kinds", "authored", "times", "spaces"),
-        *("written", "latest", "authored_by_then", "bare"),
+        *("written", "latest", "authored_by_then", "bare", "unsent_ids"),
         *("unsent", "unsent_totals", "held", "mark", "marks", "registers", "verify", "close", "part_size", "pack"),
         *("read_pack", "chunk_list", "chunk_lists", "known_streams", "missing_chunks", "missing_streams"),
         *("held_names", "sharing", "is_building"),

@@ -233,7 +233,9 @@ class Responder:
         lacks = await self._lacks.asked_of(opened.device, readable)
         closed = self._closed(cursors, readable)
         says_all = ours and not more and has_told_all(request, cursors, pages, unlike=(*stale, *closed))
-        differ = await differing(self.replica, request, cursors, readable) if says_all else None
+        # what is left to send is in no set, and keeps nobody from hearing where the others differ
+        compares = says_all or (ours and request.sets is not None and not (pages or stale))
+        differ = await differing(self.replica, request, cursors, readable) if compares else None
         heads = await self._news.heads(differ) if differ and not pages else []
         asked_ago_ms = self.challenges.age_ms(opened.device, request.challenge) if self.challenges else None
         has_told = says_all and differ is None and asked_ago_ms is not None

@@ -10,7 +10,8 @@ docs/protocol.md, "Cursors and checkpoints".
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from protocol.reconcile.set_digest import sets_of
@@ -30,12 +31,15 @@ class SetDigests:
         self._records = records
         self._known: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
 
-    async def sets(self, counts: Iterable[tuple[bytes, int]]) -> bytes | None:
-        """`sets_of` the first so many arrivals of each space; None where that is too far back."""
+    async def sets(
+        self, counts: Iterable[tuple[bytes, int]], left: Mapping[bytes, Collection[bytes]] = MappingProxyType({})
+    ) -> bytes | None:
+        """`sets_of` the first so many arrivals of each space, without what is `left`; None where it is too far back."""
         found = []
         for space, count in counts:
-            if count:
-                digest = await self._at(space, count)
+            without = left.get(space, ())
+            if count > len(without):
+                digest = (await self._records(space)).digest(without) if without else await self._at(space, count)
                 if digest is None:
                     return None
                 found.append((space, digest))
@@ -51,9 +55,7 @@ class SetDigests:
             if len(records) < count:
                 return None
             later = {stored.entry.id for stored in await self._store.scan(space, after=count)}
-            if later:
-                records = SortedRecords(record for record in records if record.id not in later)
-            known = records.digest()
+            known = records.digest(later)
             self._known[space, count] = known
         shorten(self._known, (space, count), _REMEMBERED)
         return known

@@ -127,6 +127,12 @@ class MemoryStore:
     async def unsent_totals(self) -> tuple[int, int]:
         return len(self._unsent), sum(self._entries[entry_id].wire_bytes for entry_id in self._unsent)
 
+    async def unsent_ids(self) -> dict[bytes, set[bytes]]:
+        found: dict[bytes, set[bytes]] = {}
+        for entry_id in self._unsent:
+            found.setdefault(self._entries[entry_id].header.space, set()).add(entry_id)
+        return found
+
     async def mark_sent(self, ids: Iterable[bytes]) -> None:
         self._unsent.difference_update(ids)
 

@@ -187,6 +187,16 @@ class SqliteStore:
         count, wire_bytes = await self.database.recall(sql, lambda connection: connection.execute(sql).fetchone())
         return count, wire_bytes
 
+    async def unsent_ids(self) -> dict[bytes, set[bytes]]:
+        sql = (
+            "SELECT space.id, entry.id FROM unsent JOIN entry USING (seq) JOIN space ON space.number = entry.space"
+            " ORDER BY seq"
+        )
+        found: dict[bytes, set[bytes]] = {}
+        for space, entry_id in await self.database.run(lambda connection: connection.execute(sql).fetchall()):
+            found.setdefault(space, set()).add(entry_id)
+        return found
+
     async def mark_sent(self, ids: Iterable[bytes]) -> None:
         listed = list(ids)
 
