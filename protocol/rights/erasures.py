@@ -8,7 +8,8 @@ Rules:
 - a root refuses by name as well: of all that it, or a root before it, has signed of that name up to the turn that it
   says, wherever it lies and whenever it turns up, none counts. Who has it say so twice gains nothing (docs/adr/0324);
 - what this replica has carried out stays erased here even then, until a ruling of the root's refuses it: that the
-  root has cut off who said it says nothing of whom it names (docs/adr/0268).
+  root has cut off who said it says nothing of whom it names (docs/adr/0268). What it has carried out in one space it
+  is told for that one alone (docs/adr/0468).
 
 Pure; called by the roster.
 """
@@ -31,12 +32,13 @@ _BY_ROOT: Final = RANK[Role.ROOT]
 class Erasing(NamedTuple):
     """What the erasures that lie in one space do.
 
-    A ruling has `undone` some, others were `carried_out` here and hold for that; `covers` is what is erased by those
-    that count.
+    A ruling has `undone` some, others were `carried_out` here and hold for that; those are `lasting` that would hold
+    wherever they were; `covers` is what is erased by those that count.
     """
 
     undone: frozenset[bytes] = frozenset()
     carried_out: frozenset[bytes] = frozenset()
+    lasting: frozenset[bytes] = frozenset()
     covers: frozenset[bytes] = frozenset()
 
 
@@ -61,7 +63,8 @@ def erasing_in(
     undone = _undone(said, rulings, door)
     carried_out = _carried_out(said, destroyed, rulings, door)
     counting = said.keys() - held.keys() - undone | carried_out
-    return Erasing(undone, carried_out, frozenset(said[one].erasure.covers for one in counting))
+    lasting = _carried_out(said, frozenset(said), rulings, door)
+    return Erasing(undone, carried_out, lasting, frozenset(said[one].erasure.covers for one in counting))
 
 
 def erased_from_above(

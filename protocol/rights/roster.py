@@ -90,6 +90,8 @@ class Roster:
     """Erasures in the space that a ruling has taken back."""
     carried_out: frozenset[bytes] = field(default=frozenset(), compare=False)
     """Erasures in the space that this replica has obeyed, and that hold here whoever takes them back but the root."""
+    lasting: frozenset[bytes] = field(default=frozenset(), compare=False)
+    """Erasures in the space that hold wherever they were obeyed: the root has not let go of them."""
     erasures_above: bool = False
     """Whether erasures lie in spaces above it, in force or not."""
     void: frozenset[bytes] = frozenset()
@@ -267,6 +269,7 @@ def fold_roster(
         erased=erasing.covers | erased_from_above(space, above, authorities, destroyed, door),
         undone=erasing.undone,
         carried_out=erasing.carried_out,
+        lasting=erasing.lasting,
         erasures_above=any(one.header.kind == Kind.ERASE for one in above),
         void=frozenset(gone - held.keys()),
         awaited=cuts.awaited,

@@ -309,7 +309,7 @@ async def test_what_is_kept_while_bytes_are_swept_stays(school: SignedClass, mon
 
     async def meanwhile(replica: Replica) -> DestroyedHere:
         await drafts.keep(school.lea, item, sizes(BEGUN), Given(BEGUN))
-        return DestroyedHere({}, replica.door)
+        return DestroyedHere({}, {}, replica.door)
 
     monkeypatch.setattr("sync_agent.hand_ins.drafts.DestroyedHere.of", meanwhile)
     await drafts.sweep()

@@ -28,7 +28,7 @@ from protocol.errors import LocalFailure, RelaisError
 from protocol.folds.coursework import HandInState, Work
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Revocation
-from protocol.replica.at_work.destroyed import carried_out, destroyed_names
+from protocol.replica.at_work.destroyed import carried_out, carried_out_at, destroyed_names
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import Memory, NoMemory, SpaceView, Views
 from protocol.replica.content.holdings import Holdings, Need
@@ -124,18 +124,23 @@ async def _alike(replicas: Sequence[Replica], space: bytes) -> list[SpaceView]:
 
     Nothing else is passed over: what each folds with memories of its own was compared with what has grown there.
     """
-    destroyed = frozenset[bytes]().union(*[await carried_out(each.store) for each in replicas])
+    destroyed = frozenset[bytes]().union(*[await _obeyed_in(each, space) for each in replicas])
     return [await _folded(each, space, destroyed, NoMemory()) for each in replicas]
 
 
 async def _anew(replica: Replica, space: bytes) -> SpaceView:
     """What a replica folds that begins with its store and its memories: folds that were kept have grown to the same."""
-    return await _folded(replica, space, await carried_out(replica.store), replica._memory)
+    return await _folded(replica, space, await _obeyed_in(replica, space), replica._memory)
+
+
+async def _obeyed_in(replica: Replica, space: bytes) -> frozenset[bytes]:
+    at = await carried_out_at(replica.store)
+    return await carried_out(replica.store) | at.get(space, frozenset())
 
 
 async def _folded(replica: Replica, space: bytes, destroyed: frozenset[bytes], memory: Memory) -> SpaceView:
     views = Views(replica.store, replica.door)
-    views.note_destroyed(destroyed)
+    views.note_destroyed(destroyed, {})
     views.remember(memory)
     return await views.view(space)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any, Final, TypeAlias
@@ -158,9 +158,9 @@ def _remember(self: Views, memory: Memory) -> None:
     _PLAIN_REMEMBER(self, memory)
 
 
-def _note_destroyed(self: Views, names: frozenset[bytes]) -> None:
+def _note_destroyed(self: Views, obeyed: frozenset[bytes], obeyed_at: Mapping[bytes, frozenset[bytes]]) -> None:
     self.__dict__.pop("seen", None)
-    _PLAIN_NOTE_DESTROYED(self, names)
+    _PLAIN_NOTE_DESTROYED(self, obeyed, obeyed_at)
 
 
 async def _readable(self: Replica, key: bytes) -> dict[bytes, Authority]:

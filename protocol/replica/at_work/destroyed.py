@@ -9,14 +9,16 @@ Rules:
 - a place of the day's number is taken before anything goes, and stays taken if nothing has: who takes an order back
   while it is carried out would have it begin anew with somebody else, once for each of a class (docs/adr/0411);
 - a place is a name in one class; where a name goes class by class, those in which all of it has gone take no other, and
-  the name is destroyed once it has gone in the last (docs/adr/0454). They are noted for as long as the name is: what
-  comes later elsewhere is counted (docs/adr/0460);
+  the name is destroyed once it has gone in the last (docs/adr/0454). What comes later elsewhere is counted
+  (docs/adr/0460);
+- where it has gone it stays so, in whatever other class it still is (docs/adr/0468);
 - a mark of an earlier version does not say for which: the first sweep makes it one that does, where nothing speaks
   against it, or lets it go (docs/adr/0110). Until then no fold heeds it.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
@@ -107,11 +109,20 @@ async def forgotten_persons(store: EntryStore) -> frozenset[bytes]:
 
 
 async def carried_out(store: EntryStore) -> frozenset[bytes]:
-    """What a fold is told: the erasures that were obeyed here."""
+    """What each fold is told: the erasures that were obeyed here, wherever they reach."""
     found: set[bytes] = set()
     for record in (await destroyed(store)).values():
         found |= record.by or frozenset()
     return frozenset(found)
+
+
+async def carried_out_at(store: EntryStore) -> dict[bytes, frozenset[bytes]]:
+    """What the fold of each of these spaces is told besides: the erasures for which all of a name has gone there."""
+    found: defaultdict[bytes, frozenset[bytes]] = defaultdict(frozenset)
+    for place, taken in (await places_taken(store)).items():
+        if taken.by:
+            found[place.space] |= taken.by
+    return dict(found)
 
 
 def _ids_in(data: bytes) -> frozenset[bytes]:

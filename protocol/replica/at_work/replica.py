@@ -22,7 +22,7 @@ from protocol.reconcile.negentropy import fingerprint_of
 from protocol.reconcile.sorted_records import SortedRecords
 from protocol.replica.at_work.bare_entries import BareEntries
 from protocol.replica.at_work.credentials import credentials_of
-from protocol.replica.at_work.destroyed import carried_out, forgotten_persons
+from protocol.replica.at_work.destroyed import carried_out, carried_out_at, forgotten_persons
 from protocol.replica.at_work.passage import Passage
 from protocol.replica.at_work.quarantine import Quarantine, verified
 from protocol.replica.at_work.quotas import Quotas
@@ -289,9 +289,12 @@ class Replica:
         """The roster of a space as if nobody were cut off, and nothing erased: for who takes along what is hidden."""
         return await self._views.unhidden(space)
 
-    def note_destroyed(self, obeyed: frozenset[bytes]) -> None:
-        """All erasures that this replica has obeyed by now: it shows nothing of it again, whoever takes them back."""
-        self._views.note_destroyed(obeyed)
+    def note_destroyed(self, obeyed: frozenset[bytes], obeyed_at: Mapping[bytes, frozenset[bytes]]) -> None:
+        """All erasures that this replica has obeyed by now, and those of single spaces (`destroyed.carried_out_at`).
+
+        It shows nothing of it again, whoever takes them back.
+        """
+        self._views.note_destroyed(obeyed, obeyed_at)
         self._changes += 1
         self.rewritten += 1
 
@@ -389,14 +392,14 @@ class Replica:
             door.learn(entry)
         held = await self.store.held()
         last = await self.store.mark(CLOCK_MARK)
-        obeyed = await carried_out(self.store)
+        obeyed, obeyed_at = await carried_out(self.store), await carried_out_at(self.store)
         self.door = door
         self._quarantine = Quarantine(self.store, door, held)
         self._last_at = int.from_bytes(last or b"", "big")
         self._tips.clear()
         self._views = Views(self.store, door)
         self._quotas = Quotas(self.store, door)
-        self._views.note_destroyed(obeyed)
+        self._views.note_destroyed(obeyed, obeyed_at)
         self._views.remember(self._memory)
         self.bare = BareEntries(self.store, door, self._views)
         self._records = SetRecords(self.store)

@@ -135,6 +135,7 @@ class Views:
         self._filled: Counter[bytes] = Counter()
         self._memory: Memory = NoMemory()
         self._destroyed: frozenset[bytes] = frozenset()
+        self._destroyed_at: Mapping[bytes, frozenset[bytes]] = {}
         self._era = 0
         """Counts how often something else than sets, which folds hang on, has changed."""
         self._folding: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
@@ -147,11 +148,14 @@ class Views:
         """Fold from now on with what this replica remembers."""
         self._memory = memory
 
-    def note_destroyed(self, obeyed: frozenset[bytes]) -> None:
-        """Fold from now on with all erasures that this replica has obeyed: what they cover stays erased here."""
-        if obeyed != self._destroyed:
+    def note_destroyed(self, obeyed: frozenset[bytes], obeyed_at: Mapping[bytes, frozenset[bytes]]) -> None:
+        """Fold from now on with all erasures that this replica has obeyed: what they cover stays erased here.
+
+        Those that it has obeyed in a space, and not yet wherever they reach, count in the fold of that one alone.
+        """
+        if (obeyed, obeyed_at) != (self._destroyed, self._destroyed_at):
             self._era += 1
-            self._destroyed = obeyed
+            self._destroyed, self._destroyed_at = obeyed, obeyed_at
             self._kept.clear()
             self._kept_bytes = 0
 
@@ -200,7 +204,8 @@ class Views:
             sets = [[stored.entry for stored in await self._store.scan(member)] for member in line]
             counts = tuple(map(len, sets))
         above_own = [entry for entries in sets for entry in entries]
-        fold = fold_space(space, own, above_own, self._door, remembered, self._destroyed)
+        destroyed = self._destroyed | self._destroyed_at.get(space, frozenset())
+        fold = fold_space(space, own, above_own, self._door, remembered, destroyed)
         basis = Basis(len(own), counts, weighs, filled, remembered)
         return SpaceView(fold, basis, _EMPTY_BYTES + _weight_bytes(own))
 

@@ -3,10 +3,10 @@
 What is to go, and for how long it has waited, `orders` say, and `protocol.folds.erasing` which of it is due. Rules:
 - payload and salt go, the header stays: the set, its fingerprint and its signatures are what they were;
 - who is named and is not here, invented or of another school, is passed over until something of theirs comes;
-- who is counted goes class by class (docs/adr/0454). What has gone in some is no more than that: nobody was destroyed
-  before it has in all, and who is taken back meanwhile comes back from others; but it takes no second place;
-- nor does what comes back where it has gone. What comes later in another class under a name that was destroyed is
-  counted there, as if it were somebody else (docs/adr/0460);
+- who is counted goes class by class (docs/adr/0454). What has gone in some has gone there, whoever takes the erasure
+  back (docs/adr/0468); the name was destroyed once it has in all;
+- what comes back where it has gone takes no second place. What comes later in another class under a name that was
+  destroyed is counted there, as if it were somebody else (docs/adr/0460);
 - a space is looked through to its end, and then only what comes; from its beginning as soon as other names are looked
   for, its arrivals are numbered anew, or payloads have come for what was bare;
 - immediately before anything goes it is looked whether each order that is obeyed still counts: what takes one of them
@@ -38,6 +38,7 @@ from protocol.replica.at_work.destroyed import (
     Done,
     Taken,
     carried_out,
+    carried_out_at,
     destroyed,
     place_mark,
     places_taken,
@@ -59,6 +60,7 @@ from protocol.replica.upkeep.orders import (
     judge_alike,
     noted_since,
     noting,
+    orders_again,
     orders_of,
     said_in,
     seen_less,
@@ -173,7 +175,7 @@ class Eraser:
             async with self._still_obeying():
                 await self._replica.content.forget_damaged()
         await self._store.set_marks(marks)
-        self._replica.note_destroyed(await carried_out(self._store))
+        self._replica.note_destroyed(await carried_out(self._store), await carried_out_at(self._store))
         if done:
             await let_go_of_unnamed(self._store, self._replica.content, now_ms)
         return len({order.covers for order in whole if not order.is_done})
@@ -232,8 +234,9 @@ class Eraser:
         seen = {entry.id: noted.get(entry.id, obeyed.now_ms) for entry, _ in said.holding}
         orders = orders_of(self._replica, said, seen, obeyed.done, obeyed.now_ms)
         counting = {(each.covers, each.space) for each in orders if each.is_done or each.is_ready(obeyed.now_ms)}
+        again = {each.place for each in orders_again(said, await places_taken(self._store))}
         self._obeyed = replace(self._obeyed, judged=said.judged_of(obeyed.names))
-        return counting.issuperset((each.covers, each.space) for each in obeyed.orders)
+        return all((each.covers, each.space) in counting or each.place in again for each in obeyed.orders)
 
     async def looked_ms(self) -> int | None:
         """When the last look was, if there was one since anything has waited."""
@@ -269,11 +272,15 @@ class Eraser:
         orders = orders_of(self._replica, said, await seen_since(self._store, said, now_ms), done, now_ms)
         orders = await self._with_presence(orders, now_ms)
         days = await stood(self._replica, {order.covers for order in orders if order.at})
-        gone = {place: taken.by for place, taken in places.items()}
-        noted = {place.name for place, by in gone.items() if by}
+        again = orders_again(said, places)
+        gone = {order.place for order in again}
+        noted = {place.name for place, taken in places.items() if taken.by}
         return [
-            replace(order, stood_days=days.get(order.place, 0), is_done=_is_done_at(order, gone, noted))
-            for order in orders
+            *(
+                replace(order, stood_days=days.get(order.place, 0), is_done=_is_done_at(order, gone, noted))
+                for order in orders
+            ),
+            *again,
         ]
 
     async def _with_presence(self, orders: list[Order], now_ms: int) -> list[Order]:
@@ -430,14 +437,12 @@ def _taken_on(today: int, places: Mapping[Place, Taken], done: Mapping[bytes, Do
     return of_today | {Place(name, b"") for name in noted - {place.name for place in of_today}}
 
 
-def _is_done_at(order: Order, gone: Mapping[Place, Collection[bytes]], noted: Collection[bytes]) -> bool:
+def _is_done_at(order: Order, gone: Collection[Place], noted: Collection[bytes]) -> bool:
     """Whether an order was obeyed before where it is to be: in its class, if it is `noted` for any where that was.
 
-    `gone` are the erasures for which all has gone in a place. An earlier version noted no places of what it finished.
+    `gone` are the places in which all has gone. An earlier version noted no places of what it finished.
     """
-    if order.is_done and (not order.at or order.covers not in noted):
-        return True
-    return not order.reached_by.isdisjoint(gone.get(order.place, ()))
+    return (order.is_done and (not order.at or order.covers not in noted)) or order.place in gone
 
 
 def _hash_of(covers: Collection[bytes]) -> bytes:

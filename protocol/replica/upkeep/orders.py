@@ -6,6 +6,8 @@ Which of it is due the rules say (`protocol.folds.erasing`). Rules:
 - while its author is cut off there, it hides and destroys nothing: somebody else must say it too, and theirs waits;
 - its week is the time for which it holds, in no doubt, without a break: what was taken back and is meant again waits;
 - it reaches its space and all below: one in the territory's reaches every class;
+- what has gone in one space goes again there, whoever takes the erasure back, in whatever others it had not gone yet
+  (docs/adr/0468);
 - when an erasure was first seen, and what was destroyed for which, are marks of this replica, and no part of any set;
 - a mark of an earlier version, which does not say for which, spares a name its place in the day's count, and nothing
   else: not where an erasure of the name has been let go of, and not its week.
@@ -20,11 +22,11 @@ from dataclasses import replace
 from typing import Final, NamedTuple, Self
 
 from protocol.errors import PeerFault
-from protocol.folds.erasing import Order, has_waited, is_covered
+from protocol.folds.erasing import Order, Place, has_waited, is_covered
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.model.entry import ID_BYTES, Entry, Kind
 from protocol.model.structure import Erasure
-from protocol.replica.at_work.destroyed import Done, destroyed
+from protocol.replica.at_work.destroyed import Done, Taken, carried_out, carried_out_at, destroyed, places_taken
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import by_space
 from protocol.replica.interfaces import EntryStore
@@ -45,23 +47,27 @@ class Judged(NamedTuple):
     held_back: frozenset[bytes]
     undone: frozenset[bytes]
     carried_out: frozenset[bytes]
+    lasting: frozenset[bytes]
     cut: frozenset[bytes]
 
 
 class Said(NamedTuple):
     """The erasures that hold here, with what they cover, in order of arrival; which are in doubt; and the others.
 
-    `judged` is what their spaces said of them at first.
+    `judged` is what their spaces said of them at first. Those are `lasting` that hold where they were obeyed.
     """
 
     holding: list[tuple[Entry, bytes]]
     doubtful: set[bytes]
     ended: dict[bytes, bytes]
     judged: dict[bytes, Judged]
+    lasting: dict[bytes, bytes]
+    """→ the space in which each lies."""
 
     def judged_of(self, names: Collection[bytes]) -> dict[bytes, Judged]:
         """What the spaces said in which erasures of these names hold."""
         spaces = {entry.header.space for entry, covers in self.holding if covers in names}
+        spaces |= {self.lasting[one] for one, covers in self.ended.items() if covers in names and one in self.lasting}
         return {space: self.judged[space] for space in spaces}
 
 
@@ -75,6 +81,8 @@ async def said_in(replica: Replica, of: Collection[bytes] | None = None) -> Said
     doubtful: set[bytes] = set()
     ended: dict[bytes, bytes] = {}
     judged: dict[bytes, Judged] = {}
+    lasting: dict[bytes, bytes] = {}
+    alone = await _obeyed_alone(replica.store)
     arrived = enumerate(await replica.store.scan_kinds([Kind.ERASE]))
     for arrival, entry in by_space(arrived, lambda each: each[1].header.space):
         try:
@@ -86,14 +94,16 @@ async def said_in(replica: Replica, of: Collection[bytes] | None = None) -> Said
         roster = (await replica.view(entry.header.space)).roster
         judged.setdefault(entry.header.space, _judged(roster))
         counts = entry.id not in roster.held_back and entry.id not in roster.undone
-        if counts or entry.id in roster.carried_out:
+        if entry.id in roster.lasting:
+            lasting[entry.id] = entry.header.space
+        if counts or entry.id in roster.carried_out - alone:
             found.append((arrival, entry, covers))
             if await is_in_doubt(replica, entry):
                 doubtful.add(entry.id)
         else:
             ended[entry.id] = covers
     found.sort(key=lambda each: each[0])
-    return Said([(entry, covers) for _, entry, covers in found], doubtful, ended, judged)
+    return Said([(entry, covers) for _, entry, covers in found], doubtful, ended, judged, lasting)
 
 
 async def judge_alike(replica: Replica, before: Mapping[bytes, Judged]) -> bool:
@@ -104,8 +114,13 @@ async def judge_alike(replica: Replica, before: Mapping[bytes, Judged]) -> bool:
     return True
 
 
+async def _obeyed_alone(store: EntryStore) -> frozenset[bytes]:
+    """The erasures that were obeyed in some spaces, and not yet in all."""
+    return frozenset[bytes]().union(*(await carried_out_at(store)).values()) - await carried_out(store)
+
+
 def _judged(roster: Roster) -> Judged:
-    return Judged(roster.held_back, roster.undone, roster.carried_out, roster.cut)
+    return Judged(roster.held_back, roster.undone, roster.carried_out, roster.lasting, roster.cut)
 
 
 def orders_of(
@@ -136,6 +151,15 @@ def orders_of(
             waited = (one for one in heard if one.header.space == space and has_waited(seen[one.id], now_ms))
             orders.append(replace(order, by=frozenset(one.id for one in waited)))
     return [replace(order, is_done=_is_done(order, record_of.get(order.covers), now_ms)) for order in orders]
+
+
+def orders_again(said: Said, places: Mapping[Place, Taken]) -> list[Order]:
+    """What goes again where all has gone, in each of these `places` alone, whether its erasure counts or not."""
+    return [
+        Order(place.name, None, space=said.lasting[one], reached_by=frozenset([one]), is_done=True, at=place.space)
+        for place, taken in places.items()
+        for one in sorted(taken.by & said.lasting.keys())
+    ]
 
 
 async def seen_since(store: EntryStore, said: Said, now_ms: int) -> dict[bytes, int]:
@@ -198,39 +222,46 @@ def noting(
 class DestroyedHere:
     """Whom and what a replica has destroyed, by the spaces in which it did. Made by `of`."""
 
-    def __init__(self, names: Mapping[bytes, set[bytes]], door: Door) -> None:
-        """`names` as `destroyed_in` says them."""
+    def __init__(self, names: Mapping[bytes, set[bytes]], alone: Mapping[bytes, set[bytes]], door: Door) -> None:
+        """Whose `names` are destroyed in a space and below it, and whose in it `alone`."""
         self._names = names
+        self._alone = alone
         self._door = door
 
     @classmethod
     async def of(cls, replica: Replica) -> Self:
         """As things stand."""
-        return cls(await destroyed_in(replica), replica.door)
+        done, places = await destroyed(replica.store), await places_taken(replica.store)
+        if not done and not places:
+            return cls({}, {}, replica.door)
+        said = await said_in(replica)
+        alone: defaultdict[bytes, set[bytes]] = defaultdict(set)
+        for order in orders_again(said, places):
+            alone[order.at].add(order.covers)
+        return cls(_destroyed_in(said, done), alone, replica.door)
 
     @property
     def names(self) -> set[bytes]:
         """All of them, wherever that was."""
-        return {name for names in self._names.values() for name in names}
+        return {name for names in (*self._names.values(), *self._alone.values()) for name in names}
 
     def at(self, space: bytes) -> set[bytes]:
         """The names that were destroyed in a space, or above it."""
         line = self._door.lineage(space) if self._names else ()
-        return {name for member in line for name in self._names.get(member, ())}
+        return {name for member in line for name in self._names.get(member, ())} | self._alone.get(space, set())
 
     def covers(self, entry: Entry) -> bool:
         """Whether an entry went with them: one that came as a header alone did not (docs/adr/0267)."""
-        return bool(self._names) and is_covered(entry, self.at(entry.header.space))
+        return bool(self._names or self._alone) and is_covered(entry, self.at(entry.header.space))
 
 
-async def destroyed_in(replica: Replica) -> dict[bytes, set[bytes]]:
+def _destroyed_in(said: Said, done: Mapping[bytes, Done]) -> dict[bytes, set[bytes]]:
     """Whom and what this replica has destroyed and would again, by the spaces in which (and below which) it does.
 
     What the root has let go of since is not among it.
     """
-    done = await destroyed(replica.store)
     found: defaultdict[bytes, set[bytes]] = defaultdict(set)
-    for entry, covers in (await said_in(replica)).holding if done else ():
+    for entry, covers in said.holding:
         record = done.get(covers)
         if record is not None and record.by is not None and entry.id in record.by:
             found[entry.header.space].add(covers)
