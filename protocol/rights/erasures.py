@@ -106,13 +106,17 @@ def rulings_of(entries: Iterable[Entry], held: Container[bytes], door: Door) -> 
 def _undone(
     said: Mapping[bytes, _Said], rulings: Iterable[tuple[Entry, Ruling]], door: Door, least: int = 0
 ) -> frozenset[bytes]:
-    """The erasures that the foremost ruling of at least their rank, and of `least`, refuses."""
+    """The erasures that the foremost ruling of at least their rank, and of `least`, refuses.
+
+    That one counts again after all a root alone says: whoever means it says it anew, and it waits a week of its own.
+    """
     ranks = {one: door.rank_of(each.entry.header) for one, each in said.items()}
     ruled: dict[bytes, bool] = {}
     for entry, ruling in rulings:
         rank = door.rank_of(entry.header)
+        accepted = ruling.accepted if rank >= _BY_ROOT else ()
         refused = (*ruling.refused, *_refused_by_name(entry, ruling, said.values(), door))
-        for names, undone in ((ruling.accepted, False), (refused, True)):
+        for names, undone in ((accepted, False), (refused, True)):
             ruled |= {one: undone for one in names if one in ranks and rank >= max(least, ranks[one])}
     return frozenset(one for one, undone in ruled.items() if undone)
 

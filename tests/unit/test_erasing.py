@@ -425,6 +425,9 @@ async def test_an_erasure_that_was_taken_back_and_is_meant_again_waits_again(roo
     await room.sweep(DAY_MS)
     world.say(world.server, world.territory, Kind.RULING, Ruling((erasure.id,), ()).encode())
     await room.bring()
+    assert await shows(room, lea), "no word has what was taken back count again"
+    await room.sweep(8 * DAY_MS)
+    await room.erase(lea)
     assert not await shows(room, lea)
     for days in (8, 14):
         assert await room.sweep(days * DAY_MS) == ()
