@@ -2,7 +2,8 @@
 
 Of a receipt two things are asked. Whether what keeps the work alive may let go of it (`hand_in_keys`): in doubt it
 stays. Whether whoever comes to teach may still be given it: in doubt they may not. Whoever has the server arranges
-doubts, and names readers months later; so nothing counts here that takes somebody's word away (docs/adr/0303).
+doubts, and names readers months later; so nothing counts here that takes somebody's word away (docs/adr/0303). What the
+root's own word holds back `heard_opened` leaves out (docs/adr/0469).
 
 Rules:
 - counted is whom this replica knows in the class, and whom these lead to by whatever was ever said there, as if nobody

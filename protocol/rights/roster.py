@@ -51,7 +51,7 @@ from protocol.rights.speaking import Remembered, heard_on, once_led_to, over, sp
 from protocol.rights.spent_keys import Doubted, keys_cut_off, keys_held, keys_spent
 from protocol.rights.voices import voices_of
 from protocol.rights.vouching import Away, Device, Standing, Voices
-from protocol.roles import HAS_READING_KEYS, PersonRole, Role
+from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role
 from protocol.trust.person_keys import PhraseKey
 
 T = TypeVar("T")
@@ -112,6 +112,8 @@ class Roster:
     """Those of them that ended one grant of it alone."""
     again: LetInAgain = field(default_factory=dict)
     """Of keys that were reported the grants that let them in again, those that have ended since included."""
+    held_by_root: frozenset[bytes] = frozenset()
+    """What is held back by the root's own word: no server's (docs/adr/0469)."""
     doubtful: frozenset[bytes] = frozenset()
     """The revocations that are held back, and not by the root."""
     voices: Voices = field(default_factory=Voices)
@@ -276,6 +278,7 @@ def fold_roster(
         revocations=revocations,
         ends=ends,
         again=_let_in_again(entries, held, door, {one: key for one, key in revocations.items() if one not in ends}),
+        held_by_root=frozenset(one for one in held_back if held[one] >= RANK[Role.ROOT]),
         doubtful=frozenset(doubtful(entries, held)),
     )
     listed = persons_of(own, roster.hides)
@@ -316,7 +319,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     lost = keys_cut_off(ever, away)
     held = keys_held(lost, roster.authorities, away, phrases, (speaking, then))
     gone = {key: signers for key, signers in lost.items() if key not in held}
-    doubted = Doubted(roster.held_back, unheard)
+    doubted = Doubted(roster.held_back, unheard, roster.held_by_root)
     spent = keys_spent(kept, given, door, away, gone, doubted, (speaking, then), phrases)
     replaced = replaced_keys(given)
     standing = [entry for entry in kept if _stands(entry, door, voices)]

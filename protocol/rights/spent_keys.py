@@ -6,12 +6,12 @@ X25519 key is that of a device which he then cuts off.
 Rules:
 - what a device that is away as its teacher's has made, or was given, is spent: nothing more is sealed to it;
 - where who made a key says that it was given away, it counts, whatever is held back of that; where another device of
-  the same person does, too; what anybody else says of a key that one of these has said as its teacher's, never;
+  the same person does, too, but for what is held back of one that is away, or by the root (docs/adr/0469); what anybody
+  else says of a key that one of these has said as its teacher's, never;
 - what is given to the X25519 key of a device in use, or of a phrase, to which the person's own lead (now, and once) is
   given to nobody else, whoever names that key beside a signing key of nobody;
 - of what somebody says of themselves, and is held back, that they were given a key counts for nothing: a lost laptop
-  would spend each new key of hers. Of what else is held back of who is away only those count as given a key to whom
-  the person's own lead, or led.
+  would spend each new key of hers.
 
 Pure; called by the roster alone.
 """
@@ -36,10 +36,11 @@ _NOBODY: Final = frozenset[bytes]()
 
 
 class Doubted(NamedTuple):
-    """The entries that are held back, and the grants under which nobody speaks."""
+    """The entries that are held back, the grants under which nobody speaks, and what the root's own word holds back."""
 
     held_back: Container[bytes]
     unheard: Container[bytes]
+    by_root: Container[bytes] = _NOBODY
 
 
 def keys_spent(
@@ -69,11 +70,13 @@ def keys_spent(
         if gift is None:
             continue
         made = claims.made_as.get((author, gift.agreement), _NOBODY)
+        is_held_back = entry.id in doubted.held_back
+        if is_held_back and not made and _is_nobodys_word(entry, doubted, is_away=people.is_away(device, person)):
+            continue
         is_heeded = bool(made) and (person, gift.agreement) not in claims.of_their_own
         # as whose it is given: as whose its author made it, which many gifts share, and as this one's
         alone = frozenset({person}) if is_heeded or _is_theirs(entry, doubted) else _NOBODY
-        is_held_back = entry.id in doubted.held_back
-        if recipients.are_gone(gift, _Giver(person, device, made, alone), is_held_back=is_held_back):
+        if recipients.are_gone(gift, _Giver(device, made, alone), is_held_back=is_held_back):
             found.update((each, gift.agreement) for each in alone)
             spent_by_maker.add((author, gift.agreement))
     found.update((each, maker[1]) for maker in spent_by_maker for each in claims.made_as.get(maker, ()))
@@ -140,7 +143,6 @@ class _Claims:
 class _Giver(NamedTuple):
     """Who says that a key was given: by which device, as whose this one `made` the key, and as whose `alone`."""
 
-    person: bytes
     device: Device
     made: frozenset[bytes]
     alone: frozenset[bytes]
@@ -153,7 +155,6 @@ class _Recipients:
         self._gone: Final = gone
         self._people: Final = people
         self._by_key: Final = _whoever_they_are(gone)
-        self._signers: Final = cache(self._signing_for)
 
     def are_gone(self, gift: KeyWraps, giver: _Giver, *, is_held_back: bool) -> bool:
         """Whether one of them is; who gave it, by a word that is held back, does not count.
@@ -165,18 +166,10 @@ class _Recipients:
         if giver.made or giver.device in own:
             holders = (each for to in strange for each in self._by_key.get(to, ()))
         else:
-            of_own = is_held_back and self._people.is_away(giver.device, giver.person)
-            holders = (each for to in strange for one in giver.alone for each in self._signers(one, to, of_own=of_own))
+            holders = (each for to in strange for one in giver.alone for each in self._gone.get((one, to), ()))
         itself = giver.device[0] if is_held_back else None
         # two of them are looked at, at most: only one is `itself`
         return any(holder != itself for holder in holders)
-
-    def _signing_for(self, person: bytes, to: bytes, *, of_own: bool) -> Collection[bytes]:
-        """Who signs for what is gone of a person beside an X25519 key; of those alone whom the person's own lead to."""
-        those = self._gone.get((person, to), ())
-        if not of_own:
-            return those
-        return [key for key, _ in _led_to(((key, to) for key in those), self._people.own(person))]
 
 
 def _made_by_their_own(said: Iterable[tuple[bytes, Device, bytes, bool]]) -> frozenset[Key]:
@@ -189,9 +182,13 @@ def _is_theirs(entry: Entry, doubted: Doubted) -> bool:
     return entry.header.grant not in doubted.unheard
 
 
-def _led_to(devices: Iterable[Device], own: Iterable[Container[Device]]) -> list[Device]:
-    """Those of the devices that are among somebody's."""
-    return [device for device in devices if any(device in devices_of for devices_of in own)]
+def _is_nobodys_word(entry: Entry, doubted: Doubted, *, is_away: bool) -> bool:
+    """Whether what is held back of a key that another device made counts for nothing: of who is away, or by the root.
+
+    Whom this replica took for hers while a server's word had cut her off, her own laptop does not: what that one says
+    was given has her make no other key.
+    """
+    return is_away or entry.id in doubted.by_root
 
 
 def _kept_by(own: Iterable[Device], *papers: Iterable[bytes]) -> frozenset[bytes]:

@@ -2,12 +2,13 @@
 
 Whose word counts for that says `protocol.folds.openers`; what lets its content go is another matter (`for_good`).
 A receipt is about work of the class in which it lies: whoever has the server names any work in a class of their own.
+What the root's own word holds back is no server's doing, and counts for nothing (docs/adr/0469).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -27,14 +28,14 @@ _OF_WHOM: Final = (Kind.PERSON_KEY, Kind.PHRASE, Kind.VOUCH)
 
 @dataclass(slots=True)
 class _Read:
-    """Who has said of which work, by class and id, that it was opened, held back or not, read up to an arrival.
+    """Who has said of which work, by class and id, that it was opened, and by which entry, read up to an arrival.
 
     `openers` are, of each class, those whose word that may be, with what they were found by: a receipt that counts for
     nothing is looked at with each news.
     """
 
     after: int = 0
-    said: defaultdict[tuple[bytes, bytes], set[bytes]] = field(default_factory=lambda: defaultdict(set))
+    said: defaultdict[tuple[bytes, bytes], dict[bytes, bytes]] = field(default_factory=lambda: defaultdict(dict))
     openers: dict[bytes, tuple[_FoundBy, Openers]] = field(default_factory=dict)
 
 
@@ -62,7 +63,7 @@ async def read_receipts(agent: Agent, works: Container[bytes]) -> None:
         return
     for entry in await agent.replica.store.scan_kinds([Kind.RECEIPT_TEACHER], read.after):
         if entry.header.target is not None and entry.header.target in works:
-            read.said[entry.header.space, entry.header.target].add(entry.header.author)
+            read.said[entry.header.space, entry.header.target][entry.id] = entry.header.author
     read.after = max(read.after, latest[0])
 
 
@@ -72,11 +73,16 @@ async def has_heard_opened(agent: Agent, hand_in: bytes, work: Work | None, rost
     `work` is None where it is not shown.
     """
     read = _READ.setdefault(agent.replica, _Read())
-    said = read.said.get((roster.space, hand_in))
+    said = _authors(read.said.get((roster.space, hand_in), {}), roster)
     if not said:
         return False
     openers = await _openers(agent, read, roster)
     return openers.have_opened(work, frozenset(map(agent.replica.door.began_as, said)))
+
+
+def _authors(receipts: Mapping[bytes, bytes], roster: Roster) -> set[bytes]:
+    """Whose the receipts are, but for those that the root's own word holds back."""
+    return {author for receipt, author in receipts.items() if receipt not in roster.held_by_root}
 
 
 async def _openers(agent: Agent, read: _Read, roster: Roster) -> Openers:

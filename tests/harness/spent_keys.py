@@ -39,7 +39,7 @@ def keys_spent_plainly(
     """As `keys_spent` says, each gift asked about each recipient, and each of these about all that are gone."""
     if not any(away):
         return frozenset()
-    now, once = leading
+    now = leading[0]
     by_key = _whoever_they_are(gone)
 
     def is_away(device: Device, person: bytes) -> bool:
@@ -72,24 +72,18 @@ def keys_spent_plainly(
         if gift is None:
             continue
         made = made_as.get((author, gift.agreement), set())
+        is_held_back = entry.id in doubted.held_back
+        if is_held_back and not made and (is_away(device, person) or entry.id in doubted.by_root):
+            continue
         counts = _is_theirs(entry, doubted) or (bool(made) and (person, gift.agreement) not in theirs_alone)
         if not (persons := frozenset({person, *made} if counts else made)):
             continue
-        itself = (author,) if entry.id in doubted.held_back else ()
+        itself = (author,) if is_held_back else ()
         own, kept = held_by(persons)
         strange = [recipient for recipient, _ in gift.wraps if recipient not in kept]
-        there = [(each, to) for to in strange for one in persons for each in gone.get((one, to), ())]
-        if itself and not made and is_away(device, person):
-            there = _among(there, (led.get(each, frozenset()) for each in persons for led in (now, once)))
-        holders = [each for each, _ in there]
+        holders = [each for to in strange for one in persons for each in gone.get((one, to), ())]
         if made or device in own:
             holders += [each for recipient in strange for each in by_key.get(recipient, ())]
         if any(holder not in itself for holder in holders):
             found.update((each, gift.agreement) for each in persons)
     return frozenset(found)
-
-
-def _among(devices: Iterable[Device], own: Iterable[Collection[Device]]) -> list[Device]:
-    """Those of the devices that are among somebody's."""
-    theirs = frozenset[Device]().union(*own)
-    return [device for device in devices if device in theirs]
