@@ -16,6 +16,7 @@ from protocol.replica.upkeep.orders import day_of
 from protocol.replica.upkeep.pace import Pace
 from protocol.roles import PersonRole
 from sync_agent.upkeep.erasing import destroy_erased
+from tests.attacks.test_erasure import held_about
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom
 from tests.harness.couriers import export, tend_keys
@@ -154,3 +155,17 @@ async def test_a_machine_that_was_off_for_the_holidays_hears_first_what_was_take
     about = [one.entry for one in await store.scan(room.space) if one.entry.header.subject == room.pupil_person]
     assert about
     assert all(entry.payload for entry in about)
+
+
+async def test_a_clock_that_is_half_a_year_ahead_for_one_look_lets_go_of_nothing_that_waits_for_its_right(
+    room: Classroom,
+) -> None:
+    territory = room.territory
+    await territory.say(territory.id, Kind.ERASE, Erasure(bytes(16)).encode())
+    await held_about(room, room.pupil_person)
+    wall_ms, steady_ms = territory.clock(), 0
+    pace = Pace(Eraser(territory.replica, territory.holdings), lambda: (wall_ms, steady_ms))
+    for set_ms in (0, 181 * DAY_MS, -181 * DAY_MS):
+        wall_ms, steady_ms = wall_ms + set_ms, steady_ms + 60_000
+        await pace.look()
+        assert await territory.replica.store.held()

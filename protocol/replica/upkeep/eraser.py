@@ -259,6 +259,8 @@ class Eraser:
             for place, taken in (await places_taken(self._store)).items():
                 if taken.day in not_over:
                     marks |= place_mark(place, replace(taken, day=day_of(now_ms)))
+            if held := await self._store.mark(HELD_MARK):
+                marks[HELD_MARK] = _as_held({name: ms + leapt_ms for name, ms in _held_since(held).items()})
             marks |= await waited_less(self._store, leapt_ms)
             marks |= await left_waited_less(self._store, leapt_ms)
             marks |= await here_less(self._store, leapt_ms)
@@ -406,12 +408,11 @@ class Eraser:
         """What has waited for `HELD_MS` waits in vain; whoever has it may bring it again."""
         held = {one.entry.id: one for one in await self._store.held()}
         noted = await self._store.mark(HELD_MARK) or b""
-        rows = (noted[at : at + _HELD_ROW_BYTES] for at in range(0, len(noted), _HELD_ROW_BYTES))
-        since = {row[8:]: int.from_bytes(row[:8], "big") for row in rows}
+        since = _held_since(noted)
         old = [name for name in held if since.get(name[:8], now_ms) < now_ms - HELD_MS]
         await self._replica.drop_waiting([held[name] for name in old])
         left = sorted({name[:8] for name in held} - {name[:8] for name in old})
-        noting = b"".join(since.get(name, now_ms).to_bytes(8, "big") + name for name in left)
+        noting = _as_held({name: since.get(name, now_ms) for name in left})
         if noting != noted:
             await self._store.set_marks({HELD_MARK: noting or None})
 
@@ -455,3 +456,13 @@ def _days_not_over(watched_ms: int, looked_ms: int | None) -> frozenset[int]:
     Whoever sets a clock to half past eleven at night before each look has each hour that is watched end a day.
     """
     return frozenset(map(day_of, (watched_ms, watched_ms if looked_ms is None else looked_ms)))
+
+
+def _held_since(mark: bytes) -> dict[bytes, int]:
+    """Since when each entry, by the beginning of its id, has waited for its right."""
+    rows = (mark[at : at + _HELD_ROW_BYTES] for at in range(0, len(mark), _HELD_ROW_BYTES))
+    return {row[8:]: int.from_bytes(row[:8], "big") for row in rows}
+
+
+def _as_held(since_ms: Mapping[bytes, int]) -> bytes:
+    return b"".join(max(0, at_ms).to_bytes(8, "big") + name for name, at_ms in sorted(since_ms.items()))
