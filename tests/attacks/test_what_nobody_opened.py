@@ -16,6 +16,7 @@ from protocol.limits import SALT_BYTES
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
 from protocol.model.work import Receipt
+from protocol.replica.office.not_shown import not_shown
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.rights.roster import Roster
 from protocol.rights.speaking import UNMET
@@ -267,3 +268,11 @@ async def test_work_that_somebody_has_hidden_is_counted_as_readable_with_its_tea
     await _hide(year, await year.work(opened=False), how)
     lost = await year.do("lost", device=year.teacher.agent.device.hex(), dry_run=True)
     assert [each["hand_ins_readable"] for each in lost["held"]] == [1]
+
+
+async def test_nor_with_work_that_lies_there_whole_under_an_id_that_was_destroyed_in_another_class(year: Year) -> None:
+    """A copied key has such an id be a child of this class by now."""
+    replica = year.here.office.server.replica
+    await _hide(year, await year.work(opened=False), "its pupil erased")
+    view = await replica.view(year.here.space)
+    assert len((await not_shown(replica, view, {bytes.fromhex(year.pupil)})).hand_ins) == 1

@@ -68,10 +68,13 @@ class NotShown:
 
 
 async def not_shown(replica: Replica, view: SpaceView, gone: Collection[bytes]) -> NotShown:
-    """What lies in a class and is not shown in this view of it; `gone` are the names that were destroyed here."""
+    """What lies in a class and is not shown in this view of it; `gone` are the names that were destroyed here.
+
+    What is whole was destroyed nowhere here, whatever else went under that name: it is hidden, and waits for its turn.
+    """
     space = view.roster.space
     lying = [one.entry for one in await replica.store.of_kinds(space, _OF_COURSEWORK)]
-    said = [entry for entry in lying if not is_covered(entry, gone)]
+    said = [entry for entry in lying if entry.payload is not None or not is_covered(entry, gone)]
     shown = view.coursework.items.keys() | view.coursework.hand_ins.keys()
     hidden = [
         entry
