@@ -344,7 +344,7 @@ async def _serve(
                     lasting("heeding the school's measures", heeding.run, agent.unforeseen),
                     lasting("asking whether a drill is over", drill_end.run, agent.unforeseen),
                     lasting("giving memory back", giving_back, agent.unforeseen),
-                    destroying(agent),
+                    destroying(agent, scheduler.asked),
                     ending_stays(agent),
                     noting_arrivals(agent),
                     _sticks(agent, table, config),

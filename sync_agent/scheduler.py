@@ -151,6 +151,8 @@ class Scheduler:
         """Whether the server tells of news by itself: then a routine sync comes seldom."""
         self.outcome: Outcome | None = None
         """How the last sync ended; None before the first."""
+        self.asked = asyncio.Event()
+        """Set once a first sync has ended, however it did."""
 
     def wake(self) -> None:
         """Something was written here: sync soon."""
@@ -214,6 +216,8 @@ class Scheduler:
             raise LocalFailure(
                 Code.INTERNAL, f"this sync met an error that nobody foresaw ({type(bug).__name__}); the log says where"
             ) from bug
+        finally:
+            self.asked.set()
         self.outcome = Outcome.DONE
         return self._last_result
 

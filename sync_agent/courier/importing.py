@@ -30,12 +30,13 @@ from protocol.replica.console.operation import FileData, FileEnd, FileStart, Inc
 from protocol.replica.interfaces import ContentStore, RegisterRow
 from protocol.replica.upkeep.orders import DestroyedHere
 from sync_agent.app import Agent
-from sync_agent.courier.erasures import destroyed_by_now, spare
+from sync_agent.courier.erasures import spare
 from sync_agent.courier.opening import OpeningBundle
 from sync_agent.courier.survey import COURIER, Wishes, admit_from_disk, keeps_reports
 from sync_agent.machine.marks import BROUGHT_MARKS
 from sync_agent.machine.write_behind import WriteBehind
 from sync_agent.sync.after_news import tend_after_news
+from sync_agent.upkeep.erasing import destroy_erased
 
 _AT_ONCE_BYTES: Final = 2 * MiB
 """So much of a pack is written at once: a system writes large parts much faster than small ones."""
@@ -66,7 +67,7 @@ class Taken:
 async def take_bundles(agent: Agent, incoming: Incoming) -> Taken:
     """Take in whole bundles as they come. Raises `LocalFailure`; what was taken before stays."""
     taken = Taken()
-    keeps, erased = await keeps_reports(agent), await destroyed_by_now(agent)
+    keeps, erased = await keeps_reports(agent), await DestroyedHere.of(agent.replica)
     bundle: _Bundle | None = None
     try:
         async for event in incoming:
@@ -83,6 +84,7 @@ async def take_bundles(agent: Agent, incoming: Incoming) -> Taken:
                     raise PeerFault(Code.MALFORMED, "a courier disk changes while it is read")
                 case _:
                     pass
+        await destroy_erased(agent)
     finally:
         if bundle is not None:
             await bundle.leave()

@@ -1,7 +1,8 @@
 """What erasures cover goes from this machine when it is due, with the keys that were kept for it.
 
 It is hidden as soon as the erasure arrives, whatever else happens. `run` looks every hour; where nobody runs it, each
-`sync` and each stick does. What sticks did is forgotten on the way. docs/protocol.md, "Erasure".
+`sync` and each stick does. Nobody looks before hearing: what was taken back while the machine was off is in the first
+answer, or on that very stick. What sticks did is forgotten on the way. docs/protocol.md, "Erasure".
 """
 
 from __future__ import annotations
@@ -56,9 +57,9 @@ async def destroy_erased(agent: Agent) -> Destroyed:
 
 
 @contextlib.asynccontextmanager
-async def destroying(agent: Agent) -> AsyncIterator[None]:
-    """Sweep at once, and every hour while the context lasts."""
-    async with lasting("destroying what has been erased", lambda: _sweep(agent), agent.unforeseen):
+async def destroying(agent: Agent, asked: asyncio.Event) -> AsyncIterator[None]:
+    """Sweep once the server was `asked` what is new, reached or not, and every hour while the context lasts."""
+    async with lasting("destroying what has been erased", lambda: _sweep(agent, asked), agent.unforeseen):
         yield
 
 
@@ -71,7 +72,8 @@ async def destroy_or_say(agent: Agent) -> None:
         _log.error("what has been erased cannot be destroyed: %s", failure)
 
 
-async def _sweep(agent: Agent) -> None:
+async def _sweep(agent: Agent, asked: asyncio.Event) -> None:
+    await asked.wait()
     while True:
         await destroy_or_say(agent)
         await asyncio.sleep(SWEEP_INTERVAL_S)
