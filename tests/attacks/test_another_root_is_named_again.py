@@ -18,7 +18,6 @@ from protocol.messages.enrollment import encode_chain, parse_chain
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Certificate, Erasure, Ruling
 from protocol.replica.at_work.replica import Draft
-from protocol.rights.door import Door
 from protocol.rights.root_rotation import RootAccount, RootRotation, accounted
 from sync_server.opened.app import Server
 from tests.attacks.test_a_new_root_before_all_is_heard import Again, again, agreed_unseen
@@ -145,11 +144,6 @@ async def test_the_same_rotation_around_words_of_a_thief_makes_none_of_them_coun
         assert await scene.works_on(server)
 
 
-def by_its_date(door: Door, root: bytes) -> int | None:
-    return min((said.at for said in door._rotations[root].values()), default=None)
-
-
-@attack(ROW, off={"protocol.rights.door.Door._ended_at": by_its_date})
 async def test_nor_does_one_that_is_dated_back_make_what_the_old_kit_ruled_the_older_word(tmp_path: Path) -> None:
     async with again(tmp_path) as scene:
         office, server = scene.here.office, scene.here.office.server
