@@ -228,7 +228,6 @@ async def test_her_other_laptop_asks_about_whom_a_reported_one_confirmed(tmp_pat
         assert states[here.teacher.agent.device.hex()] == "this"
 
 
-@attack(LOST, off={"sync_agent.keys.reading_key._kept_for_losses": lambda: (0, 1)})
 async def test_what_whom_it_confirmed_says_was_given_leaves_her_keys_to_make_once_that_is_cut_off_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
