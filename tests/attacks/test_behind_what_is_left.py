@@ -159,6 +159,7 @@ async def test_a_report_that_a_copied_key_leads_a_pc_past_is_heard_while_another
         await has_more_than_one_may_say(here, tmp_path, machine, {here.space: 1})
         await here.office.do("lost", device=stolen.agent.device.hex())
         here.devices.remove(stolen)
+        await stolen.agent.close()
         await passes_over_what_the_server_has(here, tmp_path, machine)
         here.office.clock.advance(MINUTE_MS)
         await here.sync(machine)

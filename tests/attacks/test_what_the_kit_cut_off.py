@@ -139,6 +139,7 @@ async def test_nor_does_a_pc_of_the_schools_that_went_as_hers_and_that_nobody_fo
     stolen = await year.here.device("machine")
     await year.sync()
     year.here.devices.remove(stolen)
+    await stolen.agent.close()
     assert not await _her_key_is_spent(year, tmp_path, "kit", stolen.agent.keys, is_one_found=False)
 
 
