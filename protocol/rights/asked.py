@@ -106,11 +106,13 @@ class Asking:
 
 @dataclass(slots=True)
 class Heard:
-    """What was said while never away: of grants that hold, and of those that are over too; and all that was `said`."""
+    """What was said while never away of grants that hold; and of those that are over too, to be followed back.
+
+    Onward `ever` leads by all that was said, since returns too.
+    """
 
     now: Words = field(default_factory=Words)
     ever: Words = field(default_factory=Words)
-    said: Words = field(default_factory=Words)
 
 
 def lacked_by(
@@ -123,7 +125,7 @@ def lacked_by(
 
     One word of one of them is not enough.
     """
-    asked, leading = asked_about(asking, heard.said, was_never_away), leading_to(asking, heard, vouched)
+    asked, leading = asked_about(asking, heard.ever, was_never_away), leading_to(asking, heard, vouched)
     return {device: bits & ~leading.get(device, 0) for device, bits in asked.items() if was_never_away(device)}
 
 

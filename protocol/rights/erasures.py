@@ -17,6 +17,7 @@ Pure; called by the roster.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 from protocol.model.ancestry import moments
@@ -60,10 +61,9 @@ def erasing_in(
     if not said:
         return Erasing()
     rulings = list(rulings_of(entries, held, door))
-    undone = _undone(said, rulings, door)
-    carried_out = _carried_out(said, destroyed, rulings, door)
+    undone, let_go = _undone(said, rulings, door), _undone(said, rulings, door, least=_BY_ROOT)
+    carried_out, lasting = _carried_out(said, destroyed, let_go), _carried_out(said, said.keys(), let_go)
     counting = said.keys() - held.keys() - undone | carried_out
-    lasting = _carried_out(said, frozenset(said), rulings, door)
     return Erasing(undone, carried_out, lasting, frozenset(said[one].erasure.covers for one in counting))
 
 
@@ -139,17 +139,13 @@ def _refused_by_name(entry: Entry, ruling: Ruling, said: Iterable[_Said], door: 
 
 
 def _carried_out(
-    said: Mapping[bytes, _Said],
-    destroyed: frozenset[bytes],
-    rulings: Iterable[tuple[Entry, Ruling]],
-    door: Door,
+    said: Mapping[bytes, _Said], destroyed: AbstractSet[bytes], let_go: AbstractSet[bytes]
 ) -> frozenset[bytes]:
-    """Those that this replica has obeyed: what they cover stays erased here until the root lets go.
+    """Those that this replica has obeyed: what they cover stays erased here until the root has `let_go`.
 
     Whoever has the server takes back what the server said, and cuts off who said anything else.
     """
-    obeyed = destroyed & said.keys()
-    return obeyed - _undone(said, rulings, door, least=_BY_ROOT) if obeyed else obeyed
+    return frozenset((destroyed & said.keys()) - let_go)
 
 
 def order_in(entry: Entry) -> Erasure | Ruling | None:

@@ -208,13 +208,11 @@ class Returns:
         for words, said in ((heard.now, voices.words), (heard.ever, ever)):
             for voice, those in said.items():
                 words.hear(voice, those)
-        for voice, those in ever.items():
-            heard.said.add(voice, those)
         for device in returned:
-            heard.said.add((device, None), ever.get(device, _NO_WORDS))
+            heard.ever.add((device, None), ever.get(device, _NO_WORDS))
             for one, since in self._since(device).items():
                 for name in (device, (device, one)):
-                    heard.said.add(name, since.words | since.over)
+                    heard.ever.add(name, since.words | since.over)
         return heard
 
     def _since(self, device: Device) -> Mapping[Return, _Said]:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from protocol.errors import NO_ROOM
-from protocol.portable_names import portable_form
+from protocol.portable_names import compared, portable_form
 from sync_agent.coursework.file_notes import FileNote
 from sync_agent.coursework.rules import Wanted, dated_name, local_time
 from sync_agent.coursework.space_folders import OUR_FOLDER
@@ -234,8 +234,7 @@ class TitleFolder:
         target = self.place / path
         make_real_folder(target.parent, self.root)
         if os.path.lexists(target) and not (lying and _is_ours_still(lying, target)):
-            listed = {portable_form(name).casefold() for name in os.listdir(target.parent)}  # noqa: PTH208
-            if portable_form(target.name).casefold() not in listed:
+            if compared(target.name) not in map(compared, os.listdir(target.parent)):  # noqa: PTH208
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(target))
             set_aside_here(target)
         draft.replace(target)

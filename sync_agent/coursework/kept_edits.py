@@ -13,7 +13,7 @@ from typing import Final
 from protocol.portable_names import displayable
 from sync_agent.app import Agent
 from sync_agent.coursework.rules import is_dated
-from sync_agent.coursework.space_folders import COURSEWORK_FOLDER, remembered_folders
+from sync_agent.coursework.space_folders import COURSEWORK_FOLDER, remembered_folder
 from sync_agent.coursework.titles import Shown
 from sync_agent.machine.marks import TREE_MARKS
 
@@ -26,7 +26,7 @@ async def kept_edits(agent: Agent, item: bytes) -> list[str]:
     store = agent.replica.store
     mark = await store.mark(TREE_MARKS + item.hex())
     title = None if mark is None else Shown.read(mark)
-    name = None if title is None else (await remembered_folders(store)).get(title.space)
+    name = None if title is None else await remembered_folder(store, title.space)
     if title is None or name is None:
         return []
     below = Path(COURSEWORK_FOLDER) / name / title.folder

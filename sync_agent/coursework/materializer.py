@@ -48,10 +48,15 @@ from sync_agent.coursework.folder import (
 )
 from sync_agent.coursework.reading import need_of, readable_version
 from sync_agent.coursework.rules import Wanted, wanted_files
-from sync_agent.coursework.space_folders import COURSEWORK_FOLDER, coursework_folders, folder_in, remembered_folders
+from sync_agent.coursework.space_folders import (
+    COURSEWORK_FOLDER,
+    coursework_folders,
+    remembered_folder,
+    remembered_folders,
+)
 from sync_agent.coursework.titles import Shown, Title, named, noted
 from sync_agent.coursework.tree_room import NoRoom, TreeRoom
-from sync_agent.machine.marks import SPACE_FOLDER_MARKS, TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK
+from sync_agent.machine.marks import TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK
 from sync_agent.machine.plain_files import is_real_folder
 from sync_agent.machine.write_behind import Behind
 from sync_agent.pacing.resting import Rest
@@ -446,8 +451,7 @@ class Materializer:
         return self._marks[key] if key in self._marks else await self._store.mark(key)
 
     async def _place(self, shown: Shown) -> Path:
-        mark = await self._store.mark(SPACE_FOLDER_MARKS + shown.space.hex())
-        return self._root / ((mark and folder_in(mark)) or "?") / shown.folder
+        return self._root / (await remembered_folder(self._store, shown.space) or "?") / shown.folder
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

@@ -82,6 +82,12 @@ async def remembered_folders(store: EntryStore, place: str = COURSEWORK_FOLDER) 
     return {space: name for space, name in named.items() if name is not None}
 
 
+async def remembered_folder(store: EntryStore, space: bytes) -> str | None:
+    """The folder of one space in DIR/coursework, if it has one."""
+    mark = await store.mark(SPACE_FOLDER_MARKS + space.hex())
+    return None if mark is None else folder_in(mark)
+
+
 def folder_in(mark: bytes) -> str | None:
     """The folder that a mark names: one name, whichever characters Python knew by then.
 

@@ -126,7 +126,7 @@ async def portfolio(
     tags = _told_apart(work.id for work in meant)
     for work in sorted(meant, key=lambda work: (work.at_ms, work.id)):
         item = view.coursework.items.get(work.item) or lying.whole.items.get(work.item)
-        title = work.item.hex()[:8] if item is None else item.shown.record.title
+        title = work.item.hex()[:_TAG_CHARS] if item is None else item.shown.record.title
         then = "" if work.id in view.coursework.hand_ins else _HIDDEN
         name = _named(title, tags[work.id], first=f"{_day(work.at_ms)} ", then=then)
         if work.person in waiting:

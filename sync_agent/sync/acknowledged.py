@@ -25,11 +25,10 @@ async def left_to_send(agent: Agent) -> int:
 
 async def left_by_space(agent: Agent) -> dict[bytes, set[bytes]]:
     """The ids of that, by space."""
-    if not await left_to_send(agent):
-        return {}
     store = agent.replica.store
     left = {space: set(ids) for space, ids in (await store.unsent_ids()).items()}
-    for entry in (await store.get(list(await refused_ids(store)))).values():
+    refused = await refused_ids(store)
+    for entry in (await store.get(list(refused))).values() if refused else ():
         left.setdefault(entry.header.space, set()).add(entry.id)
     return left
 

@@ -1,8 +1,10 @@
 """What erasures cover goes from this machine when it is due, with the keys that were kept for it.
 
 It is hidden as soon as the erasure arrives, whatever else happens. `run` looks every hour; where nobody runs it, each
-`sync` and each stick does. Nobody looks before hearing: what was taken back while the machine was off is in the first
-answer, or on that very stick. What sticks did is forgotten on the way. docs/protocol.md, "Erasure".
+`sync` and each stick does. `run`, a `sync` and whoever reads a stick look after hearing: what was taken back while the
+machine was off is in the first answer, or on that very stick. What sticks did is forgotten on the way.
+
+docs/protocol.md, "Erasure".
 """
 
 from __future__ import annotations

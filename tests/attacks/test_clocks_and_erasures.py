@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -92,15 +93,25 @@ async def test_a_clock_that_is_set_by_less_than_an_hour_before_each_look_ends_no
         wall_ms += between_ms + step_ms
 
 
+async def _erased(room: Classroom, many: int) -> list[bytes]:
+    """So many pupils, who are to be forgotten by the word of the territory."""
+    territory = room.territory
+    persons = [await territory.person(f"Élève {number}", PersonRole.PUPIL, room.space) for number in range(many)]
+    for person in persons:
+        await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    return persons
+
+
+async def _gone(room: Classroom, persons: Iterable[bytes]) -> int:
+    """Of how many nothing is left."""
+    return sum([not await left(room.territory, room.space, person) for person in persons])
+
+
 @attack(
     "a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _small_steps_are_none}
 )
 async def test_a_clock_that_is_set_by_less_than_an_hour_before_each_look_makes_no_days(room: Classroom) -> None:
-    territory = room.territory
-    names = [f"Élève {number}" for number in range(2 * MAX_ERASED_PER_DAY)]
-    persons = [await territory.person(name, PersonRole.PUPIL, room.space) for name in names]
-    for person in persons:
-        await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    territory, persons = room.territory, await _erased(room, 2 * MAX_ERASED_PER_DAY)
     wall_ms, steady_ms = territory.clock(), 0
     pace = Pace(Eraser(territory.replica, territory.holdings), lambda: (wall_ms, steady_ms))
     for _ in range(4):
@@ -109,8 +120,7 @@ async def test_a_clock_that_is_set_by_less_than_an_hour_before_each_look_makes_n
     for _ in range(60):
         await pace.look()
         wall_ms, steady_ms = wall_ms + 59 * 60_000, steady_ms + 30_000
-    gone = [person for person in persons if not await left(territory, room.space, person)]
-    assert len(gone) == MAX_ERASED_PER_DAY
+    assert await _gone(room, persons) == MAX_ERASED_PER_DAY
 
 
 def _that_of_what_was_watched(watched_ms: int, _looked_ms: int | None) -> frozenset[int]:
@@ -122,11 +132,7 @@ def _that_of_what_was_watched(watched_ms: int, _looked_ms: int | None) -> frozen
     off={"protocol.replica.upkeep.eraser._days_not_over": _that_of_what_was_watched},
 )
 async def test_a_clock_that_is_set_to_just_before_midnight_before_each_look_makes_no_days(room: Classroom) -> None:
-    territory = room.territory
-    names = [f"Élève {number}" for number in range(3 * MAX_ERASED_PER_DAY)]
-    persons = [await territory.person(name, PersonRole.PUPIL, room.space) for name in names]
-    for person in persons:
-        await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    territory, persons = room.territory, await _erased(room, 3 * MAX_ERASED_PER_DAY)
     wall_ms, steady_ms = territory.clock(), 0
     pace = Pace(Eraser(territory.replica, territory.holdings), lambda: (wall_ms, steady_ms))
     for _ in range(4):
@@ -136,8 +142,7 @@ async def test_a_clock_that_is_set_to_just_before_midnight_before_each_look_make
         wall_ms = next(at for at in range(wall_ms, wall_ms + 2 * DAY_MS, 60_000) if day_of(at) < day_of(at + HOUR_MS))
         await pace.look()
         wall_ms, steady_ms = wall_ms + HOUR_MS, steady_ms + HOUR_MS
-    gone = [person for person in persons if not await left(territory, room.space, person)]
-    assert len(gone) <= 2 * MAX_ERASED_PER_DAY, "of two days at most"
+    assert await _gone(room, persons) <= 2 * MAX_ERASED_PER_DAY, "of two days at most"
 
 
 @attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _by_the_own_clock})

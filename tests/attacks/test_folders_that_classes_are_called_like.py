@@ -42,6 +42,27 @@ def _left_there(_places: Iterable[Path]) -> None:
     """As if empty folders stayed where they are."""
 
 
+async def _teacher(room: Classroom) -> Device:
+    """One whose laptop has its classes' folders."""
+    teacher = await room.teacher()
+    await teacher.session.sync()
+    await publishing_folders(teacher.agent)
+    return teacher
+
+
+async def _shared_pc(room: Classroom) -> Device:
+    """One that has looked which folders lie there."""
+    pc = await room.machine()
+    await pc.session.sync()
+    await coursework_folders(pc.agent, [])
+    return pc
+
+
+async def _saved_on(device: Device) -> list[tuple[str, bytes | None, bool]]:
+    """In which folders people have saved something: of which class, and whether that is over."""
+    return [(each.name, each.space, each.is_over) for each in await saved_files(device.agent)]
+
+
 def _saved(device: Device, below: str, name: str = CALLED) -> Path:
     """Something that somebody keeps in a folder of their own."""
     place = device.agent.folder / below / name
@@ -95,9 +116,7 @@ async def test_what_a_teacher_keeps_beside_her_classes_folders_is_published_in_n
     tmp_path: Path,
 ) -> None:
     async with classroom(tmp_path) as room:
-        teacher = await room.teacher()
-        await teacher.session.sync()
-        await publishing_folders(teacher.agent)
+        teacher = await _teacher(room)
         own = _saved(teacher, "publish", CALLED.upper())
         space, _ = await _class_of_a_thiefs(room, teacher)
         assert await _published_of(teacher, space) == own.with_name(f"{CALLED} (2)")
@@ -106,24 +125,18 @@ async def test_what_a_teacher_keeps_beside_her_classes_folders_is_published_in_n
 @attack(ROW, off={"sync_agent.coursework.space_folders._lying_in": _nothing})
 async def test_what_people_saved_in_a_folder_of_their_own_is_left_of_no_class_that_is_over(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
-        pc = await room.machine()
-        await pc.session.sync()
-        await coursework_folders(pc.agent, [])
+        pc = await _shared_pc(room)
         _saved(pc, "coursework")
         space, right = await _class_of_a_thiefs(room, pc)
         await coursework_folders(pc.agent, [space])
         await _taken_back(room, space, pc, right)
-        assert [(each.name, each.space, each.is_over) for each in await saved_files(pc.agent)] == [
-            (CALLED, None, False)
-        ]
+        assert await _saved_on(pc) == [(CALLED, None, False)]
 
 
 @attack(ROW, off={"sync_agent.coursework.space_folders.folder_name": str})
 async def test_no_class_is_called_as_windows_calls_a_folder_of_hers_in_eight_characters(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
-        teacher = await room.teacher()
-        await teacher.session.sync()
-        await publishing_folders(teacher.agent)
+        teacher = await _teacher(room)
         own = _saved(teacher, "publish", "Corrections 2026")
         space, _ = await _class_of_a_thiefs(room, teacher, name="CORREC~1")
         assert await _published_of(teacher, space) == own.with_name("CORREC-1")
@@ -134,9 +147,7 @@ async def test_what_a_teacher_puts_into_a_folder_that_she_makes_is_published_in_
     tmp_path: Path,
 ) -> None:
     async with classroom(tmp_path) as room:
-        teacher = await room.teacher()
-        await teacher.session.sync()
-        await publishing_folders(teacher.agent)
+        teacher = await _teacher(room)
         space, _ = await _class_of_a_thiefs(room, teacher, Role.MACHINE)
         await _with_a_lesson(room, space, teacher)
         assert await _published_of(teacher, space) is None, "nothing of hers may be published there"
@@ -167,17 +178,13 @@ async def test_what_people_save_in_a_folder_of_their_own_is_left_of_no_class_tha
     tmp_path: Path,
 ) -> None:
     async with classroom(tmp_path) as room:
-        pc = await room.machine()
-        await pc.session.sync()
-        await coursework_folders(pc.agent, [])
+        pc = await _shared_pc(room)
         space, right = await _class_of_a_thiefs(room, pc)
         await _with_a_lesson(room, space, pc)
         await _taken_back(room, space, pc, right)
         await Materializer(pc.agent, reserve_bytes=0).refresh(thorough=True)
         _saved(pc, "coursework")
-        assert [(each.name, each.space, each.is_over) for each in await saved_files(pc.agent)] == [
-            (CALLED, None, False)
-        ]
+        assert await _saved_on(pc) == [(CALLED, None, False)]
 
 
 async def test_a_name_of_an_earlier_version_is_a_classs_where_its_folder_lies(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from protocol.clock import DAY_MS
 from protocol.errors import BadInput
 from protocol.folds.coursework import Work
 from protocol.limits import SALT_BYTES
-from protocol.model.entry import Kind, compose
+from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
 from protocol.model.work import Receipt
 from protocol.replica.office.not_shown import not_shown
@@ -101,30 +101,15 @@ async def _same_as_the_teacher(year: Year) -> tuple[bytes, bytes]:
     await _say(year, Kind.PERSON, listed.encode(), subject=person)
     let_in = Grant(spy.signing.public, spy.agreement.public, None, Role.TEACHER, person, None, None)
     grant = await _say(year, Kind.GRANT, let_in.encode())
-    key = PersonKey(spy.agreement.public).encode()
-
-    async def by_spy(kind: Kind, payload: bytes, subject: bytes, target: bytes | None = None) -> None:
-        keys, salt, at = spy.signing, bytes(SALT_BYTES), (clock() << 16) + 2
-        said = compose(
-            author=keys,
-            space=year.here.space,
-            kind=kind,
-            grant=grant,
-            at=at,
-            payload=payload,
-            salt=salt,
-            subject=subject,
-            target=target,
-        )
-        admission = await year.here.office.server.replica.admit([said], source=b"a computer", now_ms=clock())
-        assert admission.admitted
-
-    await by_spy(Kind.PERSON_KEY, key, person)
+    by_spy = partial(compose, author=spy.signing, space=year.here.space, grant=grant, salt=bytes(SALT_BYTES))
+    key, at = PersonKey(spy.agreement.public).encode(), (clock() << 16) + 2
+    await _brought(year, by_spy(kind=Kind.PERSON_KEY, at=at, payload=key, subject=person))
     await year.machine.session.sync()
     work = bytes.fromhex(await year.work(opened=False))
     found = (await year.here.office.server.replica.view(year.here.space)).coursework.hand_ins[work]
     receipt = Receipt(found.record.content.stream).encode()
-    await by_spy(Kind.RECEIPT_TEACHER, receipt, bytes.fromhex(year.pupil), target=work)
+    about, at = bytes.fromhex(year.pupil), (clock() << 16) + 2
+    await _brought(year, by_spy(kind=Kind.RECEIPT_TEACHER, at=at, payload=receipt, subject=about, target=work))
     return work, spy.agreement.public
 
 
@@ -228,8 +213,14 @@ async def _say(year: Year, kind: Kind, payload: bytes, subject: bytes | None = N
     keys, salt = server.keys.signing, bytes(SALT_BYTES)
     say = partial(compose, author=keys, space=year.here.space, grant=given, at=at, salt=salt, subject=subject)
     said = say(kind=kind, payload=payload)
-    assert (await server.replica.admit([said], source=b"a computer of the class", now_ms=clock())).admitted
+    await _brought(year, said)
     return said.id
+
+
+async def _brought(year: Year, said: Entry) -> None:
+    """Any computer of the class brings it to the server."""
+    replica, now_ms = year.here.office.server.replica, year.here.office.clock()
+    assert (await replica.admit([said], source=b"a computer of the class", now_ms=now_ms)).admitted
 
 
 def _none_is_hidden(*_: object) -> tuple[int, int]:

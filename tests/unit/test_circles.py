@@ -54,14 +54,13 @@ def test_who_leads_to_devices_and_whom_they_lead_to_is_the_same_in_one_walk_for_
     for voice, words in voices.words.items():
         heard.now.hear(voice, words)
         heard.ever.hear(voice, words)
-        heard.said.add(voice, words)
-        heard.said.add((voice, None), words)
+        heard.ever.add((voice, None), words)
     bits = {device: 1 << place for place, device in enumerate(devices)}
     said = [(voice, word) for voice, words in voices.words.items() for word in words]
     vouched = {one: [(*each, bits[one]) for each in said if each[1].device == one] for one in devices}
     for person in persons:
         asking = Asking(person, bits, {device: [(None, bit)] for device, bit in bits.items()}, {}, 0)
-        asked, leading = asked_about(asking, heard.said, stands.__contains__), leading_to(asking, heard, vouched)
+        asked, leading = asked_about(asking, heard.ever, stands.__contains__), leading_to(asking, heard, vouched)
         for one, bit in bits.items():
             others = set(devices) - {one}
             led = {each for each in others if one in voices.circle(person, each, says={one: frozenset()}).own}

@@ -193,7 +193,7 @@ class SqliteStore:
             " ORDER BY seq"
         )
         found: dict[bytes, set[bytes]] = {}
-        for space, entry_id in await self.database.run(lambda connection: connection.execute(sql).fetchall()):
+        for space, entry_id in await self.database.recall(sql, lambda connection: connection.execute(sql).fetchall()):
             found.setdefault(space, set()).add(entry_id)
         return found
 

@@ -49,6 +49,7 @@ from protocol.replica.content.holdings import Holdings
 from protocol.replica.content.kept.left_parts import are_parts_left, left_waited_less, let_go_of_left
 from protocol.replica.content.kept.unnamed import let_go_of_unnamed, waited_less
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
+from protocol.replica.lain_since import LainSince
 from protocol.replica.office.called_here import said_elsewhere
 from protocol.replica.upkeep.come_again import here_less
 from protocol.replica.upkeep.content_to_go import ContentToGo
@@ -71,13 +72,13 @@ from protocol.rights.door import covering_names, is_erasable
 
 SWEEP_INTERVAL_S: Final = 3600.0
 
+_NAME_BYTES: Final = 8
 LOOKED_MARK: Final = "erasure-looked"
 """→ 8 bytes of ms: when this replica last looked, by the time of its looks (`pace`)."""
-HELD_MARK: Final = "held-since"
-"""→ for each entry in quarantine, 8 bytes of ms when a sweep first saw it and the first 8 bytes of its id."""
+HELD: Final = LainSince("held-since", _NAME_BYTES)
+"""Since when each entry has waited in quarantine, by the beginning of its id."""
 LEFTOVERS_MARK: Final = "erasure-leftovers"
 """→ something was destroyed here, and what lies beside the database may hold it still: until that was seen to."""
-_HELD_ROW_BYTES: Final = 16
 _LATER_DAYS: Final = 2
 """What was destroyed on a day that is still to come counts for today, if it is so near: the clock was set back."""
 
@@ -259,12 +260,11 @@ class Eraser:
             for place, taken in (await places_taken(self._store)).items():
                 if taken.day in not_over:
                     marks |= place_mark(place, replace(taken, day=day_of(now_ms)))
-            if held := await self._store.mark(HELD_MARK):
-                marks[HELD_MARK] = _as_held({name: ms + leapt_ms for name, ms in _held_since(held).items()})
             marks |= await waited_less(self._store, leapt_ms)
             marks |= await left_waited_less(self._store, leapt_ms)
             marks |= await here_less(self._store, leapt_ms)
             marks |= await DOUBTED.less(self._store, leapt_ms)
+            marks |= await HELD.less(self._store, leapt_ms)
         await self._store.set_marks(marks)
 
     async def _orders(
@@ -407,14 +407,11 @@ class Eraser:
     async def _let_go_of_old(self, now_ms: int) -> None:
         """What has waited for `HELD_MS` waits in vain; whoever has it may bring it again."""
         held = {one.entry.id: one for one in await self._store.held()}
-        noted = await self._store.mark(HELD_MARK) or b""
-        since = _held_since(noted)
-        old = [name for name in held if since.get(name[:8], now_ms) < now_ms - HELD_MS]
-        await self._replica.drop_waiting([held[name] for name in old])
-        left = sorted({name[:8] for name in held} - {name[:8] for name in old})
-        noting = _as_held({name: since.get(name, now_ms) for name in left})
-        if noting != noted:
-            await self._store.set_marks({HELD_MARK: noting or None})
+        since = await HELD.look(self._store, {name[:_NAME_BYTES] for name in held}, now_ms)
+        old = {name for name in held if since[name[:_NAME_BYTES]] < now_ms - HELD_MS}
+        if old:
+            await self._replica.drop_waiting([held[name] for name in old])
+            await HELD.look(self._store, {name[:_NAME_BYTES] for name in held.keys() - old}, now_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,13 +453,3 @@ def _days_not_over(watched_ms: int, looked_ms: int | None) -> frozenset[int]:
     Whoever sets a clock to half past eleven at night before each look has each hour that is watched end a day.
     """
     return frozenset(map(day_of, (watched_ms, watched_ms if looked_ms is None else looked_ms)))
-
-
-def _held_since(mark: bytes) -> dict[bytes, int]:
-    """Since when each entry, by the beginning of its id, has waited for its right."""
-    rows = (mark[at : at + _HELD_ROW_BYTES] for at in range(0, len(mark), _HELD_ROW_BYTES))
-    return {row[8:]: int.from_bytes(row[:8], "big") for row in rows}
-
-
-def _as_held(since_ms: Mapping[bytes, int]) -> bytes:
-    return b"".join(max(0, at_ms).to_bytes(8, "big") + name for name, at_ms in sorted(since_ms.items()))
