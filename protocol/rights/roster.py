@@ -305,9 +305,9 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     """
     cut, given = roster.cut, said
     said = [entry for entry in said if entry.id not in roster.held_back]
-    voices = voices_of(said, roster.authorities, door, cut=cut, came_back=roster.reported - cut, again=roster.again)
-    speaking, starts = speaking_devices(voices, cut, remembered)
     ever = authorities_over(roster.space, door)
+    voices = voices_of(said, roster.authorities, door, cut=cut, came_back=roster.reported - cut, again=roster.again)
+    speaking, starts = speaking_devices(voices, cut, remembered.but_for(_undone_by_root(ever, roster.held_by_root)))
     ended = over(ever, roster.authorities)
     then = once_led_to(ended, voices, starts)
     silent = frozenset(unconfirmed(roster.authorities, speaking))
@@ -319,7 +319,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     lost = keys_cut_off(ever, away)
     held = keys_held(lost, roster.authorities, away, phrases, (speaking, then))
     gone = {key: signers for key, signers in lost.items() if key not in held}
-    doubted = Doubted(roster.held_back, unheard, roster.held_by_root)
+    doubted = Doubted(roster.held_back, unheard)
     spent = keys_spent(kept, given, door, away, gone, doubted, (speaking, then), phrases)
     replaced = replaced_keys(given)
     standing = [entry for entry in kept if _stands(entry, door, voices)]
@@ -342,6 +342,15 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         granted={each.grant: each for each in ever if each.role in HAS_READING_KEYS},
         nameless=frozenset(each.grant for each in ever if each.role is Role.HEAD and each.person is None),
     )
+
+
+def _undone_by_root(ever: Iterable[Authority], held_by_root: Container[bytes]) -> frozenset[Standing]:
+    """The devices that nothing but grants which the root's own word holds back ever let in as somebody's."""
+    standing = defaultdict[bool, set[Standing]](set)
+    for each in ever if held_by_root else ():
+        if each.person is not None:
+            standing[each.grant in held_by_root].add((each.pair, each.person))
+    return frozenset(standing[True] - standing[False])
 
 
 def _not_confirmed_again(ever: Iterable[Authority], revoked: Container[bytes], voices: Voices) -> Iterable[Standing]:

@@ -11,6 +11,8 @@ Rules:
   said before stays whose it was (docs/adr/0414);
 - to be met so takes a word about a reading key in this class: who is granted there and says nothing is the
   laptop of before, perhaps, which lies in a drawer;
+- whom only grants that the root's own word holds back ever called somebody's was never first as that one: that is no
+  server's doing (docs/adr/0470);
 - who was let back and waits to be confirmed gives nothing: past such a one it goes on, but only to whom it has noted,
   for whoever has the server makes anybody wait (docs/adr/0246);
 - each id is a person of its own: that a list calls two ids one joins no voices, gives no keys and silences nobody
@@ -27,12 +29,12 @@ Pure; called by the roster alone.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from protocol.rights.circles import Circles
 from protocol.rights.door import Authority
-from protocol.rights.vouching import Device, Voices
+from protocol.rights.vouching import Device, Standing, Voices
 from protocol.roles import HAS_READING_KEYS, Role
 
 
@@ -55,6 +57,18 @@ class Remembered:
     since_ms: Mapping[bytes, Mapping[Device, int]] = field(default_factory=dict)
     strangers: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
     heard_on: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
+
+    def but_for(self, undone: Container[Standing]) -> Remembered:
+        """The same, of a replica that saw none of these first."""
+        if not undone:
+            return self
+        return replace(
+            self,
+            firsts={
+                person: tuple(each for each in devices if (each, person) not in undone)
+                for person, devices in self.firsts.items()
+            },
+        )
 
     def met(self, person: bytes, device: Device) -> int:
         """When it met a device as this person's, if it knows it; in which order it comes, if it does not."""

@@ -6,8 +6,8 @@ X25519 key is that of a device which he then cuts off.
 Rules:
 - what a device that is away as its teacher's has made, or was given, is spent: nothing more is sealed to it;
 - where who made a key says that it was given away, it counts, whatever is held back of that; where another device of
-  the same person does, too, but for what is held back of one that is away, or by the root (docs/adr/0469); what anybody
-  else says of a key that one of these has said as its teacher's, never;
+  the same person does, too, but for what is held back of one that is away (docs/adr/0469); what anybody else says of a
+  key that one of these has said as its teacher's, never;
 - what is given to the X25519 key of a device in use, or of a phrase, to which the person's own lead (now, and once) is
   given to nobody else, whoever names that key beside a signing key of nobody;
 - of what somebody says of themselves, and is held back, that they were given a key counts for nothing: a lost laptop
@@ -36,11 +36,10 @@ _NOBODY: Final = frozenset[bytes]()
 
 
 class Doubted(NamedTuple):
-    """The entries that are held back, the grants under which nobody speaks, and what the root's own word holds back."""
+    """The entries that are held back, and the grants under which nobody speaks."""
 
     held_back: Container[bytes]
     unheard: Container[bytes]
-    by_root: Container[bytes] = _NOBODY
 
 
 def keys_spent(
@@ -71,7 +70,7 @@ def keys_spent(
             continue
         made = claims.made_as.get((author, gift.agreement), _NOBODY)
         is_held_back = entry.id in doubted.held_back
-        if is_held_back and not made and _is_nobodys_word(entry, doubted, is_away=people.is_away(device, person)):
+        if not made and _is_nobodys_word(is_held_back=is_held_back, is_away=people.is_away(device, person)):
             continue
         is_heeded = bool(made) and (person, gift.agreement) not in claims.of_their_own
         # as whose it is given: as whose its author made it, which many gifts share, and as this one's
@@ -182,13 +181,13 @@ def _is_theirs(entry: Entry, doubted: Doubted) -> bool:
     return entry.header.grant not in doubted.unheard
 
 
-def _is_nobodys_word(entry: Entry, doubted: Doubted, *, is_away: bool) -> bool:
-    """Whether what is held back of a key that another device made counts for nothing: of who is away, or by the root.
+def _is_nobodys_word(*, is_held_back: bool, is_away: bool) -> bool:
+    """Whether what a device says of a key that another one made counts for nothing.
 
     Whom this replica took for hers while a server's word had cut her off, her own laptop does not: what that one says
     was given has her make no other key.
     """
-    return is_away or entry.id in doubted.by_root
+    return is_held_back and is_away
 
 
 def _kept_by(own: Iterable[Device], *papers: Iterable[bytes]) -> frozenset[bytes]:

@@ -4,6 +4,7 @@ Rules (docs/threat-model.md; docs/adr/0272):
 - whoever has the server lets somebody in while PCs alone are answered, and cuts him off before a teacher's laptop hears
   of either: what PCs have sealed to him stays in the set, and tells;
 - whether his right, his keys or these wraps are held back by now changes nothing of what he could read;
+- what a teacher's device says of others' work, and the root's own word holds back, names nobody (docs/adr/0470);
 - of a work that is held back nothing is told while it is: it is shown to nobody, and would name whom it likes;
 - of who is erased, and of keys of which nobody here knows whose they are, the number of works alone is told, together,
   and looking at it notes the works: one PC makes as many keys as it likes, and would keep the alarm up for good;
@@ -212,19 +213,24 @@ async def list_past_readers(agent: Agent, readers: Sequence[Reader]) -> list[Pas
     sealed = await seals(agent, known, {each.space: _have_a_name(each, recovery) for each in classes})
     found: _Found = {}
     for here in classes:
-        here.add_to(found, _spans(sealed.get(here.space, {}).values(), here.roster), recovery)
+        here.add_to(found, _spans(sealed.get(here.space, {}), here.roster), recovery)
     names = await first_names(agent.replica, {person for person, _ in found if person is not None})
     seen = await agent.replica.store.marks(PAST_READER_MARKS)
     return sorted((each.shown(names, seen) for each in found.values()), key=_place)
 
 
-def _spans(sealed: Iterable[Seal], roster: Roster) -> Mapping[tuple[bytes, ...], _Span]:
+def _spans(sealed: Mapping[bytes, Seal], roster: Roster) -> Mapping[tuple[bytes, ...], _Span]:
     """What was sealed to the same keys, of the works that count here: a machine seals most of its work to the same."""
     spans: dict[tuple[bytes, ...], _Span] = {}
-    for seal in sealed:
-        if seal.work not in roster.held_back:
+    for name, seal in sealed.items():
+        if seal.work not in roster.held_back and not _is_undone(name, seal, roster):
             spans.setdefault(seal.keys, _Span()).add([seal.work], (seal.at_ms, seal.at_ms))
     return spans
+
+
+def _is_undone(name: bytes, seal: Seal, roster: Roster) -> bool:
+    """Whether a teacher's device says it of work that others handed in, and the root's own word holds that back."""
+    return not seal.is_own and name in roster.held_by_root
 
 
 def _have_a_name(here: _Class, recovery: frozenset[bytes]) -> frozenset[bytes]:

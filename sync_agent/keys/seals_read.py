@@ -34,11 +34,12 @@ _READ_AT_ONCE: Final = 200
 
 
 class Seal(NamedTuple):
-    """Which work was sealed, when, and to which keys."""
+    """Which work was sealed, when, and to which keys; whether who handed it in, or the root, says so (`is_own`)."""
 
     work: bytes
     at_ms: int
     keys: tuple[bytes, ...]
+    is_own: bool
 
 
 @dataclass(slots=True)
@@ -72,8 +73,8 @@ class SealsRead:
         author, reader = self.authors.get(header.target), _reader(header, door)
         if author is None:
             self.waiting[header.target].append(entry.id)
-        elif _has_the_key(header, author, door) or reader in known.get(header.space, ()):
-            self._add(entry, door)
+        elif (is_own := _has_the_key(header, author, door)) or reader in known.get(header.space, ()):
+            self._add(entry, door, is_own=is_own)
         elif reader is not None:
             self.aside[header.space, reader].append(entry.id)
         return []
@@ -90,7 +91,7 @@ class SealsRead:
         self.said = {**self.said, **said}
         return [name for space in more for name in self.over.pop(space)]
 
-    def _add(self, entry: Entry, door: Door) -> None:
+    def _add(self, entry: Entry, door: Door, *, is_own: bool) -> None:
         header, record = entry.header, parsed(entry, Wraps.parse)
         if record is None or header.target is None:
             return
@@ -107,7 +108,7 @@ class SealsRead:
         # a machine seals one work after the other to the same keys
         alike = tuple(keys)
         alike = self.alike.setdefault(alike, alike)
-        self.sealed[header.space][entry.id] = Seal(header.target, entry.timestamp_ms, alike)
+        self.sealed[header.space][entry.id] = Seal(header.target, entry.timestamp_ms, alike, is_own)
 
 
 _READ: Final[WeakKeyDictionary[Replica, SealsRead]] = WeakKeyDictionary()
@@ -116,7 +117,7 @@ _READ: Final[WeakKeyDictionary[Replica, SealsRead]] = WeakKeyDictionary()
 async def seals(
     agent: Agent, known: Mapping[bytes, Collection[bytes]], said: Mapping[bytes, frozenset[bytes]]
 ) -> Mapping[bytes, Mapping[bytes, Seal]]:
-    """To which keys the work of these classes was sealed: what has come since the last look is read alone.
+    """To which keys the work of these classes was sealed, by which entry: what has come since is read alone.
 
     `known` are the devices, in each, whose word about others' work counts, and `said` the keys that have a name there.
     """

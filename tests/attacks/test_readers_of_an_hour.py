@@ -68,7 +68,7 @@ def _by_what_counts(said: Iterable[Entry], roster: Roster, door: Door) -> Mappin
     return _sayers([entry for entry in said if not roster.hides(entry)], roster, door)
 
 
-def _whatever_is_held_back(sealed: Iterable[Seal], roster: Roster) -> Mapping[tuple[bytes, ...], _Span]:
+def _whatever_is_held_back(sealed: Mapping[bytes, Seal], roster: Roster) -> Mapping[tuple[bytes, ...], _Span]:
     return _spans(sealed, replace(roster, held_back=frozenset()))
 
 

@@ -1,4 +1,4 @@
-"""Who was found after a theft at the server, and goes on saying what closes work to others (docs/adr/0469)."""
+"""Who was found after a theft at the server, and goes on saying things (docs/adr/0469, docs/adr/0470)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,30 @@ from protocol.errors import Refused
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import PersonKey, PersonRecord, Revocation
+from protocol.model.work import Feedback, Wraps
 from protocol.replica.office.arrivals import note_arrivals
+from protocol.replica.office.whose_words import signatures
+from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from protocol.trust.person_keys import KeyWraps, seal_reading_key
 from sync_agent.hand_ins.wraps import kept_here
+from sync_agent.keys.confirming import confirm, list_readers, own_device
+from sync_agent.keys.past_readers import list_past_readers
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.copied_keys import granted
 from tests.harness.next_year import NextYear
+from tests.harness.portfolios import remarks_in
 from tests.harness.territory import new_device
 
 GIVEN = "a server takes away what shows that a lost laptop was given a key"
 CLOSED = "work that was opened is given to whoever is named later"
+BY_NEED = "whose voice goes on by need says something in the place of a teacher's words"
+COULD_READ = "a reader of an hour"
+NAMED = "somebody of a stolen key's has a teacher's name"
+WORDS = "Copié sur le voisin."
 X = bytes([7] * 16).hex()
 _WAYS = pytest.mark.parametrize("way", ["revoke", "kit"])
 
@@ -56,14 +66,21 @@ async def _is_found(year: NextYear, folder: Path, way: str, since_ms: int, *devi
     await year.sync()
 
 
+async def _comes_back(year: NextYear, cut: Entry) -> None:
+    """Her laptop is let in again, as the copied key says."""
+    back = granted(year.teacher.agent.keys, Role.TEACHER, year.person)
+    await year.thief_says(year.here.space, Kind.GRANT, back, parents=(cut.id,))
+    await year.sync()
+
+
 class _Hers:
     """A device of the thief's that a grant calls Mme Petit's."""
 
     def __init__(self, year: NextYear, keys: DeviceKeys) -> None:
         self.year, self.keys, self.grant, self.said = year, keys, b"", 0
 
-    async def is_met(self, instead_of: bytes) -> Entry:
-        """All that is left of hers for a minute, in which the PC syncs."""
+    async def is_met(self, instead_of: bytes, by: Device | None = None) -> Entry:
+        """All that is left of hers for a minute, in which the PC syncs, or another computer."""
         year, space = self.year, self.year.here.space
         given = await year.thief_says(space, Kind.GRANT, granted(self.keys, Role.TEACHER, year.person))
         self.grant = given.id
@@ -71,11 +88,11 @@ class _Hers:
         tips = tuple(await year.server.tips(space, instead_of))
         cut = await year.thief_says(space, Kind.REVOKE, Revocation(instead_of, tips).encode())
         for _ in range(2):
-            await year.machine.session.sync()
+            await (by or year.machine).session.sync()
             year.here.office.clock.advance(60_000)
         return cut
 
-    async def says(self, kind: Kind, payload: bytes) -> None:
+    async def says(self, kind: Kind, payload: bytes, *, about: str | None = None, target: bytes | None = None) -> None:
         """What any machine brings, and an honest server takes."""
         self.said += 1
         year, now_ms = self.year, self.year.here.office.clock()
@@ -87,7 +104,8 @@ class _Hers:
             at=(now_ms << 16) + self.said,
             payload=payload,
             salt=bytes(16),
-            subject=bytes.fromhex(year.person),
+            subject=bytes.fromhex(about or year.person),
+            target=target,
         )
         assert (await year.server.admit([entry], source=b"a PC", now_ms=now_ms)).admitted
 
@@ -105,9 +123,7 @@ async def _her_key_is_spent(
     first, second = _Hers(year, one), _Hers(year, new_device(Random(2).randbytes))
     cut = await first.is_met(instead_of=year.teacher.agent.device)
     await second.is_met(instead_of=one.signing.public)
-    back = granted(year.teacher.agent.keys, Role.TEACHER, year.person)
-    await year.thief_says(space, Kind.GRANT, back, parents=(cut.id,))
-    await year.sync()
+    await _comes_back(year, cut)
     found = [one.signing.public] if is_one_found else []
     await _is_found(year, folder, way, since_ms, second.keys.signing.public, *found)
     year.pass_days(8)
@@ -121,18 +137,19 @@ async def _her_key_is_spent(
     return key not in (await year.machine.agent.replica.view(space)).roster.reading_keys.get(petit, ())
 
 
-_SAID_ON: dict[str, object] = {"protocol.rights.spent_keys._is_nobodys_word": lambda *_, **__: False}
+_FIRST: dict[str, object] = {"protocol.rights.roster._undone_by_root": lambda *_: frozenset()}
+_SAID_ON: dict[str, object] = {"protocol.rights.spent_keys._is_nobodys_word": lambda **_: False}
 
 
 @_WAYS
-@attack(GIVEN, off=_SAID_ON)
+@attack(GIVEN, off=_FIRST | _SAID_ON)
 async def test_devices_that_a_pc_met_as_hers_and_that_were_found_spend_no_key_of_hers(
     year: NextYear, tmp_path: Path, way: str
 ) -> None:
     assert not await _her_key_is_spent(year, tmp_path, way, new_device(Random(1).randbytes))
 
 
-@attack(GIVEN, off=_SAID_ON)
+@attack(GIVEN, off=_FIRST)
 async def test_nor_does_a_pc_of_the_schools_that_went_as_hers_and_that_nobody_found(
     year: NextYear, tmp_path: Path
 ) -> None:
@@ -141,6 +158,18 @@ async def test_nor_does_a_pc_of_the_schools_that_went_as_hers_and_that_nobody_fo
     year.here.devices.remove(stolen)
     await stolen.agent.close()
     assert not await _her_key_is_spent(year, tmp_path, "kit", stolen.agent.keys, is_one_found=False)
+
+
+async def _x_is_found_after_a_week(year: NextYear, folder: Path) -> None:
+    space, since_ms = year.here.space, await _before(year)
+    await year.thief_says(space, Kind.PERSON, PersonRecord("M. X", PersonRole.TEACHER).encode(), subject=X)
+    await year.spy_comes(space, dated_days_ago=0, person=X)
+    await year.sync()
+    for _ in range(9):
+        await year.here.days_pass(1)
+        await note_arrivals(year.here.office.server.store, year.here.office.clock())
+    await year.sync()
+    await _is_found(year, folder, "kit", since_ms, year.spy.signing.public)
 
 
 async def _opens(laptop: Device, work: bytes) -> bool:
@@ -154,15 +183,8 @@ async def _opens(laptop: Device, work: bytes) -> bool:
 async def test_who_came_with_a_stolen_key_closes_no_work_once_the_kit_has_said_since_when(
     year: NextYear, tmp_path: Path
 ) -> None:
-    space, since_ms = year.here.space, await _before(year)
-    await year.thief_says(space, Kind.PERSON, PersonRecord("M. X", PersonRole.TEACHER).encode(), subject=X)
-    await year.spy_comes(space, dated_days_ago=0, person=X)
-    await year.sync()
-    for _ in range(9):
-        await year.here.days_pass(1)
-        await note_arrivals(year.here.office.server.store, year.here.office.clock())
-    await year.sync()
-    await _is_found(year, tmp_path, "kit", since_ms, year.spy.signing.public)
+    space = year.here.space
+    await _x_is_found_after_a_week(year, tmp_path)
     item = await year.here.asks_for_work(year.teacher, space)
     await year.sync(year.teacher, year.machine)
     work = await year.here.work(year.machine, item, year.pupil)
@@ -175,3 +197,96 @@ async def test_who_came_with_a_stolen_key_closes_no_work_once_the_kit_has_said_s
     for _ in range(3):
         await year.sync(laptop, year.machine)
     assert await _opens(laptop, work)
+
+
+async def _colleague(year: NextYear) -> Device:
+    """M. Durand, who teaches the class as well."""
+    durand = await year.here.office.add_person("M. Durand", "teacher", year.here.space.hex())
+    laptop = await year.here.device("teacher", durand, year.here.space.hex())
+    for _ in range(2):
+        await year.sync()
+    return laptop
+
+
+@attack(BY_NEED, off=_FIRST)
+async def test_what_a_device_says_that_a_colleagues_laptop_met_as_hers_is_hers_in_no_portfolio_once_it_was_found(
+    year: NextYear, tmp_path: Path
+) -> None:
+    colleague = await _colleague(year)
+    await confirm(
+        colleague.agent,
+        device_id(own_device(year.teacher.agent)),
+        shown_as="other",
+        person=bytes.fromhex(year.person),
+    )
+    work = await year.hand_in(year.here.space)
+    await year.opens(work)
+    since_ms, one = await _before(year), _Hers(year, new_device(Random(1).randbytes))
+    await _comes_back(year, await one.is_met(instead_of=year.teacher.agent.device, by=colleague))
+    await _is_found(year, tmp_path, "kit", since_ms, one.keys.signing.public)
+    said = Feedback(WORDS, "0/20", redo=False, content=None).encode()
+    await one.says(Kind.FEEDBACK, said, about=year.pupil, target=work)
+    await year.sync()
+    files = await Desk(colleague.agent).files("portfolio", space=year.here.space.hex(), hidden_too=True)
+    assert files
+    assert not [name for name, text in remarks_in(files).items() if WORDS in text]
+
+
+@attack(COULD_READ, off={"sync_agent.keys.past_readers._is_undone": lambda *_: False})
+async def test_nor_does_somebody_whom_a_laptop_knows_name_a_colleague_as_a_reader_once_the_kit_has_cut_him_off(
+    year: NextYear, tmp_path: Path
+) -> None:
+    space, colleague = year.here.space, await _colleague(year)
+    his = colleague.agent.reading_keys.newest_of(space)
+    assert his is not None
+    (durand,) = [each.person for each in colleague.agent.replica.door.authorities_of(colleague.agent.device)]
+    assert durand is not None
+    await year.here.office.do("person retire", person=durand.hex())
+    year.here.devices.remove(colleague)
+    await colleague.close()
+    await year.sync()
+    await _x_is_found_after_a_week(year, tmp_path)
+    work = await year.hand_in(space)
+    readers = (await year.server.view(space)).coursework.hand_ins[work].readers
+    false = Wraps(((his.public, next(iter(readers.values()))[0]),)).encode()
+    await year.spy_says(space, Kind.WRAP, false, year.pupil, target=work)
+    await year.sync()
+    told = await list_past_readers(year.teacher.agent, await list_readers(year.teacher.agent))
+    assert "M. Durand" not in [each.called for each in told]
+
+
+async def _nothing(*_: object) -> set[bytes]:
+    return set()
+
+
+@attack(NAMED, off={"protocol.replica.office.called_here._undone_by_root": _nothing})
+async def test_whom_a_key_lists_after_it_was_replaced_takes_no_name_from_who_comes_to_the_school(
+    year: NextYear, tmp_path: Path
+) -> None:
+    since_ms, office, space = await _before(year), year.here.office, year.here.space
+    old, grant = office.server.keys.signing, office.server.grant
+    await _is_found(year, tmp_path, "kit", since_ms)
+    record = PersonRecord("Mme Roy", PersonRole.TEACHER).encode()
+    false = compose(
+        author=old,
+        space=space,
+        kind=Kind.PERSON,
+        grant=grant,
+        at=office.clock() << 16,
+        payload=record,
+        salt=bytes(16),
+        subject=bytes.fromhex(X),
+    )
+    assert (await year.server.admit([false], source=b"a PC", now_ms=office.clock())).admitted
+    await year.sync()
+    roy = bytes.fromhex(await office.add_person("Mme Roy", "teacher", space.hex()))
+    laptop = await year.here.device("teacher", roy.hex(), space.hex())
+    await year.sync()
+    for replica in (year.server, year.machine.agent.replica, laptop.agent.replica):
+        roster = (await replica.view(space)).roster
+        assert await signatures(replica, roster, [roy]) == {roy: "Mme Roy"}
+    work = await year.hand_in(space)
+    await Desk(laptop.agent).files("open-hand-in", id=work.hex())
+    await Desk(laptop.agent).ask("confirm-opened", id=work.hex())
+    await year.sync()
+    assert (await office.do("space close", space=space.hex()))["unopened"] == 0

@@ -73,7 +73,7 @@ def keys_spent_plainly(
             continue
         made = made_as.get((author, gift.agreement), set())
         is_held_back = entry.id in doubted.held_back
-        if is_held_back and not made and (is_away(device, person) or entry.id in doubted.by_root):
+        if is_held_back and not made and is_away(device, person):
             continue
         counts = _is_theirs(entry, doubted) or (bool(made) and (person, gift.agreement) not in theirs_alone)
         if not (persons := frozenset({person, *made} if counts else made)):

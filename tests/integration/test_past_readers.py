@@ -169,9 +169,9 @@ async def test_what_was_sealed_is_read_once_however_often_a_page_asks(
     read: list[bytes] = []
     plain = SealsRead._add
 
-    def counted(this: SealsRead, entry: Entry, door: Door) -> None:
+    def counted(this: SealsRead, entry: Entry, door: Door, *, is_own: bool) -> None:
         read.append(entry.id)
-        plain(this, entry, door)
+        plain(this, entry, door, is_own=is_own)
 
     monkeypatch.setattr(SealsRead, "_add", counted)
     for _ in range(3):

@@ -88,8 +88,7 @@ class Words:
         cut = frozenset(self.some(signers, 0.3))
         away = Away(cut, frozenset((device, id_) for id_ in PERSONS for device in self.some(DEVICES, 0.15)))
         held_back = {entry.id for entry in self.some(self.said, 0.4)}
-        by_root = set(self.some(sorted(held_back), 0.3))
-        doubted = Doubted(held_back, {grant.id for grant, *_ in self.some(self.grants, 0.3)}, by_root)
+        doubted = Doubted(held_back, {grant.id for grant, *_ in self.some(self.grants, 0.3)})
         heard = [entry for entry in self.said if entry.id not in held_back]
         phrases = {id_: [self._phrase()] for id_ in self.some(PERSONS, 0.3)}
         return heard, self.said, self.door, away, gone, doubted, (self.led(), self.led()), phrases

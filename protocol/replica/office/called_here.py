@@ -4,7 +4,8 @@ Rules (docs/adr/0391):
 - a name is one in a school: on its own list, on those of its classes, and on the territory's, which all read. Whoever
   has the server's key puts anybody on any of these; of two schools nobody takes one teacher for another;
 - who came to it first is whom a list had called so that came here first: dates are those of who writes lists. What is
-  held back counts as well;
+  held back counts as well, but for what the root's own word holds back: no server takes a name from anybody by that
+  (docs/adr/0470);
 - what a list said that was destroyed, as a class's is in summer, counts as long as another list says the same of them:
   that one is noted, and no name (`said_elsewhere`). So it is from the day on which the kit closes the class, for who is
   on no other list is let in nowhere from then on (docs/adr/0404);
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 from weakref import WeakKeyDictionary
@@ -37,17 +38,19 @@ SAID_ELSEWHERE_MARKS: Final = "said-elsewhere/"
 _SIGN: Final = frozenset({PersonRole.TEACHER, PersonRole.ADMIN})
 _Word: TypeAlias = "tuple[bytes, frozenset[str]]"
 """Whom a list calls what, as names are compared."""
+_At: TypeAlias = tuple[int, bytes, bytes, bytes]
+"""In which place of all that came a list called whom by a name: on which list, and by which entry."""
 _NOTHING: Final[_Word] = b"", frozenset()
 _NUMBER: Final = re.compile(r"[(\[][0-9]+[)\]]")
 
 
 @dataclass(slots=True)
 class _Read:
-    """By each reading of a name whom lists called so, on which, and in which place of all that came."""
+    """By each reading of a name whom lists called so, in order of arrival."""
 
     rewritten: int
     after: int = 0
-    called: defaultdict[str, dict[tuple[bytes, bytes], int]] = field(default_factory=lambda: defaultdict(dict))
+    called: defaultdict[str, list[_At]] = field(default_factory=lambda: defaultdict(list))
 
 
 _READ: Final[WeakKeyDictionary[Replica, _Read]] = WeakKeyDictionary()
@@ -57,25 +60,32 @@ async def namesakes_before(replica: Replica, roster: Roster, names: Mapping[byte
     """Which others a list had called so before each of these people, who are called so in a space."""
     called = await _called(replica) if names else {}
     said = {
-        person: sorted((place, *whom) for heard in _heard(name) for whom, place in called.get(heard, {}).items())
+        person: sorted({word for heard in _heard(name) for word in called.get(heard, ())})
         for person, name in names.items()
     }
-    is_shared = any(other != person for person, words in said.items() for _, other, _ in words)
-    over = await closed_by_kit(replica) if is_shared else ()
+    others = {space for person, words in said.items() for _, other, space, _ in words if other != person}
+    beside = {space for space in others if _is_beside(replica.door, roster.space, space)}
+    undone = await _undone_by_root(replica, beside)
+    over = await closed_by_kit(replica) if beside else ()
     found = {}
     for person, words in said.items():
-        listed = {other for _, other, space in words if space not in over}
-        before: dict[bytes, list[bytes]] = {}
-        for _, other, space in words:
-            if _is_beside(replica.door, roster.space, space):
-                if other == person:
-                    break
-                if other in listed:
-                    before.setdefault(other, []).append(space)
+        counting = [word for word in words if word[1] == person or word[3] not in undone]
+        listed = {other for _, other, space, _ in counting if space not in over}
+        before = defaultdict[bytes, set[bytes]](set)
+        for _, other, space, _ in counting:
+            if other == person and _is_beside(replica.door, roster.space, space):
+                break
+            if other in listed and space in beside:
+                before[other].add(space)
         found[person] = [
             other for other, spaces in before.items() if not await _are_one(replica, roster, person, other, spaces)
         ]
     return found
+
+
+async def _undone_by_root(replica: Replica, lists: Iterable[bytes]) -> set[bytes]:
+    """What the root's own word holds back on these lists."""
+    return {entry for space in lists for entry in (await replica.view(space)).roster.held_by_root}
 
 
 async def said_elsewhere(store: EntryStore, gone: Iterable[Entry]) -> dict[str, bytes | None]:
@@ -91,7 +101,7 @@ async def said_elsewhere(store: EntryStore, gone: Iterable[Entry]) -> dict[str, 
     return {mark: None if word is None else staying.get(word) for mark, word in said.items()}
 
 
-async def _called(replica: Replica) -> Mapping[str, Mapping[tuple[bytes, bytes], int]]:
+async def _called(replica: Replica) -> Mapping[str, Sequence[_At]]:
     """Read what has come since; all, where entries that were here hold something else by now."""
     read = _READ.get(replica)
     if read is None or read.rewritten != replica.rewritten:
@@ -104,7 +114,7 @@ async def _called(replica: Replica) -> Mapping[str, Mapping[tuple[bytes, bytes],
     for place, entry in enumerate(entries, after):
         person, names = _said(same.get(entry.id, entry)) or _NOTHING
         for heard in names:
-            read.called[heard].setdefault((person, entry.header.space), place)
+            read.called[heard].append((place, person, entry.header.space, entry.id))
     read.after = max(read.after, latest[0])
     return read.called
 
