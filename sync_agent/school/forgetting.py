@@ -17,7 +17,6 @@ from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.erasures import in_force, is_in_doubt
 from protocol.replica.office.people import spoken
-from protocol.replica.upkeep.orders import noted_since
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ async def forgetting_of(replica: Replica, person: bytes, now_ms: int) -> Forgett
 
 async def _forgettings(replica: Replica, here: Mapping[bytes, Mapping[bytes, str]], now_ms: int) -> list[Forgetting]:
     """Of whom is `here`: what each list calls them."""
-    since = await noted_since(replica.store)
+    since = await replica.weeks.noted()
     found: defaultdict[tuple[bytes, bytes | None], dict[bytes, Entry]] = defaultdict(dict)
     for entry, covers in await in_force(replica):
         if covers in here:

@@ -174,7 +174,17 @@ async def _in_no_doubt(*_: object) -> bool:
     return False
 
 
-@attack("a device is lost", off={"protocol.replica.upkeep.orders.is_in_doubt": _in_no_doubt})
+async def _nothing_is_broken(*_: object) -> dict[str, bytes | None]:
+    return {}
+
+
+NOTHING_IS_IN_DOUBT: dict[str, object] = {
+    "protocol.replica.upkeep.orders.is_in_doubt": _in_no_doubt,
+    "protocol.replica.at_work.weeks.Weeks.broken": _nothing_is_broken,
+}
+
+
+@attack("a device is lost", off=NOTHING_IS_IN_DOUBT)
 async def test_what_a_thief_ordered_to_be_forgotten_is_destroyed_nowhere(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         server, clock = here.office.server, here.office.clock

@@ -155,7 +155,17 @@ async def test_whom_a_thief_had_erased_and_somebody_brought_back_no_upgrade_dest
     assert await left(territory, room.space, person) == kept
 
 
-@attack(ROW, off={"protocol.replica.upkeep.orders.is_in_doubt": _nothing_is_in_doubt})
+async def _nothing_is_broken(*_: object) -> dict[str, bytes | None]:
+    return {}
+
+
+NOTHING_IS_IN_DOUBT: dict[str, object] = {
+    "protocol.replica.upkeep.orders.is_in_doubt": _nothing_is_in_doubt,
+    "protocol.replica.at_work.weeks.Weeks.broken": _nothing_is_broken,
+}
+
+
+@attack(ROW, off=NOTHING_IS_IN_DOUBT)
 async def test_what_a_thief_ordered_before_the_report_ends_no_week_of_an_honest_word(room: Classroom) -> None:
     territory, person = room.territory, room.pupil_person
     thief = await room.head()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from protocol.limits import ERASURE_DELAY_MS
+from protocol.replica.at_work.weeks import SEEN_MARKS
 from protocol.replica.storage.sqlite import DATABASE
-from protocol.replica.upkeep.orders import SEEN_MARKS
 from tests.harness.machines import Machine, School, school
 from tests.harness.patience import eventually
 from tests.harness.ports import free_port

@@ -66,7 +66,10 @@ def destroys_by_a_thiefs_word() -> AbstractContextManager[object]:
     async def never(*_args: object) -> bool:
         return False
 
-    return mock.patch("protocol.replica.upkeep.orders.is_in_doubt", never)
+    patches = ExitStack()
+    patches.enter_context(mock.patch("protocol.replica.upkeep.orders.is_in_doubt", never))
+    patches.enter_context(mock.patch("protocol.replica.at_work.weeks.Weeks.broken", mock.AsyncMock(return_value={})))
+    return patches
 
 
 def takes_no_erasure_back() -> AbstractContextManager[object]:
@@ -184,7 +187,7 @@ def carries_noise() -> AbstractContextManager[object]:
 
 def keeps_what_nothing_names() -> AbstractContextManager[object]:
     """Content comes in as long as anybody sends some."""
-    patches = contextlib.ExitStack()
+    patches = ExitStack()
     patches.enter_context(mock.patch.object(Allowance, "take", return_value=True))
     patches.enter_context(mock.patch.object(Allowance, "most", 1 << 30))
     patches.enter_context(mock.patch.object(OpenParts, "receiving", _at_will))

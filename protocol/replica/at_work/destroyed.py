@@ -125,5 +125,10 @@ async def carried_out_at(store: EntryStore) -> dict[bytes, frozenset[bytes]]:
     return dict(found)
 
 
+async def obeyed_alone(store: EntryStore) -> frozenset[bytes]:
+    """The erasures that were obeyed in some spaces, and not yet in all: elsewhere they hold while they count."""
+    return frozenset[bytes]().union(*(await carried_out_at(store)).values()) - await carried_out(store)
+
+
 def _ids_in(data: bytes) -> frozenset[bytes]:
     return frozenset(data[at : at + _ID_BYTES] for at in range(0, len(data), _ID_BYTES))

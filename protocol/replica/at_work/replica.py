@@ -31,6 +31,7 @@ from protocol.replica.at_work.set_digests import SetDigests
 from protocol.replica.at_work.set_records import SetRecords
 from protocol.replica.at_work.signer import Author, with_signatures
 from protocol.replica.at_work.views import Basis, Memory, NoMemory, SpaceView, Views
+from protocol.replica.at_work.weeks import Weeks
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
 from protocol.replica.recently_used import UntilChanged
 from protocol.rights.door import Authority, Door
@@ -114,6 +115,7 @@ class Replica:
         self._proven_ms: int | None = None
         self._tips: dict[tuple[bytes, bytes], list[bytes]] = {}
         self._quarantine = Quarantine(store, self.door)
+        self.weeks = Weeks(store)
         self._behind = False
         self._changes = 0
         """Grows with all that may change what folds say."""
@@ -397,6 +399,7 @@ class Replica:
         self._quarantine = Quarantine(self.store, door, held)
         self._last_at = int.from_bytes(last or b"", "big")
         self._tips.clear()
+        self.weeks.forget()
         self._views = Views(self.store, door)
         self._quotas = Quotas(self.store, door)
         self._views.note_destroyed(obeyed, obeyed_at)
@@ -434,6 +437,7 @@ class Replica:
         candidates = await verified([Held(source, entry, None) for entry in fresh.values()])
         passage = Passage(self.door)
         try:
+            over = await self._broken(fresh.values())
             for held, signed in candidates:
                 passage.judge(held, signed=signed)
             before = await self._quarantine.try_again(passage)
@@ -443,7 +447,7 @@ class Replica:
                 _check_all_admitted(passage, fresh)
             self._observe(passage.admitted.values(), now_ms)
             unheld = await self._quarantine.keep(passage, fresh if hold else {}, before)
-            noted = dict(marks or {})
+            noted = {**over, **(marks or {})}
             if news is not None:
                 kept = [fresh[name] for name in passage.waiting if hold and name in fresh and name not in unheld]
                 came = (*passage.admitted.values(), *filled, *kept)
@@ -453,6 +457,7 @@ class Replica:
             # What was learned may not be in the store: until it is read again, nothing more is admitted.
             self._changes += 1
             self._tips.clear()
+            self.weeks.forget()
             self._behind = bool(passage.learned)
             if self._behind:
                 await self._remember()
@@ -473,6 +478,14 @@ class Replica:
             unheld=tuple(name for name in waiting if not hold or name in unheld),
             refused=tuple(Refusal(name, code) for name, code in refused.items() if name in fresh or name in beyond),
         )
+
+    async def _broken(self, fresh: Iterable[Entry]) -> dict[str, bytes | None]:
+        """What to note of erasures that do not hold now, before the door has learned of what comes."""
+
+        async def roster_of(space: bytes) -> Roster:
+            return (await self.view(space)).roster
+
+        return await self.weeks.broken({entry.header.space for entry in fresh}, self.door, roster_of)
 
     async def has_said_half(self, draft: Draft, author: bytes) -> bool:
         """Whether an author has said half of what others carry of it in a draft's space."""

@@ -59,13 +59,10 @@ from protocol.replica.upkeep.orders import (
     Said,
     day_of,
     judge_alike,
-    noted_since,
     noting,
     orders_again,
     orders_of,
     said_in,
-    seen_less,
-    seen_since,
 )
 from protocol.replica.upkeep.stood import count_listed, stood
 from protocol.rights.door import covering_names, is_erasable
@@ -231,7 +228,7 @@ class Eraser:
         if await judge_alike(self._replica, obeyed.judged):
             return True
         said = await said_in(self._replica, obeyed.names)
-        noted = await noted_since(self._store)
+        noted = await self._replica.weeks.noted()
         seen = {entry.id: noted.get(entry.id, obeyed.now_ms) for entry, _ in said.holding}
         orders = orders_of(self._replica, said, seen, obeyed.done, obeyed.now_ms)
         counting = {(each.covers, each.space) for each in orders if each.is_done or each.is_ready(obeyed.now_ms)}
@@ -246,12 +243,16 @@ class Eraser:
 
     async def note_look(self, now_ms: int, leapt_ms: int) -> None:
         """A look at `now_ms`. Over so many ms since the last nothing has waited, and no day has passed."""
-        if not (self._replica.door.has_erasures or await are_parts_left(self._store, self._replica.content)):
-            return
+        if self._replica.door.has_erasures or await are_parts_left(self._store, self._replica.content):
+            # what comes meanwhile may end a week that would be written again
+            async with self._replica.nothing_comes():
+                await self._store.set_marks(await self._marks_of_look(now_ms, leapt_ms))
+
+    async def _marks_of_look(self, now_ms: int, leapt_ms: int) -> dict[str, bytes | None]:
         marks: dict[str, bytes | None] = {LOOKED_MARK: now_ms.to_bytes(8, "big")}
         if leapt_ms:
             not_over = _days_not_over(now_ms - leapt_ms, await self.looked_ms())
-            marks |= await seen_less(self._store, leapt_ms)
+            marks |= await self._replica.weeks.less(leapt_ms)
             marks |= {
                 DONE_MARKS + name.hex(): replace(record, day=day_of(now_ms)).encode()
                 for name, record in (await destroyed(self._store)).items()
@@ -265,13 +266,14 @@ class Eraser:
             marks |= await here_less(self._store, leapt_ms)
             marks |= await DOUBTED.less(self._store, leapt_ms)
             marks |= await HELD.less(self._store, leapt_ms)
-        await self._store.set_marks(marks)
+        return marks
 
     async def _orders(
         self, said: Said, done: Mapping[bytes, Done], places: Mapping[Place, Taken], now_ms: int
     ) -> list[Order]:
         """What is to be destroyed, and where it is."""
-        orders = orders_of(self._replica, said, await seen_since(self._store, said, now_ms), done, now_ms)
+        seen = await self._replica.weeks.look(said.sure, now_ms)
+        orders = orders_of(self._replica, said, seen, done, now_ms)
         orders = await self._with_presence(orders, now_ms)
         days = await stood(self._replica, {order.covers for order in orders if order.at})
         again = orders_again(said, places)

@@ -4,7 +4,8 @@ Which of it is due the rules say (`protocol.folds.erasing`). Rules:
 - an erasure counts while the fold of the space in which it lies does not hold it back, and no ruling takes it back;
 - what was destroyed goes again whenever it comes, whoever takes the erasure back, until the root does;
 - while its author is cut off there, it hides and destroys nothing: somebody else must say it too, and theirs waits;
-- its week is the time for which it holds, in no doubt, without a break: what was taken back and is meant again waits;
+- its week is the time for which it holds, in no doubt, without a break (`at_work.weeks`): what was taken back and is
+  meant again waits;
 - it reaches its space and all below: one in the territory's reaches every class;
 - what has gone in one space goes again there, whoever takes the erasure back, in whatever others it had not gone yet
   (docs/adr/0468);
@@ -26,17 +27,14 @@ from protocol.folds.erasing import Order, Place, has_waited, is_covered
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.model.entry import ID_BYTES, Entry, Kind
 from protocol.model.structure import Erasure
-from protocol.replica.at_work.destroyed import Done, Taken, carried_out, carried_out_at, destroyed, places_taken
+from protocol.replica.at_work.destroyed import Done, Taken, destroyed, obeyed_alone, places_taken
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import by_space
-from protocol.replica.interfaces import EntryStore
 from protocol.replica.lain_since import LainSince
 from protocol.replica.office.erasures import in_force, is_in_doubt
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 
-SEEN_MARKS: Final = "erasure-seen/"
-"""+ erasure in hex → 8 bytes of ms: since when this replica has seen it hold, in no doubt, without a break."""
 DOUBTED: Final = LainSince("erasure-doubted", ID_BYTES)
 """Since when a server knows that who had said an erasure was cut off since; an agent notes none (docs/adr/0453)."""
 
@@ -64,6 +62,11 @@ class Said(NamedTuple):
     lasting: dict[bytes, bytes]
     """→ the space in which each lies."""
 
+    @property
+    def sure(self) -> list[Entry]:
+        """Those that hold, and are in no doubt."""
+        return [entry for entry, _ in self.holding if entry.id not in self.doubtful]
+
     def judged_of(self, names: Collection[bytes]) -> dict[bytes, Judged]:
         """What the spaces said in which erasures of these names hold."""
         spaces = {entry.header.space for entry, covers in self.holding if covers in names}
@@ -82,7 +85,7 @@ async def said_in(replica: Replica, of: Collection[bytes] | None = None) -> Said
     ended: dict[bytes, bytes] = {}
     judged: dict[bytes, Judged] = {}
     lasting: dict[bytes, bytes] = {}
-    alone = await _obeyed_alone(replica.store)
+    alone = await obeyed_alone(replica.store)
     arrived = enumerate(await replica.store.scan_kinds([Kind.ERASE]))
     for arrival, entry in by_space(arrived, lambda each: each[1].header.space):
         try:
@@ -112,11 +115,6 @@ async def judge_alike(replica: Replica, before: Mapping[bytes, Judged]) -> bool:
         if _judged((await replica.view(space)).roster) != judged:
             return False
     return True
-
-
-async def _obeyed_alone(store: EntryStore) -> frozenset[bytes]:
-    """The erasures that were obeyed in some spaces, and not yet in all."""
-    return frozenset[bytes]().union(*(await carried_out_at(store)).values()) - await carried_out(store)
 
 
 def _judged(roster: Roster) -> Judged:
@@ -162,41 +160,16 @@ def orders_again(said: Said, places: Mapping[Place, Taken]) -> list[Order]:
     ]
 
 
-async def seen_since(store: EntryStore, said: Said, now_ms: int) -> dict[bytes, int]:
-    """Since when the erasures that hold and are in no doubt do so here without a break; noted from now on."""
-    holding = {entry.id for entry, _ in said.holding} - said.doubtful
-    noted = await noted_since(store)
-    seen = {name: min(noted.get(name, now_ms), now_ms) for name in holding}
-    marks = {SEEN_MARKS + name.hex(): _since_mark(at) for name, at in seen.items() if noted.get(name) != at}
-    ended = {SEEN_MARKS + name.hex(): None for name in noted.keys() - seen.keys()}
-    await store.set_marks({**marks, **ended})
-    return seen
-
-
-async def noted_since(store: EntryStore) -> dict[bytes, int]:
-    """Since when erasures have been seen to hold here, by the own clock in ms."""
-    return {
-        bytes.fromhex(key.removeprefix(SEEN_MARKS)): int.from_bytes(at, "big", signed=True)
-        for key, at in (await store.marks(SEEN_MARKS)).items()
-    }
-
-
 async def ends_of(replica: Replica, now_ms: int) -> dict[bytes, int | None]:
     """Until when each erasure in force can be taken back here, in ms; None of one in doubt, which destroys nothing.
 
     Where none has been noted yet, its week begins now.
     """
-    noted = await noted_since(replica.store)
+    noted = await replica.weeks.noted()
     return {
         entry.id: None if await is_in_doubt(replica, entry) else noted.get(entry.id, now_ms) + ERASURE_DELAY_MS
         for entry, _ in await in_force(replica)
     }
-
-
-async def seen_less(store: EntryStore, leapt_ms: int) -> dict[str, bytes | None]:
-    """The marks to note when the own clock has leapt by so many ms."""
-    noted = await noted_since(store)
-    return {SEEN_MARKS + name.hex(): _since_mark(at + leapt_ms) for name, at in noted.items()}
 
 
 def noting(
@@ -296,8 +269,3 @@ def _that_hold(done: Mapping[bytes, Done], ended: Mapping[bytes, bytes]) -> dict
     """
     let_go = set(ended.values())
     return {name: record for name, record in done.items() if record.by is not None or name not in let_go}
-
-
-def _since_mark(at_ms: int) -> bytes:
-    """Less than 0 where the own clock is at its beginning, and something has waited for longer than that."""
-    return at_ms.to_bytes(8, "big", signed=True)
