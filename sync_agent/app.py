@@ -38,8 +38,10 @@ from protocol.rights.door import WRITERS, Authority
 from protocol.rights.precedence import in_order
 from protocol.roles import RANK, READS_HAND_INS, SHARED, Role
 from protocol.transfer.deflate_parameters import Profile
+from sync_agent.machine import backups_said
 from sync_agent.machine.acquainted import Acquainted, InMind
 from sync_agent.machine.around import Around
+from sync_agent.machine.backups_said import Backups
 from sync_agent.machine.enrolled import (
     DEVICE_KEYS_FILE,
     INTRODUCTION_FILE,
@@ -150,7 +152,7 @@ class Agent:
         """Content of (space, stream) that made way for other."""
         self.without_copies = 0
         """How many titles have no readable copy in DIR/coursework, because the disk budget has no room for it."""
-        self.backup_ms: int | None = None
+        self.backups: Backups = ()
         """When the server's newest proven backup was begun, as it last said."""
         self.store_since: Seen | None = None
         """Since when the server's store is the one that it is: that of `store_generation`."""
@@ -207,8 +209,7 @@ class Agent:
                 for key in await store.marks(EVICTED_MARKS)
             }
             agent.is_disk_full = await store.mark(DISK_FULL_MARK) is not None
-            backup = await store.mark(BACKUP_MARK)
-            agent.backup_ms = None if backup is None else int.from_bytes(backup, "big")
+            agent.backups = backups_said.parsed(await store.mark(BACKUP_MARK))
             since = await store.mark(STORE_SINCE_MARK)
             if since is not None:
                 agent.store_since, agent.store_generation = Seen.parse(since[:SEEN_BYTES]), since[SEEN_BYTES:]
@@ -530,18 +531,20 @@ class Agent:
         since = Seen(self.watched.now_ms(), server_ms)
         marks = {STORE_SINCE_MARK: since.encode() + generation, BACKUP_MARK: None, **self.watched.marks()}
         await self.replica.store.set_marks(marks)
-        self.store_since, self.store_generation, self.backup_ms = since, generation, None
+        self.store_since, self.store_generation, self.backups = since, generation, ()
 
     def seen_now(self) -> Seen | None:
         """What is to be noted of something that the server is seen to hold now; None before it has ever answered."""
         server_ms = self.replica.proven_ms
         return None if server_ms is None else Seen(self.watched.now_ms(), server_ms)
 
-    async def note_backup(self, begun_ms: int | None) -> None:
-        """The server has said when its newest proven backup was begun; a server that has none says nothing."""
-        if begun_ms != self.backup_ms:
-            await self.replica.store.set_marks({BACKUP_MARK: None if begun_ms is None else begun_ms.to_bytes(8, "big")})
-            self.backup_ms = begun_ms
+    async def note_backup(self, begun_ms: int | None, server_ms: int) -> None:
+        """The server has said then when its newest proven backup was begun; one that has none says nothing."""
+        backups = backups_said.with_said(self.backups, begun_ms, Seen(self.watched.now_ms(), server_ms))
+        if backups != self.backups:
+            marks = {BACKUP_MARK: backups_said.encoded(backups), **self.watched.marks()}
+            await self.replica.store.set_marks(marks)
+            self.backups = backups
 
     def comes_on_demand(self, need: Need) -> bool:
         """Whether this made way for other content, or is awaited because somebody asked for it."""

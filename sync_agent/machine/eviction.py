@@ -6,9 +6,9 @@ Rules:
   hand-in whose receipts are awaited, whoever made it, and what this device may hold the last copy of (`sync.worth`);
 - what people are shown goes only for something that was used later, so that content never pushes itself out in turns;
 - a hand-in of this device's goes like one that its teacher has opened once it has known of the server's receipt for
-  thirty days that it has watched, and by the server's time, and the server has been backed up since: two places hold
-  it then. What time a receipt says of itself proves nothing, and a clock that was wrong neither; but of what a backup
-  was begun before it holds nothing;
+  thirty days that it has watched, and by the server's time, and for as long of a backup that holds it too
+  (`backups_said`): two places have it then. What time a receipt says of itself proves nothing, and a clock that was
+  wrong neither; but of what a backup was begun before it holds nothing;
 - with another store of the server's all of that begins anew: its backups hold nothing that it was not given
   (docs/adr/0254);
 - packs go whole. One goes once nothing of what it holds is to stay;
@@ -24,7 +24,7 @@ from enum import IntEnum
 from typing import Final, Self
 
 from protocol.clock import DAY_MS
-from protocol.limits import RECEIPT_PROOF_MS, GiB
+from protocol.limits import GiB
 from protocol.replica.content.holdings import Need
 
 MOST_A_DAY_BYTES: Final = GiB
@@ -132,18 +132,6 @@ def with_this_store(seen: Seen | None, since: Seen | None) -> Seen | None:
     if seen is None or since is None:
         return None
     return since if seen.own_ms <= since.own_ms else seen
-
-
-def is_safe_elsewhere(seen: Seen | None, backup_ms: int | None, *, own_ms: int, server_ms: int | None) -> bool:
-    """Whether the server has kept a hand-in for thirty days, and a backup of it holds it too.
-
-    `own_ms` is where the time that was watched stands, `backup_ms` when the newest backup was begun, `server_ms` the
-    server's time as it was last proven.
-    """
-    if seen is None or backup_ms is None or server_ms is None:
-        return False
-    waited_ms = min(own_ms - seen.own_ms, server_ms - seen.server_ms)
-    return seen.server_ms <= backup_ms and waited_ms >= RECEIPT_PROOF_MS
 
 
 def dated_ms(at_ms: int, reference_ms: int) -> int:

@@ -97,7 +97,8 @@ LAST_SYNC_MARK: Final = "last-sync"
 HEALTH_MARK: Final = "health"
 """→ the body of the health register that the server last took; or 8 bytes of ms, when one was given to others since."""
 BACKUP_MARK: Final = "server-backup"
-"""→ when the server's newest proven backup was begun, by its clock (ms)."""
+"""→ 8 bytes of ms each: when a proven backup of the server's was begun, by its clock, and since when it was heard that
+there is one so new, as `watched` counts and by the server's time (`backups_said`); 8 bytes from an earlier version."""
 STORE_SINCE_MARK: Final = "store-since"
 """→ 8 + 8 bytes of ms, as `watched` counts and by the server's time, and the generation: since when it is this store
 that answers here."""

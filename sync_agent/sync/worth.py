@@ -40,13 +40,13 @@ from sync_agent.coursework.reading import need_of, readable_version
 from sync_agent.hand_ins.for_good import known_for_good
 from sync_agent.hand_ins.wraps import kept_of
 from sync_agent.keys.key_wraps import reading_keys
+from sync_agent.machine.backups_said import is_safe_elsewhere
 from sync_agent.machine.eviction import (
     Piece,
     Seen,
     Worth,
     dated_ms,
     is_past,
-    is_safe_elsewhere,
     with_this_store,
     year_began_ms,
 )
@@ -230,11 +230,10 @@ class Worths:
 
         Without a line the server's time, as it was last proven, stands still, and a receipt comes by a stick.
         """
-        agent, own_ms = self._agent, self._agent.watched.now_ms()
-        counted = with_this_store(seen, agent.store_since)
+        counted = with_this_store(seen, self._agent.store_since)
         if counted is not None:
             counted = replace(counted, server_ms=max(counted.server_ms, held_ms))
-        return is_safe_elsewhere(counted, agent.backup_ms, own_ms=own_ms, server_ms=agent.replica.proven_ms)
+        return is_safe_elsewhere(counted, self._agent.backups, self._agent.seen_now())
 
     async def _piece(self, need: Need, worth: Worth, at_ms: int) -> Piece:
         packs = frozenset(pack.hash for pack in await self._agent.holdings.packs_needed(need))

@@ -20,6 +20,7 @@ from protocol.errors import RelaisError
 from protocol.replica.content.holdings import Need
 from protocol.roles import Role
 from sync_agent.app import Agent
+from sync_agent.machine.backups_said import Backups, has_waited
 from sync_agent.machine.eviction import Seen, Worth
 from sync_agent.sync.session import Session
 from tests.harness.attack import attack
@@ -56,11 +57,11 @@ async def test_a_pc_whose_clock_was_wrong_when_it_handed_in_keeps_the_work_for_a
 ) -> None:
     clock, pupils, teacher = room.territory.clock, await room.machine(), await room.teacher()
     pupils.agent.now_ms = lambda: clock() - 17 * 365 * DAY_MS
+    responder = room.frontage.responder
+    responder.backup_ms = clock() + 40 * DAY_MS
     need = await acknowledged(room, pupils, await assignment(room, teacher, pupils))
     clock.advance(600_000)
     pupils.agent.now_ms = clock
-    responder = room.frontage.responder
-    responder.backup_ms = clock() + 40 * DAY_MS
     monkeypatch.setattr(responder, "_now_ms", lambda: clock() + 31 * DAY_MS)
     await pupils.session.sync()
     assert await worth_of(pupils, need) is Worth.KEPT
@@ -73,7 +74,16 @@ def _whatever_store(seen: Seen | None, _since: Seen | None) -> Seen | None:
     return seen
 
 
-@attack(ROW, off={"sync_agent.sync.worth.with_this_store": _whatever_store})
+def _as_soon_as_it_is_said(seen: Seen | None, backups: Backups, now: Seen | None) -> bool:
+    held = seen is not None and now is not None and has_waited(seen, now)
+    return held and any(seen is not None and seen.server_ms <= one.begun_ms for one in backups)
+
+
+AS_SOON_AS_IT_IS_SAID: dict[str, object] = {"sync_agent.sync.worth.is_safe_elsewhere": _as_soon_as_it_is_said}
+WHATEVER_STORE = {**AS_SOON_AS_IT_IS_SAID, "sync_agent.sync.worth.with_this_store": _whatever_store}
+
+
+@attack(ROW, off=WHATEVER_STORE)
 @pytest.mark.parametrize("posts", [2, 4])
 async def test_a_month_with_a_server_that_has_burnt_is_none_with_the_one_that_was_made_anew(
     room: Classroom, tmp_path: Path, posts: int
@@ -92,7 +102,7 @@ async def test_a_month_with_a_server_that_has_burnt_is_none_with_the_one_that_wa
     faults.on_post = cut_soon
     with contextlib.suppress(RelaisError):
         await pupils.session.sync(routine=True)
-    assert pupils.agent.backup_ms is not None, "what the new server says first has come"
+    assert pupils.agent.backups, "what the new server says first has come"
     assert await worth_of(pupils, need) is Worth.KEPT
     faults.on_post, faults.down = lambda _path: None, False
     for _ in range(2):
@@ -104,7 +114,7 @@ async def test_a_month_with_a_server_that_has_burnt_is_none_with_the_one_that_wa
     assert await worth_of(pupils, need) is Worth.RECEIVED
 
 
-@attack(ROW, off={"sync_agent.sync.worth.with_this_store": _whatever_store})
+@attack(ROW, off=WHATEVER_STORE)
 async def test_a_pc_that_is_killed_while_it_meets_the_new_server_counts_no_month_with_the_burnt_one(
     room: Classroom, tmp_path: Path
 ) -> None:
@@ -123,7 +133,7 @@ async def test_a_pc_that_is_killed_while_it_meets_the_new_server_counts_no_month
     assert await room.territory.holdings.is_complete(need)
 
 
-@attack(ROW, off={"sync_agent.sync.worth.with_this_store": _whatever_store})
+@attack(ROW, off=WHATEVER_STORE)
 async def test_a_month_with_a_server_is_none_with_an_image_of_it_from_before_the_work(
     room: Classroom, tmp_path: Path
 ) -> None:
@@ -139,15 +149,38 @@ async def test_a_month_with_a_server_is_none_with_an_image_of_it_from_before_the
     room.frontage.responder.backup_ms = clock()
     with pytest.raises(Killed):
         await is_cut_after_its_first_words(pupils)
-    assert pupils.agent.backup_ms is not None
+    assert pupils.agent.backups
     assert await worth_of(pupils, need) is Worth.KEPT
+
+
+@pytest.mark.parametrize("before", ["none", "failing"])
+@attack(ROW, off=AS_SOON_AS_IT_IS_SAID)
+async def test_nobody_who_has_the_server_for_a_day_says_that_a_backup_has_held_last_months_work(
+    room: Classroom, before: str
+) -> None:
+    clock, pupils, teacher = room.territory.clock, await room.machine(), await room.teacher()
+    responder = room.frontage.responder
+    if before == "failing":
+        responder.backup_ms = clock() - DAY_MS
+    need = await acknowledged(room, pupils, await assignment(room, teacher, pupils))
+    for _ in range(5):
+        await pass_days(room.territory, 7, pupils)
+        await pupils.session.sync()
+    responder.backup_ms = clock()
+    await pupils.session.sync()
+    assert await worth_of(pupils, need) is Worth.KEPT
+    for _ in range(5):
+        await pass_days(room.territory, 7, pupils)
+        responder.backup_ms = clock()
+        await pupils.session.sync()
+    assert await worth_of(pupils, need) is Worth.RECEIVED, "it has said so for a month"
 
 
 async def is_cut_after_its_first_words(device: Device) -> None:
     """A sync that ends once the time and the backup that an answer says are noted."""
 
-    async def killed(begun_ms: int | None) -> None:
-        await noting(begun_ms)
+    async def killed(begun_ms: int | None, server_ms: int) -> None:
+        await noting(begun_ms, server_ms)
         raise Killed
 
     noting = device.agent.note_backup

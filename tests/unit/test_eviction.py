@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.clock import DAY_MS
-from protocol.limits import RECEIPT_PROOF_MS, GiB
+from protocol.limits import GiB
 from protocol.replica.content.holdings import Need
 from sync_agent.machine.eviction import (
     Piece,
@@ -17,7 +17,6 @@ from sync_agent.machine.eviction import (
     Worth,
     dated_ms,
     is_past,
-    is_safe_elsewhere,
     left_today,
     plan,
     with_this_store,
@@ -138,27 +137,6 @@ def test_in_a_day_a_tenth_of_what_is_here_makes_way_and_of_little_a_gigabyte() -
     assert left_today(GiB // 4, 40 * GiB, is_opened=False) == 4 * GiB - GiB // 4
     assert left_today(5 * GiB, 40 * GiB, is_opened=False) == 0
     assert left_today(5 * GiB, 40 * GiB, is_opened=True) == 11 * GiB
-
-
-MONTH = RECEIPT_PROOF_MS
-
-
-@pytest.mark.parametrize(
-    ("seen", "backup", "own", "server", "safe"),
-    [
-        (Seen(500, 1_000), 1_000, 500 + MONTH, 1_000 + MONTH, True),
-        (Seen(500, 1_000), 999, 500 + MONTH, 1_000 + MONTH, False),
-        (Seen(500, 1_000), 5_000, 500 + MONTH, 999 + MONTH, False),
-        (Seen(500, 1_000), 5_000, 499 + MONTH, 10**15, False),
-        (None, 5_000, 10**15, 10**15, False),
-        (Seen(500, 1_000), None, 10**15, 10**15, False),
-        (Seen(500, 1_000), 5_000, 10**15, None, False),
-    ],
-)
-def test_a_hand_in_may_go_a_month_after_its_receipt_was_seen_by_both_clocks_and_a_later_backup_was_made(
-    seen: Seen | None, backup: int | None, own: int, server: int | None, safe: bool
-) -> None:
-    assert is_safe_elsewhere(seen, backup, own_ms=own, server_ms=server) is safe
 
 
 @pytest.mark.parametrize(
