@@ -11,14 +11,6 @@ from dataclasses import replace
 
 from protocol.model.entry import Entry
 from protocol.replica.upkeep.orders import DestroyedHere
-from sync_agent.app import Agent
-from sync_agent.upkeep.erasing import destroy_erased
-
-
-async def destroyed_by_now(agent: Agent) -> DestroyedHere:
-    """As things stand once what is due has been destroyed. Raises `LocalFailure`."""
-    await destroy_erased(agent)
-    return await DestroyedHere.of(agent.replica)
 
 
 def spare(entry: Entry, destroyed: DestroyedHere) -> Entry:

@@ -37,12 +37,12 @@ from protocol.replica.process.native_memory import REUSED_PIECE_BYTES
 from protocol.replica.upkeep.orders import DestroyedHere
 from sync_agent.app import Agent
 from sync_agent.courier.disk import is_set_aside
-from sync_agent.courier.erasures import destroyed_by_now
 from sync_agent.courier.removing import Known, leaving
 from sync_agent.courier.survey import IN_CLEAR, Card, by_space, keeps_reports, survey
 from sync_agent.hand_ins.for_good import opened_for_good
 from sync_agent.health import REPORT_AGE_MS, own_report
 from sync_agent.machine.marks import CARRIED_MARKS
+from sync_agent.upkeep.erasing import destroy_erased
 
 _SEALED_AT_ONCE_BYTES: Final = 4 * MiB
 _ENTRIES_AT_ONCE: Final = 256
@@ -140,7 +140,7 @@ async def write_bundles(
     for space, cards in by_space(found.spoilt).items():
         there.setdefault(space, _There()).spoilt = cards
     reports = await _reports(agent, [card for each in there.values() for card in each.counted])
-    gone = await destroyed_by_now(agent)
+    gone = await DestroyedHere.of(agent.replica)
     parts, stale = [], list[Card]()
     for space in await agent.spaces():
         secret = await agent.keyring.current(space)
@@ -167,6 +167,8 @@ async def write_bundles(
             await _write(agent, part, Index(packs=tuple(packs)), outgoing, written)
     now = agent.now_ms().to_bytes(8, "big")
     await agent.replica.store.set_marks({f"{CARRIED_MARKS}{work.hex()}": now for work in carried})
+    # nothing was heard here: what is due, and perhaps taken back by now, is on the disk before it goes
+    await destroy_erased(agent)
     return written
 
 

@@ -2,7 +2,8 @@
 
 It is hidden as soon as the erasure arrives, whatever else happens. `run` looks every hour; where nobody runs it, each
 `sync` and each stick does. `run`, a `sync` and whoever reads a stick look after hearing: what was taken back while the
-machine was off is in the first answer, or on that very stick. What sticks did is forgotten on the way.
+machine was off is in the first answer, or on that very stick. Whoever writes one looks after that. What sticks did is
+forgotten on the way.
 
 docs/protocol.md, "Erasure".
 """

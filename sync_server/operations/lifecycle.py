@@ -35,7 +35,7 @@ from protocol.replica.office.people import listings_of
 from protocol.replica.office.sign_ins_of_lost import sign_ins_of_gone
 from protocol.replica.office.spaces import space_named
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_about_those_along
-from protocol.replica.office.taking_back import Standing, check_not_destroyed, take_back, told_of
+from protocol.replica.office.taking_back import Standing, check_not_destroyed, take_back, told_of, told_of_gone
 from protocol.replica.upkeep.orders import DestroyedHere, ends_of
 from protocol.roles import Role
 from sync_server.handlers.accounts.administrators import told_of_ended
@@ -523,6 +523,8 @@ async def _unerase(server: Server, params: Params, outgoing: Outgoing, kit: KitA
             "it stays hidden: the kit has said so as well, and "
             f"`sync-server unerase {covers.hex()} --kit KIT` takes that back"
         )
+    if kit is None and (gone := await told_of_gone(server, covers)) is not None:
+        await outgoing.progress(gone)
     left = [each for each in done.left if each.standing is not Standing.TAKEN_BACK]
     for line in told_of(server, left):
         await outgoing.progress(line)

@@ -10,12 +10,17 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
+from protocol.folds.erasing import Place
 from protocol.identity import territory_id
 from protocol.limits import ERASURE_DELAY_MS
+from protocol.model.entry import Kind
+from protocol.replica.at_work.destroyed import Taken, place_mark
 from protocol.replica.at_work.space_names import made_spaces
 from protocol.replica.office.names import next_year_perhaps
+from protocol.replica.upkeep.eraser import Eraser
 from protocol.roles import Role
 from protocol.trust.invitation import territory_fingerprint
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.classroom import classroom
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
@@ -37,6 +42,43 @@ async def test_erasing_says_first_who_that_is_and_then_until_when_it_can_be_take
     assert any(f"until {until.day} Nov {until.year} {until:%H:%M} `sync-server unerase" in line for line in rest)
     assert (await desk.do("unerase", covers=lea))["taken_back"] == 1
     assert [row["name"] for row in await desk.do("person list", space=desk.space)] == ["Léa"]
+
+
+async def test_who_takes_back_what_has_gone_in_some_classes_by_then_is_told_where_it_stays_so(desk: Office) -> None:
+    rooms = {desk.space: "CM2 B"}
+    for name in (f"CP {number}" for number in range(6)):
+        rooms[(await desk.do("space add", name=name, school="0180001D", year="2026-2027"))["space"]] = name
+    lea = await desk.add_person("Léa", "pupil", *rooms)
+    await desk.do("erase", person=[lea])
+    eraser = Eraser(desk.server.replica, desk.server.holdings)
+    await eraser.sweep(desk.clock())
+    desk.clock.advance(ERASURE_DELAY_MS)
+    await eraser.sweep(desk.clock())
+    desk.said.lines.clear()
+    assert (await desk.do("unerase", covers=lea))["taken_back"] == 1
+    shown = [name for space, name in rooms.items() if await desk.do("person list", space=space)]
+    (told,) = desk.said.lines
+    assert "all of it has been destroyed here, and stays so" in told
+    assert [name for name in rooms.values() if f"“{name}”" not in told] == shown
+    assert len(shown) == 2
+    assert f"`sync-server unerase {lea} --kit KIT`" in told
+
+
+async def test_what_a_key_took_back_is_not_said_to_count_where_a_list_alone_has_destroyed_it(
+    desk: Office, tmp_path: Path
+) -> None:
+    server, lea = desk.server, await desk.add_person("Léa", "pupil")
+    await desk.do("erase", person=[lea])
+    (erasure,) = await server.store.scan_kinds([Kind.ERASE])
+    gone = Taken(1, frozenset([erasure.id]))
+    await server.store.set_marks(place_mark(Place(bytes.fromhex(lea), erasure.header.space), gone))
+    await server.replica.reload()
+    await desk.do("unerase", covers=lea)
+    await desk.do("erase", person=[lea])
+    with pytest.raises(BadInput) as caught:
+        await desk.with_kit("unerase", kit_in(tmp_path / "server" / "kit", None), covers=lea)
+    assert caught.value.message.count("taken back already") == 1
+    assert caught.value.message.count("in question by nobody") == 1
 
 
 async def test_nobody_is_said_to_be_forgotten_who_is_not_there(desk: Office) -> None:

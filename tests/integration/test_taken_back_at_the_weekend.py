@@ -7,7 +7,9 @@ from pathlib import Path
 
 from protocol.clock import DAY_MS
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Erasure, Ruling
+from protocol.model.structure import Erasure, PersonRecord, Ruling
+from protocol.replica.at_work.replica import Draft
+from protocol.roles import PersonRole
 from sync_agent.upkeep.erasing import destroy_erased, destroying
 from tests.harness.classroom import Classroom, Device
 from tests.harness.couriers import bring, export, know_keys
@@ -63,3 +65,23 @@ async def test_a_stick_is_read_before_anything_is_destroyed(room: Classroom, tmp
     await export(other, tmp_path / "stick")
     await bring(pc, tmp_path / "stick")
     assert await _payloads(room, pc) == before > 0
+
+
+async def test_who_writes_a_stick_unheard_destroys_nothing_that_is_not_on_it(room: Classroom, tmp_path: Path) -> None:
+    pc, other = await room.machine(), await room.machine()
+    await know_keys(room, pc, other)
+    erasure = await _waits_for_a_week(room, pc)
+    listed = PersonRecord("Léa", PersonRole.PUPIL).encode()
+    (word,) = await pc.agent.replica.write(
+        [Draft(room.space, Kind.PERSON, None, listed, subject=room.pupil_person)],
+        author=room.territory.keys.root,
+        now_ms=room.territory.clock(),
+        entropy=room.territory.entropy,
+    )
+    await export(pc, tmp_path / "stick")
+    assert await _payloads(room, pc) == 0
+    await room.territory.say(room.territory.id, Kind.RULING, Ruling((), (erasure.id,)).encode())
+    await other.session.sync()
+    await bring(other, tmp_path / "stick")
+    brought = await other.agent.replica.store.get([word.id])
+    assert brought[word.id].payload == listed

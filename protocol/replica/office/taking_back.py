@@ -23,13 +23,14 @@ from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
 from protocol.model.entry import ID_BYTES, Entry, Kind
 from protocol.model.structure import Erasure, Ruling
-from protocol.replica.at_work.destroyed import destroyed, destroyed_names
+from protocol.replica.at_work.destroyed import destroyed, destroyed_names, obeyed_alone, places_taken
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.console.text import local_time
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.bureau import Office, is_own
 from protocol.replica.office.erasures import ever_said, in_force, is_in_doubt, say_as, turns_of
+from protocol.replica.office.spaces import space_records
 from protocol.rights.erasures import rulings_of
 from protocol.roles import RANK, Role
 
@@ -124,6 +125,19 @@ async def check_not_destroyed(store: EntryStore, covers: bytes) -> None:
     )
 
 
+async def told_of_gone(office: Office, covers: bytes) -> str | None:
+    """What to say to whoever has taken back, without the kit, what has gone in some spaces by then, and not in all."""
+    store, records = office.replica.store, await space_records(office)
+    gone = [place.space for place, taken in (await places_taken(store)).items() if place.name == covers and taken.by]
+    if not gone or covers in await destroyed_names(store):
+        return None
+    names = sorted(f"“{records[space].name}”" if space in records else space.hex() for space in gone if space)
+    return (
+        f"in {', '.join(names)} all of it has been destroyed here, and stays so; what there is elsewhere comes back. "
+        f"`sync-server unerase {covers.hex()} --kit KIT` takes that back as well, from whoever has kept it"
+    )
+
+
 async def _refusal(replica: Replica, erasure: Entry, rank: int | None) -> Draft:
     """A ruling on one erasure, after those of this rank or below."""
     space = erasure.header.space
@@ -183,7 +197,7 @@ async def _standing(replica: Replica, erasure: Entry) -> Standing:
     roster = (await replica.view(erasure.header.space)).roster
     if erasure.id in roster.held_back:
         return Standing.HELD_BACK
-    if erasure.id in roster.undone and erasure.id not in roster.carried_out:
+    if erasure.id in roster.undone and erasure.id not in roster.carried_out - await obeyed_alone(replica.store):
         return Standing.TAKEN_BACK
     return Standing.DOUBTFUL if await is_in_doubt(replica, erasure) else Standing.COUNTING
 
