@@ -34,6 +34,7 @@ from tests.harness.year_at_work import Year
 FORGOTTEN = "two pupils' names are exchanged, and one of them is to be forgotten"
 FAMILIES = "two pupils' names are exchanged, and a family gets what there is about its child"
 MERGED = "one pupil is called like another, and both are made one"
+SEVERAL = "one id is a child of each class"
 CLOSED = "two classes' names are exchanged, and one of them is closed"
 
 
@@ -67,6 +68,11 @@ async def _who_are_called(here: SpiedClass, *, tom: str, lea: str | None = None)
             await territory.say(room.space, Kind.PERSON, record, subject=one, parents=(persons[one].entry,))
     await head.session.sync()
     return head, *ids
+
+
+def _always_one(*_: object) -> Mapping[bytes, Collection[str]]:
+    """Whoever has one id is one person."""
+    return {}
 
 
 # --- at a head teacher's computer -------------------------------------------------------------------------------------
@@ -118,6 +124,27 @@ async def test_nobody_is_forgotten_on_her_page_by_a_name_that_was_anothers_unles
         assert not await exchanged.forgotten()
         await surfer.send(place, f"{place}/erase", answer | {"renamed": "yes"})
     assert await exchanged.forgotten() == {exchanged.tom}
+
+
+@attack(SEVERAL, off={"sync_agent.portal.head.school.several_names": _always_one})
+async def test_a_head_who_forgets_a_pupil_on_her_page_reads_of_whom_else_lists_have_that_id(tmp_path: Path) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        head, lea, _ = await _who_are_called(here, tom="Tom")
+        other = await here.room.territory.classroom("CE1")
+        named = PersonRecord("Noé", PersonRole.PUPIL).encode()
+        await here.room.territory.say(other, Kind.PERSON, named, subject=lea)
+        await head.session.sync()
+        place = f"/school/{here.room.space.hex()}"
+        answer = {"person": lea.hex(), "meant": "yes"}
+        async with portal(head.agent) as surfer:
+            page = html.unescape((await surfer.send(place, f"{place}/erase", answer)).text)
+            refused = await surfer.send(place, f"{place}/erase", answer | {"asked": "yes"})
+            assert "Les listes appellent cette personne de plusieurs noms : Léa, Noé." in page
+            assert 'name="renamed"' in page
+            assert refused.status != 303
+            assert not await erasures.ever_said(head.agent.replica)
+            await surfer.send(place, f"{place}/erase", answer | {"asked": "yes", "renamed": "yes"})
+        assert {covers for _, covers in await erasures.ever_said(head.agent.replica)} == {lea}
 
 
 @attack(FORGOTTEN, off={"sync_agent.school.commands.ask_about_names": _nothing_asked})
@@ -273,6 +300,26 @@ async def test_nobody_is_forgotten_by_the_server_by_a_name_that_was_anothers(at_
     assert not await erasures.ever_said(at_server.year.here.office.server.replica)
     await erase("erase", person=[tom], renamed_too=True)
     assert [covers.hex() for _, covers in await erasures.ever_said(at_server.year.here.office.server.replica)] == [tom]
+
+
+@pytest.mark.parametrize("by_kit", [True, False])
+@attack(SEVERAL, off={"protocol.replica.office.taken_names.several_names": _always_one})
+async def test_children_of_several_classes_who_have_one_id_are_forgotten_only_as_that_is_meant(
+    at_server: Town, *, by_kit: bool
+) -> None:
+    year = at_server.year
+    made = await year.do("space add", name="CE1", school="0180001D", year="2026-2027")
+    at_server.year.here.office.clock.advance(60_000)
+    named = PersonRecord("Noé", PersonRole.PUPIL).encode()
+    await at_server.hears(
+        at_server.entry(0, Kind.PERSON, named, bytes.fromhex(made["space"]), subject=bytes.fromhex(at_server.tom))
+    )
+    erase = year.with_kit if by_kit else year.do
+    with pytest.raises(BadInput, match=r"several names: .*“Noé”, “Tom”"):
+        await erase("erase", person=[at_server.tom])
+    assert not await erasures.ever_said(year.here.office.server.replica)
+    await erase("erase", person=[at_server.tom], renamed_too=True)
+    assert await erasures.ever_said(year.here.office.server.replica)
 
 
 @attack(FORGOTTEN, off={"protocol.replica.office.mentioned.Mentioned.called": _by_this_name_alone})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocol.replica.office.mentioned import Mentioned
-from protocol.replica.office.taken_names import called_otherwise, is_taken
+from protocol.replica.office.taken_names import called_otherwise, is_taken, several_names
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,23 @@ def test_a_line_says_every_name_since_when_in_the_order_in_which_they_came() -> 
     assert said.index("“Tom” since 1 Jan 1970") < said.index("“Zoé” since 6 Jan 1970")
     assert Mentioned(("Léa",), (), (0,)).called("Léa") == "“Léa”"
     assert "called so now" in Mentioned(("Tom",), (), (0,)).called("Léa")
+
+
+@pytest.mark.parametrize(
+    ("names", "are_several"),
+    [
+        (["Léa"], False),
+        (["Léa", "LEA"], False),
+        (["Léa", "Léa Martin"], False),
+        (["MARTIN Léa", "Léa M. Martin"], False),
+        (["Léa", "Tom"], True),
+        (["Léa Martin", "Léa Petit"], True),
+        (["Léa", "Léa Martin", "Léa Petit"], True),
+    ],
+    ids=lambda value: ", ".join(value) if isinstance(value, list) else str(value),
+)
+def test_an_id_has_several_names_where_none_of_two_is_the_other_and_more(
+    names: list[str], *, are_several: bool
+) -> None:
+    person = b"p"
+    assert several_names({person: frozenset(names)}) == ({person: sorted(names)} if are_several else {})

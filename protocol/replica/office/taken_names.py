@@ -13,6 +13,8 @@ Rules:
   called otherwise. More or less of a name will do (Léa, Léa M.), unless one's own name only got longer, by no word of
   the other's. Who was always called so, as two children may be, is not asked about;
 - who is named in the same breath is no other: of two names that were exchanged both go;
+- who goes by one id is asked about as well where lists call it by two names by now of which neither is the other and
+  more: whoever makes ids can make one of a child of each class (docs/adr/0485);
 - of two who are to be one, or to go as one, it is asked whether either was ever called otherwise: who was added twice
   was not, and two children of whom one is called like the other by now look just so.
 """
@@ -23,7 +25,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import combinations, product
 from typing import Final, TypeAlias
 
 from protocol.errors import BadInput, Code
@@ -69,6 +71,16 @@ def is_taken(now: str, own: Iterable[str], others: Iterable[str]) -> bool:
         _is_taken(_words(now, as_), {_words(name, as_) for name in own}, [_words(name, as_) for name in others])
         for as_ in READINGS
     )
+
+
+def several_names(called: Mapping[bytes, Collection[str]]) -> dict[bytes, list[str]]:
+    """Who of these people, `called` so by now on one list and another, may be more than one; and the names."""
+    return {person: sorted(names) for person, names in called.items() if _are_several(names)}
+
+
+def _are_several(names: Iterable[str]) -> bool:
+    said = {_words(name) for name in names}
+    return any(not _is_more_of(one, other) for one, other in combinations(said, 2))
 
 
 def called_otherwise(now: str, own: Iterable[str]) -> list[str]:
@@ -127,12 +139,14 @@ async def ask_about_names(
     *,
     is_meant: bool,
 ) -> None:
-    """Say who of these people has by now a name that was another's, and of whom not to go on before that is meant.
+    """Say who of these people has by now a name that was another's, or several; and not go on before that is meant.
 
     `named` are those of them that whoever asks has named; `nothing_yet` says what has not been done. Raises
     `BadInput(NOT_YET)`.
     """
-    taken = await taken_names(replica, await names_now(replica, persons), named)
+    called = await names_now(replica, persons)
+    await _ask_whether_several(called, outgoing, nothing_yet, is_meant=is_meant)
+    taken = await taken_names(replica, called, named)
     for each in taken.values():
         await outgoing.progress(f"warning: {each.sentence()}")
     if taken and not is_meant:
@@ -141,6 +155,25 @@ async def ask_about_names(
             Code.NOT_YET,
             f"{nothing_yet}, since this name was another's on the same list: {whose}. --renamed-too says that who has "
             "this id is meant all the same",
+        )
+
+
+async def _ask_whether_several(
+    called: Mapping[bytes, Collection[str]], outgoing: Outgoing, nothing_yet: str, *, is_meant: bool
+) -> None:
+    several = [
+        f"{person.hex()}, {', '.join(f'“{name}”' for name in names)}" for person, names in several_names(called).items()
+    ]
+    for each in several:
+        await outgoing.progress(
+            f"warning: lists have this id for several names: {each}. Who has the server can give one id to a child of "
+            "each class: all that is listed under it goes together (`person rename` puts a name right)"
+        )
+    if several and not is_meant:
+        raise BadInput(
+            Code.NOT_YET,
+            f"{nothing_yet}, since lists have this id for several names: {'; '.join(several)}. --renamed-too "
+            "says that all who have this id are meant",
         )
 
 

@@ -35,7 +35,7 @@ from protocol.replica.office.people import duplicates_in
 from protocol.replica.office.spaces import space_records, twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.office.stays_out import CutOff, cut_off_by
-from protocol.replica.office.taken_names import names_now, once_otherwise, taken_names
+from protocol.replica.office.taken_names import names_now, once_otherwise, several_names, taken_names
 from protocol.rights.roster import Person
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import words_of
@@ -228,7 +228,8 @@ class SchoolPages:
         say, replica = visit.say, self._desk.shelf.agent.replica
         same = sorted((await doubles_of(replica, person)).same)
         others = await self._said_to_be(visit, same)
-        taken = await taken_names(replica, await names_now(replica, [person, *same]), [person])
+        now = await names_now(replica, [person, *same])
+        taken = await taken_names(replica, now, [person])
         called = (await mentioned(replica, [person]))[person]
         since = [say.day(at_ms, visit.now_ms) for at_ms in called.since_ms]
         return self._desk.page(
@@ -242,6 +243,7 @@ class SchoolPages:
                 {"now": each.now, "others": list(each.others.names[:MAX_NAMES_SHOWN])}
                 for each in islice(taken.values(), MAX_ASKED_ABOUT)
             ],
+            several=[names[:MAX_NAMES_SHOWN] for names in islice(several_names(now).values(), MAX_ASKED_ABOUT)],
             others=others[:MAX_ASKED_ABOUT],
             unlisted=max(0, len(others) - MAX_ASKED_ABOUT),
             back_until=say.day(visit.now_ms + ERASURE_DELAY_MS, visit.now_ms),
