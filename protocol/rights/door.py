@@ -352,8 +352,8 @@ class Door:
         return self.lineage(space)[-1] == self.territory
 
     def spaces(self) -> tuple[bytes, ...]:
-        """Every known space, the territory first, parents before children."""
-        return tuple(self.below(self.territory))
+        """Every known space in the order in which they became known, the territory first, parents before children."""
+        return (self.territory, *self._parents)
 
     def below(self, space: bytes) -> Iterator[bytes]:
         """The space and all known below it, parents before children."""

@@ -17,7 +17,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,7 +36,8 @@ from protocol.messages.held_names import HeldNames
 from protocol.messages.parts import Held, InlinePack, Offer, Wanted
 from protocol.model.entry import Entry, Kind
 from protocol.model.register import Health, RegisterKind, compose_register
-from protocol.reconcile.checkpoint import Checkpoint
+from protocol.reconcile.checkpoint import Checkpoint, Cursor
+from protocol.replica.at_work.deserted import is_deserted
 from protocol.replica.at_work.readers import ever_opened_to
 from protocol.replica.interfaces import PackInfo, Position, RegisterRow
 from sync_agent.app import Agent
@@ -47,7 +48,7 @@ from sync_agent.machine.refusals import oldest_refused_hand_in, refused_ids
 from sync_agent.pacing.budget import is_metered
 from sync_agent.sync.acknowledged import left_by_space, left_to_send, unseen
 from sync_agent.sync.carried_reports import reports_due
-from sync_agent.sync.cursors import read_cursors, shown_cursors, standing
+from sync_agent.sync.cursors import check_named, read_cursors, shown_cursors, standing
 from sync_agent.sync.room import Room, named_sizes
 from sync_agent.sync.sharing import Sharing
 
@@ -158,7 +159,11 @@ class Asking:
         self._wished: dict[tuple[bytes, bytes], tuple[int, int]] = {}
 
     async def compose(self, said: Said, sharing: Sharing | None = None) -> Asked:
-        """The next request of a sync in which `said` was said."""
+        """The next request of a sync in which `said` was said.
+
+        Raises `PeerFault` where the server names more classes, closed to this device, than a request may hold.
+        """
+        check_named(said.returning)
         agent = self._agent
         store = agent.replica.store
         spaces = list(await agent.spaces())
@@ -179,9 +184,7 @@ class Asking:
         stands = standing(spaces, known, said.complete) if quiet else None
         request = SyncRequest(
             generation=await store.mark(GENERATION_MARK),
-            cursors=shown_cursors(list(dict.fromkeys((*spaces, *said.returning))), known, said.complete)
-            if stands is None
-            else (),
+            cursors=() if stands is not None else self._shown((*spaces, *said.returning), known, said.complete),
             standing=stands,
             push=tuple(push),
             packs=tuple([await self._inline(pack) for pack in inline]),
@@ -199,6 +202,11 @@ class Asking:
             challenge=None if only_reports else self.challenge,
         )
         return Asked(request, tuple(inline), tuple(offers), health, tuple(reports), noted)
+
+    def _shown(
+        self, spaces: Iterable[bytes], known: Mapping[bytes, Position], complete: Iterable[bytes]
+    ) -> tuple[Cursor, ...]:
+        return shown_cursors(list(dict.fromkeys(spaces)), known, complete, self._agent.replica.door.spaces())
 
     async def _asks_for_little(self, said: Said, wanted: list[Wanted]) -> bool:
         """Whether to say that the line is thin, or metered: until what is wanted has been asked for, once in a sync."""
@@ -295,7 +303,7 @@ class Asking:
         spaces = list(await self._agent.spaces())
         request = SyncRequest(
             generation=await store.mark(GENERATION_MARK),
-            cursors=shown_cursors(spaces, await read_cursors(store), set()),
+            cursors=self._shown(spaces, await read_cursors(store), ()),
             push=(),
             packs=(),
             offers=(),
@@ -343,9 +351,13 @@ class Asking:
         return await replica.digests.sets(counts, await left_by_space(self._agent))
 
     async def _ended(self, spaces: Collection[bytes]) -> tuple[bytes, ...]:
-        """The spaces of which something is held here, and which this device may read no more, whatever its key was."""
+        """The spaces of which something is held here, and which this device may read no more, whatever its key was.
+
+        But for what the root has taken back, and nobody is in.
+        """
         replica, keys = self._agent.replica, (self._agent.device, *self._agent.former)
-        ended = set[bytes]().union(*(ever_opened_to(replica.door, key) for key in keys)).difference(spaces)
+        ever = set[bytes]().union(*(ever_opened_to(replica.door, key) for key in keys)).difference(spaces)
+        ended = [space for space in ever if not await is_deserted(replica.door, replica.deserted_in, space)]
         held = await replica.store.spaces() if ended else {}
         # of so many that they are cut short nothing counts as told
         return tuple(sorted(space for space in ended if held.get(space)))[:MAX_ENDED_SPACES]

@@ -6,7 +6,7 @@ A cursor is written in the transaction that admits what it stands for, so that i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from typing import Final
 
 from protocol import canonical
@@ -50,24 +50,38 @@ async def read_cursors(store: EntryStore) -> dict[bytes, Position]:
 
 
 def shown_cursors(
-    spaces: Sequence[bytes], known: Mapping[bytes, Position], complete: Iterable[bytes]
+    spaces: Sequence[bytes],
+    known: Mapping[bytes, Position],
+    complete: Iterable[bytes],
+    learned: Sequence[bytes] = (),
 ) -> tuple[Cursor, ...]:
     """The cursors of a request: by the first 4 bytes of their space where that is enough to tell it from the others.
 
-    Raises `PeerFault` for more than a request may hold: no device has as many classes, so that some are invented.
+    `learned` are the spaces in the order in which they became known here (`Door.spaces`). Of more than a request may
+    hold the first are shown: nobody makes a class now that comes before those that there were.
     """
-    if len(spaces) > MAX_SPACES_PER_REQUEST:
-        raise PeerFault(Code.MALFORMED, "more classes were named than there can be", spaces=len(spaces))
     whole = set(complete)
     prefixes = Counter(space[:SPACE_PREFIX_BYTES] for space in spaces)
     shown = []
-    for space in spaces:
-        position = known.get(space)
-        if position is not None:
-            prefix = space[:SPACE_PREFIX_BYTES]
-            name = prefix if prefixes[prefix] == 1 else space
-            shown.append(Cursor(name, position.count, position.chain, space in whole))
+    for space in _first_of([space for space in spaces if space in known], learned):
+        position = known[space]
+        prefix = space[:SPACE_PREFIX_BYTES]
+        name = prefix if prefixes[prefix] == 1 else space
+        shown.append(Cursor(name, position.count, position.chain, space in whole))
     return tuple(shown)
+
+
+def _first_of(spaces: Sequence[bytes], learned: Sequence[bytes]) -> Sequence[bytes]:
+    if len(spaces) <= MAX_SPACES_PER_REQUEST:
+        return spaces
+    places = {space: place for place, space in enumerate(learned)}
+    return sorted(spaces, key=lambda space: places.get(space, len(places)))[:MAX_SPACES_PER_REQUEST]
+
+
+def check_named(spaces: Sized) -> None:
+    """Raise `PeerFault` for more spaces that the other side alone names than a request may hold: some are invented."""
+    if len(spaces) > MAX_SPACES_PER_REQUEST:
+        raise PeerFault(Code.MALFORMED, "more classes were named than there can be", spaces=len(spaces))
 
 
 def standing(spaces: Sequence[bytes], known: Mapping[bytes, Position], complete: Collection[bytes]) -> bytes | None:

@@ -260,5 +260,5 @@ async def test_of_what_a_device_knows_as_closed_it_has_told_nothing_though_the_s
         key, replica, another = machine.agent.device, here.office.server.replica, bytes(32)
         readable = await replica.readable(key)
         for says, untold in (((), set()), ((here.space, another), {here.space, another})):
-            assert untold_by(replica.door, key, SyncRequest(ended=says), (), readable) == untold
-        assert untold_by(replica.door, key, SyncRequest(), (another,), ()) == {here.space, another}
+            assert await untold_by(replica, key, SyncRequest(ended=says), (), readable) == untold
+        assert await untold_by(replica, key, SyncRequest(), (another,), ()) == {here.space, another}

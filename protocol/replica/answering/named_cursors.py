@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from protocol.limits import MAX_SPACES_PER_REQUEST
 from protocol.messages.parts import SPACE_PREFIX_BYTES
 from protocol.reconcile.checkpoint import Cursor
 
@@ -21,6 +22,11 @@ class NamedCursors:
         """The cursor that names a space in full, else by its beginning."""
         found = (self._by_name.get(name) for name in names_of(space))
         return next((cursor for cursor in found if cursor is not None), None)
+
+    @property
+    def names_all(self) -> bool:
+        """Whether the caller may have named all spaces of which it holds something: a request holds no more."""
+        return len(self._by_name) < MAX_SPACES_PER_REQUEST
 
     def says_complete(self, space: bytes) -> bool:
         """Whether the caller has all content up to its cursor."""

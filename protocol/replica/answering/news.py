@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from protocol.errors import PeerFault
-from protocol.limits import MAX_CALLED, MAX_NAME_CHARS, PAGE_BYTES
+from protocol.limits import MAX_CALLED, MAX_NAME_CHARS, MAX_SPACES_PER_REQUEST, PAGE_BYTES
 from protocol.messages.parts import SpacePage
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant
@@ -64,7 +64,8 @@ class News:
     ) -> tuple[list[SpacePage], list[bytes], bool]:
         """What came after the cursors, the spaces whose cursors are not ours, and whether there is more.
 
-        `pushed` are the entries that the caller has just brought; `brief` asks where we stand, and for no entries.
+        `pushed` are the entries that the caller has just brought; `brief` asks where we stand, and for no entries. Who
+        names as many spaces as a request holds gets nothing of others: it may hold that, and name it never.
         """
         pages: list[SpacePage] = []
         stale: list[bytes] = []
@@ -72,6 +73,8 @@ class News:
         more = False
         for space in readable:
             cursor = cursors.of(space)
+            if cursor is None and not cursors.names_all:
+                continue
             after, chain = (0, EMPTY_CHAIN) if cursor is None else (cursor.count, cursor.chain)
             position = await self._replica.position(space)
             # most callers stand where we do: that is known without a look at the disk
@@ -81,7 +84,7 @@ class News:
                 continue
             if position.count == after:
                 continue
-            if room <= 0:
+            if room <= 0 or len(pages) == MAX_SPACES_PER_REQUEST:
                 more = True
                 continue
             if brief:
@@ -107,8 +110,10 @@ class News:
 
         `counts` are how many arrivals of each space it knows.
         """
-        pages = []
+        pages: list[SpacePage] = []
         for space, count in counts.items():
+            if len(pages) == MAX_SPACES_PER_REQUEST:
+                break
             position = await self._replica.position(space)
             # what has come since is news, and comes as such
             if count and position.count == count and len(records := await self._replica.records(space)) == count:

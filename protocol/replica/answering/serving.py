@@ -246,7 +246,7 @@ class Responder:
                 current=not (stale or more or request.want or content.linked or request.offers),
                 name=request.name,
                 told=self.station.generation if has_told else None,
-                untold=untold_by(self.replica.door, opened.device, request, closed, readable),
+                untold=await untold_by(self.replica, opened.device, request, closed, readable),
                 asked_ago_ms=asked_ago_ms or 0,
                 untaken=untaken_of(request, taken.waiting, taken.refused, self._is_own_of(opened.device)),
             )

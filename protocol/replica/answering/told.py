@@ -22,9 +22,9 @@ from protocol.errors import Code
 from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import Refusal, SpacePage
 from protocol.replica.answering.named_cursors import NamedCursors
+from protocol.replica.at_work.deserted import is_deserted
 from protocol.replica.at_work.readers import ever_opened_to
 from protocol.replica.at_work.replica import Replica
-from protocol.rights.door import Door
 
 
 def has_told_all(
@@ -58,15 +58,18 @@ async def differing(
     return None if alike and digests is replica.digests else counts
 
 
-def untold_by(
-    door: Door, device: bytes, request: SyncRequest, closed: Iterable[bytes], readable: Collection[bytes]
+async def untold_by(
+    replica: Replica, device: bytes, request: SyncRequest, closed: Iterable[bytes], readable: Collection[bytes]
 ) -> frozenset[bytes]:
     """The spaces into which a device was ever let in, and which are not among those that are compared with it.
 
     Of a right that came here never it says itself that it has `ended`, or asks for what is `closed` to it; of what it
-    knows as ended it tells nothing, though it be readable here.
+    knows as ended it tells nothing, though it be readable here. Of what the root has taken back with all that was said
+    in it nothing is to be told: a thief's classes by the thousand keep no device from telling of its own.
     """
-    return frozenset(ever_opened_to(door, device).difference(readable).union(request.ended, closed))
+    door = replica.door
+    untold = ever_opened_to(door, device).difference(readable).union(request.ended, closed)
+    return frozenset([space for space in untold if not await is_deserted(door, replica.deserted_in, space)])
 
 
 def untaken_of(

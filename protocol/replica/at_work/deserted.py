@@ -1,4 +1,4 @@
-"""Spaces that nobody needs a key of: what makes them is held back, and nobody is in them whose right counts (ADR 0284).
+"""Spaces in which nobody is by right, and of which what makes them is held back (ADR 0284, ADR 0480).
 
 Rules:
 - whoever has the server's key makes classes and schools by the thousand, each in a few bytes; once new keys hold these
@@ -6,6 +6,8 @@ Rules:
   take that back;
 - a space that somebody is in whose grant there counts is one like any other, whoever made it: classes that were made
   between the theft of a laptop and its report have children in them;
+- where the root's own word holds back what makes such a space, nobody reads it by a right that lies above it: no
+  server's word closes a class to anybody so;
 - that is looked at without a fold of the space where what lies above says enough: each fold reads all that lies above,
   and there may be thousands.
 """
@@ -13,16 +15,32 @@ Rules:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from itertools import pairwise
+from typing import Protocol, TypeAlias
 
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import SpaceRecord
-from protocol.replica.at_work.replica import Replica
-from protocol.rights.door import Authority
+from protocol.replica.at_work.views import SpaceView
+from protocol.replica.interfaces import EntryStore
+from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
 
+DesertedIn: TypeAlias = Callable[[bytes], Awaitable[frozenset[bytes]]]
+"""A space → those in it that are deserted by the root's word (`deserted_by_root`)."""
 
-async def deserted_among(replica: Replica, spaces: Collection[bytes]) -> set[bytes]:
+
+class Folded(Protocol):
+    """What is asked of a replica here."""
+
+    store: EntryStore
+    door: Door
+
+    async def view(self, space: bytes) -> SpaceView:
+        """The folds of a space."""
+
+
+async def deserted_among(replica: Folded, spaces: Collection[bytes]) -> set[bytes]:
     """Those of these `spaces`, and of those beside and below them, that are deserted."""
     door, found = replica.door, set[bytes]()
     parents = {above for space in spaces for above in door.lineage(space)[1:]}
@@ -32,16 +50,34 @@ async def deserted_among(replica: Replica, spaces: Collection[bytes]) -> set[byt
     return found
 
 
-async def deserted_in(replica: Replica, space: bytes) -> frozenset[bytes]:
+async def deserted_in(replica: Folded, space: bytes) -> frozenset[bytes]:
     """The spaces in this one of which every `space` entry is held back, and in which, and below, nobody is by right."""
-    roster = (await replica.view(space)).roster
-    if not roster.held_back:
+    return await _deserted(replica, space, (await replica.view(space)).roster.held_back)
+
+
+async def deserted_by_root(replica: Folded, space: bytes) -> frozenset[bytes]:
+    """Those of them of which it is the root's own word that holds every `space` entry back."""
+    return await _deserted(replica, space, (await replica.view(space)).roster.held_by_root)
+
+
+async def is_deserted(door: Door, deserted_in: DesertedIn, space: bytes) -> bool:
+    """Whether a space, or one that it lies in, is deserted by the root's word."""
+    for below, above in pairwise(door.lineage(space)):
+        if below in await deserted_in(above):
+            return True
+    return False
+
+
+async def _deserted(replica: Folded, space: bytes, held_back: Collection[bytes]) -> frozenset[bytes]:
+    """The spaces in this one of which all `space` entries are among these, and in which, and below, nobody is."""
+    if not held_back:
         return frozenset()
+    roster = (await replica.view(space)).roster
     made: defaultdict[bytes, list[Entry]] = defaultdict(list)
     for stored in await replica.store.of_kinds(space, [Kind.SPACE]):
         if (record := parsed(stored.entry, SpaceRecord.parse)) is not None:
-            made[record.space_of(stored.entry, replica.territory)].append(stored.entry)
-    held = {child: said for child, said in made.items() if all(entry.id in roster.held_back for entry in said)}
+            made[record.space_of(stored.entry, replica.door.territory)].append(stored.entry)
+    held = {child: said for child, said in made.items() if all(entry.id in held_back for entry in said)}
     return frozenset(
         {child for child, said in held.items() if not await _is_anybody_in(replica, child, roster, _authors(said))}
     )
@@ -51,7 +87,7 @@ def _authors(said: Iterable[Entry]) -> frozenset[bytes]:
     return frozenset(entry.header.author for entry in said)
 
 
-async def _is_anybody_in(replica: Replica, space: bytes, above: Roster, makers: Collection[bytes]) -> bool:
+async def _is_anybody_in(replica: Folded, space: bytes, above: Roster, makers: Collection[bytes]) -> bool:
     """Whether a grant counts that lies in a space, or below it, which these keys have made, and which is held back."""
     void = set[bytes]()
     for place in replica.door.below(space):

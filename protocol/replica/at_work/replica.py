@@ -22,6 +22,7 @@ from protocol.reconcile.negentropy import fingerprint_of
 from protocol.reconcile.sorted_records import SortedRecords
 from protocol.replica.at_work.bare_entries import BareEntries
 from protocol.replica.at_work.credentials import credentials_of
+from protocol.replica.at_work.deserted import deserted_by_root
 from protocol.replica.at_work.destroyed import carried_out, carried_out_at, forgotten_persons
 from protocol.replica.at_work.passage import Passage
 from protocol.replica.at_work.quarantine import Quarantine, verified
@@ -127,6 +128,7 @@ class Replica:
         self.noted = 0
         """Grows with what an office notes, beside the set, of whose devices are."""
         self._readable = UntilChanged[bytes, dict[bytes, Authority]](_READERS_KEPT)
+        self._deserted = UntilChanged[bytes, frozenset[bytes]](_READERS_KEPT)
         self._said = UntilChanged[tuple[Kind, bytes | None], tuple[Entry, ...]](_KINDS_KEPT)
         self._views = Views(store, self.door)
         self._quotas = Quotas(store, self.door)
@@ -334,9 +336,17 @@ class Replica:
         """The spaces that a key may read, parents before children, each with the grant of highest rank that opens it.
 
         A grant opens its space, those below it, and those above it, whose entries are needed to judge its own. One that
-        holds in the space itself goes before one from below.
+        holds in the space itself goes before one from below. What is deserted by the root's word lies below nothing.
         """
-        return dict(await self._readable.of(key, self._changes, lambda: readable_by(self.door, self.view, key)))
+
+        async def found() -> dict[bytes, Authority]:
+            return await readable_by(self.door, self.view, self.deserted_in, key)
+
+        return dict(await self._readable.of(key, self._changes, found))
+
+    async def deserted_in(self, space: bytes) -> frozenset[bytes]:
+        """The spaces in this one that the root has taken back, and in which nobody is by right (`deserted_by_root`)."""
+        return await self._deserted.of(space, self._changes, lambda: deserted_by_root(self, space))
 
     async def said(self, kind: Kind, space: bytes | None = None) -> tuple[Entry, ...]:
         """The entries of a kind of which there are few, in one space or in all, in order of arrival.

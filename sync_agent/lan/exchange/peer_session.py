@@ -25,7 +25,6 @@ from protocol.messages.calls import SyncAnswer, SyncRequest
 from protocol.messages.likeness import Told
 from protocol.messages.parts import InlinePack, Offer, Wanted
 from protocol.model.entry import Entry
-from protocol.reconcile.checkpoint import Cursor
 from protocol.replica.at_work.bare_entries import page_of
 from protocol.replica.interfaces import PackInfo, Position
 from protocol.rights.door import Authority
@@ -41,7 +40,7 @@ from sync_agent.lan.exchange.progress import Exchange
 from sync_agent.lan.exchange.standing import Standing, standing_for
 from sync_agent.lan.exchange.to_peer import ToPeer
 from sync_agent.machine.sync_result import SyncResult
-from sync_agent.sync.cursors import shown_cursors
+from sync_agent.sync.cursors import check_named, shown_cursors
 from sync_agent.sync.in_doubt import spaces_in_doubt, spaces_to_hear_of
 from sync_agent.sync.line_of_rights import LACKS_RIGHTS, LineOfRights
 from sync_agent.sync.payloads import Payloads
@@ -150,9 +149,10 @@ class PeerSession:
             await self._ask_back(done, closed)
         if self._generation is None:
             # Cursors that fit no store: the answer names the store, and what lies in it comes by ranges.
-            unknown = Cursor(self.agent.replica.territory, 1, bytes(CURSOR_HASH_BYTES), complete=False)
-            cursors = [unknown, *[Cursor(space, 1, unknown.chain, complete=False) for space in await self._common()]]
-            opening = SyncRequest(cursors=tuple(cursors), live=self.wants_live, name=self.agent.enrolment.device_name)
+            replica, nowhere = self.agent.replica, Position(1, bytes(CURSOR_HASH_BYTES))
+            unknown = dict.fromkeys((replica.territory, *await self._common()), nowhere)
+            cursors = shown_cursors(list(unknown), unknown, (), replica.door.spaces())
+            opening = SyncRequest(cursors=cursors, live=self.wants_live, name=self.agent.enrolment.device_name)
             answer = await self._calls.sync(opening)
             self.name = answer.name
             await self._take(done, answer)
@@ -191,7 +191,8 @@ class PeerSession:
         generation: bytes | None = None
         cursors: dict[bytes, Position] = {}
         for _ in range(MAX_REQUESTS):
-            shown = shown_cursors(list(cursors), cursors, ())  # no more than a request may name
+            check_named(cursors)
+            shown = shown_cursors(list(cursors), cursors, ())
             answer = await self._calls.sync(SyncRequest(generation=generation, cursors=shown))
             generation = answer.generation or generation
             for page in answer.pages:
@@ -231,13 +232,15 @@ class PeerSession:
         """The next request, how far its entries lead in each space, and the packs that it speaks of."""
         spaces = await self._common()
         strange = {space: there for space, there in done.strange.items() if space not in spaces}
+        check_named(strange)
+        learned = self.agent.replica.door.spaces()
         push, sending = await self._news(spaces)
         await self._content.find_named(done, push, spaces)
         inline, offers = self._content.packs(done)
         content = self.agent.replica.content
         request = SyncRequest(
             generation=self._generation,
-            cursors=shown_cursors([*spaces, *strange], {**self._cursors, **strange}, ()),
+            cursors=shown_cursors([*spaces, *strange], {**self._cursors, **strange}, (), learned),
             push=(*push, *page_of(done.owed.values())),
             packs=tuple([InlinePack(pack.space, await content.read_pack(pack.hash, 0, pack.size)) for pack in inline]),
             offers=tuple(Offer(pack.space, pack.hash, pack.size) for pack in offers),
