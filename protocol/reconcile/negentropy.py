@@ -7,7 +7,9 @@ what his implementation and its ports write, save one case that they get wrong (
 Rules:
 - a message is parsed and checked whole before anything is answered; what breaks the format is a `PeerFault`;
 - the responder keeps no state: its answer depends on its records, the message and the `Splitting` alone;
-- every message written or read is at most `RECONCILE_FRAME_BYTES`; a dialogue ends after `MAX_RECONCILE_ROUNDS`.
+- every message written or read is at most `RECONCILE_FRAME_BYTES`; a dialogue ends after `MAX_RECONCILE_ROUNDS`;
+- a fingerprint is a sum: whoever may choose many records makes two sets of one. So whoever begins a dialogue looks at
+  its end whether it found all (`set_digest`), and else has every id listed (`LISTING`).
 
 The records come through a `RangeView`; `sorted_records` is the one in memory.
 """
@@ -90,13 +92,15 @@ class Splitting:
     A range of fewer than `id_list_below` records is listed, a larger one cut into `branching` buckets: fewer buckets
     and shorter lists save bytes and cost round trips. `recent_first` lets an opening message halve its last bucket
     again and again towards the newest record and end with an empty list behind it, so that what the other side has
-    newer comes with the first answer. A message is stopped some 200 bytes before `frame_limit_bytes`.
+    newer comes with the first answer. A message is stopped some 200 bytes before `frame_limit_bytes`. With `lists_all`
+    an initiator takes no fingerprint for equality: it asks for the ids of every range, 32 bytes a record.
     """
 
     branching: int = 16
     id_list_below: int = 32
     frame_limit_bytes: int = RECONCILE_FRAME_BYTES
     recent_first: bool = False
+    lists_all: bool = False
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a choice that cannot make progress in one frame."""
@@ -113,6 +117,7 @@ class Splitting:
 AS_PUBLISHED: Final = Splitting()
 ASKING: Final = Splitting(branching=4, id_list_below=4, recent_first=True)
 ANSWERING: Final = Splitting(branching=4, id_list_below=8)
+LISTING: Final = Splitting(lists_all=True)
 
 
 def _varint(value: int) -> bytes:
@@ -129,11 +134,6 @@ def fingerprint_of_sum(id_sum: int, count: int) -> bytes:
 
 
 _NOTHING: Final = fingerprint_of_sum(0, 0)
-
-
-def fingerprint_of(view: RangeView) -> bytes:
-    """The fingerprint of the whole set: 16 bytes, shown in hex by `status` and `space list`, signed in checkpoints."""
-    return view.fingerprint(0, len(view))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,9 @@ class Initiator:
         """The first message."""
         writer = _Writer()
         size = len(self._view)
-        if size < self._splitting.id_list_below:
+        if self._splitting.lists_all:
+            writer.id_list(INFINITY, [])
+        elif size < self._splitting.id_list_below:
             writer.id_list(INFINITY, list(self._view.ids(0, size)))
         else:
             edges = _even_edges(0, size, self._splitting.branching)
@@ -238,6 +240,8 @@ def _answer(view: RangeView, ranges: Sequence[_Range], splitting: Splitting, dif
     for asked in ranges:
         high = view.index_of(asked.upper)
         match asked:
+            case _FingerprintRange(upper) if splitting.lists_all:
+                writer.id_list(upper, [])
             case _FingerprintRange(upper, fingerprint) if fingerprint != view.fingerprint(low, high):
                 before = writer.size
                 _write_split(writer, view, low, high, upper, splitting)

@@ -43,13 +43,14 @@ class SortedRecords:
     Raises `ValueError` for a timestamp of 2**64 - 1 or more, or an id that has not 32 bytes.
     """
 
-    __slots__ = ("_blocks", "_first_keys", "_starts", "_sums")
+    __slots__ = ("_blocks", "_digest", "_first_keys", "_starts", "_sums")
 
     def __init__(self, records: Iterable[Record] = (), onto: Sequence[_Block] = ()) -> None:
         self._blocks = _merged(onto, {_key(record) for record in records})
         self._first_keys = [block.key(0) for block in self._blocks]
         self._starts = [0, *accumulate(block.size for block in self._blocks)]
         self._sums = [0, *accumulate(block.id_sum for block in self._blocks)]
+        self._digest: bytes | None = None
 
     def with_added(self, records: Iterable[Record]) -> SortedRecords:
         """These records and `records`. Costs what the touched blocks cost, and a pass over the list of blocks."""
@@ -91,16 +92,27 @@ class SortedRecords:
         return fingerprint_of_sum(self._sum_before(high) - self._sum_before(low), high - low)
 
     def digest(self, without: Collection[bytes] = ()) -> bytes:
-        """BLAKE3-256 over the sort keys of all records but for those ids, in order: no two sets have the same."""
-        hasher = blake3(_DIGEST_PREFIX)
-        for block in self._blocks:
-            hasher.update(block.without(without) if without else block.keys)
-        return hasher.digest()
+        """BLAKE3-256 over the sort keys of all records but for those ids, in order: no two sets have the same.
+
+        Reads all of them; that of the whole set is remembered.
+        """
+        if without:
+            return _hashed(block.without(without) for block in self._blocks)
+        if self._digest is None:
+            self._digest = _hashed(block.keys for block in self._blocks)
+        return self._digest
 
     def _sum_before(self, index: int) -> int:
         place = bisect_right(self._starts, index) - 1
         inside = index - self._starts[place]
         return self._sums[place] + (_sum_of_ids(self._blocks[place].keys[: inside * _KEY_BYTES]) if inside else 0)
+
+
+def _hashed(keys: Iterable[bytes]) -> bytes:
+    hasher = blake3(_DIGEST_PREFIX)
+    for each in keys:
+        hasher.update(each)
+    return hasher.digest()
 
 
 def _merged(blocks: Sequence[_Block], keys: set[bytes]) -> list[_Block]:

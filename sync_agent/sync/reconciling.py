@@ -8,6 +8,9 @@ Rules:
   for again, whatever the other side says that it left;
 - entries come in no admissible order: what waits for another is kept in quarantine, what did not fit there is asked for
   again once others were admitted;
+- what was found is the whole difference if it makes this set the very one of which the first answer showed the
+  fingerprint. Else ranges may have been taken for equal that are not, as they are compared by sums: every id of the
+  other side is listed (docs/adr/0486);
 - at the end the cursor stands where the other store stood at the first answer: what arrived later comes in pages.
 
 docs/protocol.md, "Reconcile".
@@ -23,7 +26,9 @@ from protocol.errors import Code, PeerFault
 from protocol.messages.calls import ReconcileAnswer, ReconcileRequest
 from protocol.model.entry import Entry
 from protocol.reconcile.checkpoint import Checkpoint
-from protocol.reconcile.negentropy import Initiator
+from protocol.reconcile.negentropy import ASKING, LISTING, Initiator, Record, Splitting
+from protocol.reconcile.set_digest import fingerprint_of
+from protocol.reconcile.sorted_records import SortedRecords
 from protocol.replica.interfaces import EntryStore
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import note_forgotten
@@ -95,17 +100,20 @@ class Reconciling:
         """
         store = self._agent.replica.store
         refused = await refused_ids(store)
-        held = {held.entry.id for held in await store.held()}
+        held = {held.entry.id: _record(held.entry) for held in await store.held()}
         done: Reconciled | None = None
+        splitting = ASKING
         for _ in range(_MAX_DIALOGUES):
             dialogue = _Dialogue(self._agent, self._calls, self._giving, space, refused, held)
-            over = await dialogue.run()
+            over = await dialogue.run(splitting)
             if done is None:
                 done = Reconciled(dialogue.checkpoint())
             done.received += dialogue.received
             done.unsent += dialogue.unsent
             if over or not (dialogue.received or dialogue.unsent):
-                break
+                if splitting is LISTING or dialogue.has_found_all():
+                    break
+                splitting = LISTING
         assert done is not None  # noqa: S101  (at least one dialogue took place)
         return done
 
@@ -114,7 +122,13 @@ class _Dialogue:
     """One Negentropy dialogue, and the entries that it brings."""
 
     def __init__(
-        self, agent: Agent, calls: SealedCalls, giving: Giving, space: bytes, refused: set[bytes], held: set[bytes]
+        self,
+        agent: Agent,
+        calls: SealedCalls,
+        giving: Giving,
+        space: bytes,
+        refused: set[bytes],
+        held: Mapping[bytes, Record],
     ) -> None:
         self._agent = agent
         self._calls = calls
@@ -122,6 +136,10 @@ class _Dialogue:
         self._space = space
         self._passed_over = refused
         self._held = held
+        self._seen = dict(held)
+        self._records = SortedRecords()
+        self._have: set[bytes] = set()
+        self._need: set[bytes] = set()
         self._first: Checkpoint | None = None
         self._wanted: dict[bytes, None] = {}
         self._overflowed: dict[bytes, None] = {}
@@ -133,9 +151,17 @@ class _Dialogue:
         assert self._first is not None  # noqa: S101  (asked after `run`)
         return self._first
 
-    async def run(self) -> bool:
+    def has_found_all(self) -> bool:
+        """Whether the set that this dialogue began with, and what was found, make the set of the first answer."""
+        if not self._need <= self._seen.keys():
+            return False
+        both = self._records.with_added(map(self._seen.__getitem__, self._need)) if self._need else self._records
+        return fingerprint_of(both, without=self._have) == self.checkpoint().fingerprint
+
+    async def run(self, splitting: Splitting) -> bool:
         """Talk until nothing is left to say or to fetch; whether the dialogue ended by itself."""
-        initiator = Initiator(await self._agent.replica.records(self._space))
+        self._records = await self._agent.replica.records(self._space)
+        initiator = Initiator(self._records, splitting)
         message: bytes | None = initiator.open()
         over = True
         push: tuple[Entry, ...] = ()
@@ -150,6 +176,8 @@ class _Dialogue:
                     raise PeerFault(Code.MALFORMED, "the other side breaks off a reconciliation")
                 step = initiator.answer(answer.message)
                 message, over = step.next_message, step.complete
+                self._have.update(step.have)
+                self._need.update(step.need)
                 self._wanted.update(dict.fromkeys(needed for needed in step.need if needed not in self._held))
                 await self._give([have for have in step.have if have not in self._passed_over])
             push = await self._giving.push()
@@ -162,6 +190,7 @@ class _Dialogue:
 
     async def _admit(self, asked: list[bytes], answer: ReconcileAnswer) -> None:
         came = _asked_for(answer.entries, asked, self._space)
+        self._seen.update((entry.id, _record(entry)) for entry in came)
         left = _still_left(answer.left, came)
         for wanted in asked:
             if wanted not in left:
@@ -185,6 +214,10 @@ class _Dialogue:
         self._overflowed.update(dict.fromkeys(admission.unheld))
         if admission.admitted and not self._wanted:
             self._wanted, self._overflowed = self._overflowed, {}
+
+
+def _record(entry: Entry) -> Record:
+    return Record(entry.timestamp_ms, entry.id)
 
 
 def _asked_for(entries: Sequence[Entry], asked: Collection[bytes], space: bytes) -> list[Entry]:

@@ -27,8 +27,8 @@ from protocol.messages.calls import SyncAnswer
 from protocol.messages.parts import SpacePage, Wanted
 from protocol.model.entry import Entry
 from protocol.reconcile.checkpoint import Checkpoint
-from protocol.reconcile.negentropy import Record, fingerprint_of
-from protocol.reconcile.sorted_records import SortedRecords
+from protocol.reconcile.negentropy import Record
+from protocol.reconcile.set_digest import fingerprint_of
 from protocol.replica.interfaces import Position
 from sync_agent.app import Agent
 from sync_agent.machine.marks import DOUBT_MARKS, GENERATION_MARK, HEALTH_MARK
@@ -127,8 +127,7 @@ class SyncRepair:
         left = (await left_by_space(self._agent)).get(space)
         if not left:
             return False
-        kept = [record for record in records if record.id not in left]
-        return fingerprint_of(SortedRecords(kept)) == fingerprint
+        return fingerprint_of(records, without=left) == fingerprint
 
     async def is_another_store(self, generation: bytes) -> bool:
         """Whether the server's store is not the one that our cursors speak of; the first one is simply noted."""

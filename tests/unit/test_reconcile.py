@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,14 +26,15 @@ from protocol.reconcile.negentropy import (
     AS_PUBLISHED,
     ASKING,
     INFINITY,
+    LISTING,
     Bound,
     Initiator,
     RangeView,
     Record,
     Splitting,
-    fingerprint_of,
     respond,
 )
+from protocol.reconcile.set_digest import fingerprint_of
 from protocol.reconcile.sorted_records import SortedRecords
 from tests.harness import naive_negentropy as naive
 
@@ -176,14 +178,14 @@ def test_the_worked_exchange_of_the_specification() -> None:
     assert answer == bytes.fromhex("61 00 00 02 02" + "02" * 32 + "03" * 32)
     step = initiator.answer(answer)
     assert (step.have, step.need, step.next_message, step.complete) == ([first.id], [third.id], None, True)
-    assert fingerprint_of(SortedRecords()).hex() == "7f9c9e31ac8256ca2f258583df262dbc"
-    assert fingerprint_of(mine).hex() == "12a7b248579deb04f68dac6d3db20efd"
+    assert SortedRecords().fingerprint(0, 0).hex() == "7f9c9e31ac8256ca2f258583df262dbc"
+    assert mine.fingerprint(0, 2).hex() == "12a7b248579deb04f68dac6d3db20efd"
 
 
 def test_a_split_as_literal_bytes() -> None:
     records = [Record(1000, bytes([1]) * 32), Record(1000, bytes([1, 2]) + bytes(30)), Record(2000, bytes([3]) * 32)]
     opening = Initiator(SortedRecords(records), Splitting(branching=3, id_list_below=2)).open()
-    each = [fingerprint_of(SortedRecords([record])).hex() for record in records]
+    each = [SortedRecords([record]).fingerprint(0, 1).hex() for record in records]
     assert opening.hex() == "61" + "876902010201" + each[0] + "87690001" + each[1] + "000001" + each[2]
 
 
@@ -481,3 +483,33 @@ def test_adding_leaves_the_old_view_as_it_was() -> None:
 def test_what_the_order_cannot_hold_is_our_own_mistake(record: Record) -> None:
     with pytest.raises(ValueError, match="not a record"):
         SortedRecords([record])
+
+
+@pytest.mark.parametrize("frame_limit_bytes", [4096, 262_144])
+def test_whoever_takes_no_fingerprint_for_equality_has_every_id_listed(frame_limit_bytes: int) -> None:
+    mine, theirs = SortedRecords(records_of("both", 900)), SortedRecords(records_of("both", 900) + records_of("new", 3))
+    answering = Splitting(frame_limit_bytes=frame_limit_bytes)
+    initiator = Initiator(mine, LISTING)
+    message: bytes | None = initiator.open()
+    need: list[bytes] = []
+    listed_bytes = 0
+    while message is not None:
+        answer = respond(theirs, message, answering)
+        listed_bytes += len(answer)
+        step = initiator.answer(answer)
+        need += step.need
+        assert not step.have
+        message = step.next_message
+    assert step.complete
+    assert set(need) == ids(records_of("new", 3))
+    assert listed_bytes > 32 * len(theirs)
+
+
+def test_a_set_is_compared_by_a_hash_of_its_records_in_order() -> None:
+    records = records_of("set", 300)
+    whole = fingerprint_of(SortedRecords(records))
+    assert fingerprint_of(SortedRecords(reversed(records[:150])).with_added(records[150:])) == whole
+    assert (
+        fingerprint_of(SortedRecords(records[1:])) == fingerprint_of(SortedRecords(records), [records[0].id]) != whole
+    )
+    assert fingerprint_of(SortedRecords()) == blake3(b"relais/0 set").digest()[:16]

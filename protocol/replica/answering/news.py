@@ -15,7 +15,7 @@ from protocol.messages.parts import SpacePage
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant
 from protocol.reconcile.checkpoint import EMPTY_CHAIN, Checkpoint, standing_of
-from protocol.reconcile.negentropy import fingerprint_of
+from protocol.reconcile.set_digest import fingerprint_of
 from protocol.replica.answering.named_cursors import NamedCursors
 from protocol.replica.at_work.replica import Replica
 from protocol.rights.door import Authority, Door

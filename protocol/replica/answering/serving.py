@@ -45,7 +45,8 @@ from protocol.messages.parts import InlinePack, Link, Refusal, SpacePage, Upload
 from protocol.messages.wire import Call, Capability, Purpose
 from protocol.model.entry import Entry, Kind
 from protocol.reconcile.checkpoint import Checkpoint
-from protocol.reconcile.negentropy import fingerprint_of, respond
+from protocol.reconcile.negentropy import respond
+from protocol.reconcile.set_digest import fingerprint_of
 from protocol.replica.answering.allowances import Allowance, Allowances
 from protocol.replica.answering.challenges import Challenges
 from protocol.replica.answering.lacks import Lacks

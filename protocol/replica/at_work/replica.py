@@ -18,7 +18,7 @@ from protocol.errors import Code, LocalFailure
 from protocol.limits import MAX_PREV, SALT_BYTES
 from protocol.messages.parts import Refusal
 from protocol.model.entry import Entry, Kind, unsigned
-from protocol.reconcile.negentropy import fingerprint_of
+from protocol.reconcile.set_digest import fingerprint_of
 from protocol.reconcile.sorted_records import SortedRecords
 from protocol.replica.at_work.bare_entries import BareEntries
 from protocol.replica.at_work.credentials import credentials_of
