@@ -162,6 +162,7 @@ MAX_ANSWER_BYTES: Final = 8 * MiB
 MAX_MESSAGE_BYTES: Final = 16 * MiB
 MAX_COMPRESSION_RATIO: Final = 200
 MAX_CREDENTIALS: Final = 64
+MAX_CREDENTIAL_BYTES: Final = 256 * KiB  # of what shows who calls, or who answers: an honest right is a third of a KiB
 MAX_RETRY_AFTER_S: Final = 600  # that an answer may ask for
 MAX_STRANGER_VALUES: Final = 4_096  # of a message, up to the end of what proves who sends it
 MAX_ENROLMENT_BYTES: Final = 4 * KiB  # sent by who has no right yet

@@ -27,7 +27,7 @@ from protocol.bundles.writer import BundleWriter, Draw
 from protocol.errors import Code, LocalFailure
 from protocol.folds.coursework import HandInState, live_content
 from protocol.folds.space_keys import SpaceSecret
-from protocol.limits import BUNDLE_TARGET_BYTES, PAGE_BYTES, MiB
+from protocol.limits import BUNDLE_TARGET_BYTES, MAX_BUNDLE_PREFACE_BYTES, PAGE_BYTES, MiB
 from protocol.model.entry import Entry, Kind
 from protocol.model.register import RegisterKind
 from protocol.replica.console.operation import Incoming, Outgoing
@@ -55,6 +55,7 @@ _SEALS_SHARE: Final = 64
 _HEARD_OUTSIDE: Final = frozenset({Kind.GRANT, Kind.QUARANTINE})
 """What a bundle brings that must be heard by who cannot open it yet, or may not now (docs/adr/0097)."""
 _HEARD_AT_MOST: Final = 2_048
+_CLEAR_AT_MOST_BYTES: Final = MAX_BUNDLE_PREFACE_BYTES // 2
 
 
 @dataclass(slots=True)
@@ -320,12 +321,24 @@ async def _preface(agent: Agent, space: bytes, secret: SpaceSecret) -> tuple[Ent
 
 
 async def _with_heard(agent: Agent, part: _Part, index: Index) -> tuple[Entry, ...]:
-    """The preface of one bundle: what it brings of rights and orders stands there too, with what proves it."""
-    heard = [name for name in index.entries if name in part.heard][:_HEARD_AT_MOST]
+    """The preface of one bundle: what it brings of rights and orders stands there too, with what proves it.
+
+    First what counts here, and as much as a preface holds: a right of 64 KiB makes no bundle that nobody may open.
+    """
+    heard = [name for name in index.entries if name in part.heard]
     if not heard:
         return part.preface
-    proofs = [entry for entry in await agent.replica.credentials(heard) if entry.header.kind in IN_CLEAR]
-    return tuple({entry.id: entry for entry in (*part.preface, *proofs)}.values())
+    held_back = (await agent.replica.view(part.space)).roster.held_back
+    heard.sort(key=held_back.__contains__)
+    proofs = await agent.replica.credentials(heard[:_HEARD_AT_MOST])
+    in_clear = {entry.id: entry for entry in (*part.preface, *proofs) if entry.header.kind in IN_CLEAR}
+    room = _CLEAR_AT_MOST_BYTES
+    fitting = []
+    for entry in in_clear.values():
+        if entry.wire_bytes <= room:
+            room -= entry.wire_bytes
+            fitting.append(entry)
+    return tuple(fitting)
 
 
 async def _reports(agent: Agent, cards: Iterable[Card]) -> dict[bytes, list[RegisterRow]]:

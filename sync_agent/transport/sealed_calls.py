@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import Code, LocalFailure, PeerFault, Refused, RelaisError
 from protocol.identity import AgreementKey
-from protocol.limits import MAX_CREDENTIALS
+from protocol.limits import MAX_CREDENTIAL_BYTES, MAX_CREDENTIALS
 from protocol.messages.calls import WITHDRAWN_BYTES, ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
 from protocol.messages.enrollment import parse_chain
 from protocol.messages.lives import Twin
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 MISDIRECTED: Final = 421
 _MOST_ASKED: Final = 4
+_MAX_GRANTS_LOOKED_AT: Final = 4 * MAX_CREDENTIALS
 
 _SYNC_STRANGER: Final = frozenset({Code.UNKNOWN_DEVICE})
 _RECONCILE_STRANGER: Final = frozenset({Code.UNKNOWN_DEVICE, Code.CANNOT_READ})
@@ -47,6 +49,22 @@ _RECONCILE_STRANGER: Final = frozenset({Code.UNKNOWN_DEVICE, Code.CANNOT_READ})
 def beginnings_of(revocations: Iterable[bytes]) -> tuple[bytes, ...]:
     """Revocations, as a request says that they were shown."""
     return tuple(sorted(each[:WITHDRAWN_BYTES] for each in revocations)[:MAX_CREDENTIALS])
+
+
+async def credentials_that_fit(replica: Replica, grants: Iterable[Authority]) -> tuple[Entry, ...]:
+    """The first of these grants, with what they hang on, as far as they fit beside what else is said.
+
+    One that does not fit is passed over: who has the server's key says rights of 64 KiB to any device.
+    """
+    fitting: tuple[Entry, ...] = ()
+    shown: list[bytes] = []
+    for authority in islice(grants, _MAX_GRANTS_LOOKED_AT):
+        longer = await replica.credentials([*shown, authority.grant])
+        size = sum(entry.wire_bytes for entry in longer)
+        if len(longer) <= MAX_CREDENTIALS and size <= MAX_CREDENTIAL_BYTES:
+            fitting = longer
+            shown.append(authority.grant)
+    return fitting
 
 
 class SealedCalls:
@@ -111,13 +129,7 @@ class SealedCalls:
         grants = await self._grants_to_show()
         if first is not None:
             grants.sort(key=lambda authority: not replica.door.opens(authority, first))
-        fitting: tuple[Entry, ...] = ()
-        for count in range(1, len(grants) + 1):
-            longer = await replica.credentials([authority.grant for authority in grants[:count]])
-            if len(longer) > MAX_CREDENTIALS:
-                break
-            fitting = longer
-        return fitting
+        return await credentials_that_fit(replica, grants)
 
     async def _grants_to_show(self) -> list[Authority]:
         """The grants of this device by which it may show who it is."""

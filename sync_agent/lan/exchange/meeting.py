@@ -21,7 +21,6 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from protocol.errors import Code, NoAnswer, PeerFault, Refused
-from protocol.limits import MAX_CREDENTIALS
 from protocol.messages.calls import SyncRequest
 from protocol.messages.enrollment import parse_chain
 from protocol.messages.introduction import NONCE_BYTES, introduction, noise_bytes
@@ -36,6 +35,7 @@ from sync_agent.lan.exchange.peer_calls import PeerCalls
 from sync_agent.lan.exchange.peer_transport import PeerTransport
 from sync_agent.sync.in_doubt import grants_in_doubt, spaces_in_doubt
 from sync_agent.sync.peer_news import news_of
+from sync_agent.transport.sealed_calls import credentials_that_fit
 
 MISDIRECTED: Final = 421
 
@@ -93,13 +93,7 @@ async def chain_for(agent: Agent, common: Collection[bytes]) -> tuple[Entry, ...
     ]
     # those above the common spaces say most; the caller has them, most likely
     grants.sort(key=lambda grant: (len(replica.door.lineage(grant.space)), grant.grant))
-    fitting: tuple[Entry, ...] = ()
-    for count in range(1, len(grants) + 1):
-        longer = await replica.credentials([grant.grant for grant in grants[:count]])
-        if len(longer) > MAX_CREDENTIALS:
-            break
-        fitting = longer
-    return fitting
+    return await credentials_that_fit(replica, grants)
 
 
 async def meet(agent: Agent, transport: PeerTransport) -> Authority:

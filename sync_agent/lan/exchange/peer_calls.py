@@ -17,7 +17,7 @@ from protocol.model.entry import Entry
 from protocol.rights.door import Authority
 from sync_agent.app import Agent
 from sync_agent.transport.interface import Transport
-from sync_agent.transport.sealed_calls import SealedCalls
+from sync_agent.transport.sealed_calls import SealedCalls, credentials_that_fit
 
 
 class PeerCalls(SealedCalls):
@@ -41,12 +41,8 @@ class PeerCalls(SealedCalls):
         if first is None:
             return own
         replica = self._agent.replica
-        theirs = [
-            authority.grant
-            for authority in await replica.authorities(self._device.key)
-            if replica.door.opens(authority, first)
-        ]
-        shown = {entry.id: entry for entry in (*await replica.credentials(theirs), *own)}
+        theirs = [each for each in await replica.authorities(self._device.key) if replica.door.opens(each, first)]
+        shown = {entry.id: entry for entry in (*await credentials_that_fit(replica, theirs), *own)}
         return tuple(shown.values())[:MAX_CREDENTIALS]
 
     async def _grants_to_show(self) -> list[Authority]:
