@@ -1,9 +1,9 @@
 """Making one space equal with another replica's by range-based reconciliation, when cursors do not serve (R3).
 
 Rules:
-- what only this side has is given away (towards the server: into the outbox, to travel with the next sync; towards a
-  peer: with the next steps of the dialogue); what the other side has is asked for in bounded batches, with the next
-  step in the same request;
+- what only this side has is given away: towards the server, into the outbox, to travel with the next sync, but for what
+  it has refused; towards a peer, to whom that says nothing, with the next steps of the dialogue;
+- what the other side has is asked for in bounded batches, with the next step in the same request;
 - an answer is about what it was asked for: nothing else is taken, nor of another space, and what has come is not asked
   for again, whatever the other side says that it left;
 - entries come in no admissible order: what waits for another is kept in quarantine, what did not fit there is asked for
@@ -51,8 +51,8 @@ class Reconciled:
 class Giving(Protocol):
     """What becomes of entries that only this side has."""
 
-    async def give(self, have: Sequence[bytes]) -> None:
-        """The other side lacks these."""
+    async def give(self, have: Sequence[bytes]) -> int:
+        """The other side lacks these. How many of them it is given."""
         ...
 
     async def push(self) -> tuple[Entry, ...]:
@@ -70,9 +70,12 @@ class ToOutbox:
     def __init__(self, store: EntryStore) -> None:
         self._store = store
 
-    async def give(self, have: Sequence[bytes]) -> None:
-        """Put them into the outbox."""
-        await self._store.mark_unsent(have)
+    async def give(self, have: Sequence[bytes]) -> int:
+        """Put them into the outbox, but for what the server has refused."""
+        refused = await refused_ids(self._store)
+        giving = [given for given in have if given not in refused]
+        await self._store.mark_unsent(giving)
+        return len(giving)
 
     async def push(self) -> tuple[Entry, ...]:
         """Nothing: the sync sends them."""
@@ -98,13 +101,11 @@ class Reconciling:
 
         Raises what `SealedCalls.reconcile` raises, `Refused(CANNOT_READ)` above all.
         """
-        store = self._agent.replica.store
-        refused = await refused_ids(store)
-        held = {held.entry.id: _record(held.entry) for held in await store.held()}
+        held = {held.entry.id: _record(held.entry) for held in await self._agent.replica.store.held()}
         done: Reconciled | None = None
         splitting = ASKING
         for _ in range(_MAX_DIALOGUES):
-            dialogue = _Dialogue(self._agent, self._calls, self._giving, space, refused, held)
+            dialogue = _Dialogue(self._agent, self._calls, self._giving, space, held)
             over = await dialogue.run(splitting)
             if done is None:
                 done = Reconciled(dialogue.checkpoint())
@@ -127,14 +128,12 @@ class _Dialogue:
         calls: SealedCalls,
         giving: Giving,
         space: bytes,
-        refused: set[bytes],
         held: Mapping[bytes, Record],
     ) -> None:
         self._agent = agent
         self._calls = calls
         self._giving = giving
         self._space = space
-        self._passed_over = refused
         self._held = held
         self._seen = dict(held)
         self._records = SortedRecords()
@@ -179,14 +178,10 @@ class _Dialogue:
                 self._have.update(step.have)
                 self._need.update(step.need)
                 self._wanted.update(dict.fromkeys(needed for needed in step.need if needed not in self._held))
-                await self._give([have for have in step.have if have not in self._passed_over])
+                if step.have:
+                    self.unsent += await self._giving.give(step.have)
             push = await self._giving.push()
         return over
-
-    async def _give(self, have: list[bytes]) -> None:
-        if have:
-            await self._giving.give(have)
-            self.unsent += len(have)
 
     async def _admit(self, asked: list[bytes], answer: ReconcileAnswer) -> None:
         came = _asked_for(answer.entries, asked, self._space)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -17,7 +18,9 @@ from protocol.replica.answering.serving import _Taken
 from protocol.replica.content.holdings import work_need
 from protocol.roles import Role
 from protocol.trust.envelope import OpenedRequest
+from sync_agent.lan.exchange.to_peer import ToPeer
 from sync_agent.machine.marks import REFUSED_MARKS
+from sync_agent.machine.refusals import refused_ids
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, work_of
 from tests.harness.couriers import bring, courier_class, export, know_keys
@@ -88,21 +91,45 @@ async def test_what_a_teacher_of_nobodys_says_was_opened_has_second_copies(tmp_p
         assert await hibou.agent.holdings.is_complete(work_need(work))
 
 
+async def _refuses(room: Classroom, device: Device, work: bytes) -> None:
+    """The server refuses all that it is brought, that work for one."""
+
+    async def refusing(opened: OpenedRequest, _parse: object, _now_ms: int) -> tuple[SyncRequest, _Taken]:
+        request = SyncRequest.parse(opened.payload)
+        refused = tuple(Refusal(entry.id, Code.NO_RIGHT) for entry in request.push)
+        return request, _Taken((), refused, frozenset())
+
+    room.frontage.responder._take_in = refusing  # type: ignore[assignment, method-assign]
+    await device.session.sync()
+    assert f"{REFUSED_MARKS}{work.hex()}" in await device.agent.replica.store.marks(REFUSED_MARKS)
+
+
+async def _but_for_what_a_server_refused(to_peer: ToPeer, have: Sequence[bytes]) -> int:
+    refused = await refused_ids(to_peer.agent.replica.store)
+    giving = [given for given in have if given not in refused]
+    to_peer.waiting += giving
+    return len(giving)
+
+
+@attack(ROW, off={"sync_agent.lan.exchange.to_peer.ToPeer.give": _but_for_what_a_server_refused})
+async def test_what_a_server_in_wrong_hands_refuses_is_brought_to_the_neighbours(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        teacher, lea, hibou = await room.teacher(), await room.machine(), await room.machine()
+        task = await assignment(room, teacher, lea, hibou)
+        work = await room.hand_in(lea, task, WORK)
+        await _refuses(room, lea, work)
+        for neighbour in (teacher, hibou):
+            await exchange(lea.agent, neighbour.agent)
+            assert work in (await neighbour.agent.replica.view(room.space)).coursework.hand_ins
+
+
 @attack(ROW, off={"sync_agent.sync.repair.SyncRepair.ask_again": nothing})
 async def test_what_a_server_in_wrong_hands_refused_reaches_the_one_that_the_kit_makes(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         teacher, lea = await room.teacher(), await room.machine()
         task = await assignment(room, teacher, lea)
         work = await room.hand_in(lea, task, WORK)
-
-        async def refusing(opened: OpenedRequest, _parse: object, _now_ms: int) -> tuple[SyncRequest, _Taken]:
-            request = SyncRequest.parse(opened.payload)
-            refused = tuple(Refusal(entry.id, Code.NO_RIGHT) for entry in request.push)
-            return request, _Taken((), refused, frozenset())
-
-        room.frontage.responder._take_in = refusing  # type: ignore[assignment, method-assign]
-        await lea.session.sync()
-        assert f"{REFUSED_MARKS}{work.hex()}" in await lea.agent.replica.store.marks(REFUSED_MARKS)
+        await _refuses(room, lea, work)
         old = room.territory
         old.clock.advance(60_000)
         new = await old.reborn(tmp_path / "reborn")

@@ -23,9 +23,10 @@ class ToPeer:
     device: bytes
     waiting: list[bytes] = field(default_factory=list)
 
-    async def give(self, have: Sequence[bytes]) -> None:
-        """The other side lacks these."""
+    async def give(self, have: Sequence[bytes]) -> int:
+        """The other side lacks these: what a server has refused too, which says nothing to a neighbour."""
         self.waiting += have
+        return len(have)
 
     async def push(self) -> tuple[Entry, ...]:
         """As many as a message may hold, in their order."""
