@@ -7,7 +7,7 @@ Rules:
 - an answer is about what it was asked for: nothing else is taken, nor of another space, and what has come is not asked
   for again, whatever the other side says that it left;
 - entries come in no admissible order: what waits for another is kept in quarantine, what did not fit there is asked for
-  again once others were admitted;
+  again once others were admitted; so is what waits there as a header alone, of which whoever brought it left the rest;
 - what was found is the whole difference if it makes this set the very one of which the first answer showed the
   fingerprint. Else ranges may have been taken for equal that are not, as they are compared by sums: every id of the
   other side is listed (docs/adr/0486);
@@ -101,11 +101,11 @@ class Reconciling:
 
         Raises what `SealedCalls.reconcile` raises, `Refused(CANNOT_READ)` above all.
         """
-        held = {held.entry.id: _record(held.entry) for held in await self._agent.replica.store.held()}
+        waiting = [held.entry for held in await self._agent.replica.store.held()]
         done: Reconciled | None = None
         splitting = ASKING
         for _ in range(_MAX_DIALOGUES):
-            dialogue = _Dialogue(self._agent, self._calls, self._giving, space, held)
+            dialogue = _Dialogue(self._agent, self._calls, self._giving, space, waiting)
             over = await dialogue.run(splitting)
             if done is None:
                 done = Reconciled(dialogue.checkpoint())
@@ -128,14 +128,14 @@ class _Dialogue:
         calls: SealedCalls,
         giving: Giving,
         space: bytes,
-        held: Mapping[bytes, Record],
+        waiting: Collection[Entry],
     ) -> None:
         self._agent = agent
         self._calls = calls
         self._giving = giving
         self._space = space
-        self._held = held
-        self._seen = dict(held)
+        self._whole = {entry.id for entry in waiting if entry.payload is not None}
+        self._seen = {entry.id: _record(entry) for entry in waiting}
         self._records = SortedRecords()
         self._have: set[bytes] = set()
         self._need: set[bytes] = set()
@@ -177,7 +177,7 @@ class _Dialogue:
                 message, over = step.next_message, step.complete
                 self._have.update(step.have)
                 self._need.update(step.need)
-                self._wanted.update(dict.fromkeys(needed for needed in step.need if needed not in self._held))
+                self._wanted.update(dict.fromkeys(needed for needed in step.need if needed not in self._whole))
                 if step.have:
                     self.unsent += await self._giving.give(step.have)
             push = await self._giving.push()
