@@ -116,11 +116,16 @@ def _neighbours(agent: Agent) -> Iterable[tuple[str, str]]:
 
 
 async def note_called(agent: Agent, called: Iterable[tuple[bytes, str]]) -> None:
-    """Keep the names that devices gave when they were let in, where this one runs a school; only of those that were."""
-    if await agent.role() not in RUNS_A_SCHOOL:
+    """Keep the names that devices gave when they were let in, where this one runs a school; only of those that were.
+
+    Nor of the forgotten's, whoever says them: a server has old ones.
+    """
+    said = {key: name for key, name in called if name}
+    if not said or await agent.role() not in RUNS_A_SCHOOL:
         return
-    door, store = agent.replica.door, agent.replica.store
-    marks = {CALLED_MARKS + key.hex(): name.encode() for key, name in called if name and door.authorities_of(key)}
+    door, store, forgotten = agent.replica.door, agent.replica.store, await agent.replica.forgotten()
+    known = {key: name for key, name in said.items() if door.authorities_of(key)}
+    marks = {CALLED_MARKS + key.hex(): name.encode() for key, name in known.items() if not _is_of(door, key, forgotten)}
     kept = await store.marks(CALLED_MARKS) if marks else {}
     if news := {mark: name for mark, name in marks.items() if kept.get(mark) != name}:
         await store.set_marks(news)
@@ -129,9 +134,7 @@ async def note_called(agent: Agent, called: Iterable[tuple[bytes, str]]) -> None
 async def note_met(agent: Agent) -> None:
     """Keep the names of those that are neighbours now: they are asked about on the day on which they are not there."""
     met = [(bytes.fromhex(key), name) for key, name in _neighbours(agent)]
-    if met:
-        forgotten = await agent.replica.forgotten()
-        await note_called(agent, [(key, name) for key, name in met if await _may_be_named(agent, key, forgotten)])
+    await note_called(agent, [(key, name) for key, name in met if await agent.replica.authorities(key)])
 
 
 async def names_to_drop(agent: Agent, forgotten: Container[bytes]) -> list[str]:
@@ -141,9 +144,9 @@ async def names_to_drop(agent: Agent, forgotten: Container[bytes]) -> list[str]:
     """
     marks = await agent.replica.store.marks(CALLED_MARKS)
     keys = {mark: bytes.fromhex(mark.removeprefix(CALLED_MARKS)) for mark in marks}
-    return [mark for mark, key in keys.items() if not await _may_be_named(agent, key, forgotten)]
+    door, authorities = agent.replica.door, agent.replica.authorities
+    return [mark for mark, key in keys.items() if _is_of(door, key, forgotten) or not await authorities(key)]
 
 
-async def _may_be_named(agent: Agent, device: bytes, forgotten: Container[bytes]) -> bool:
-    is_over = any(person in forgotten for person in persons_of(agent.replica.door, device))
-    return not is_over and bool(await agent.replica.authorities(device))
+def _is_of(door: Door, device: bytes, forgotten: Container[bytes]) -> bool:
+    return any(person in forgotten for person in persons_of(door, device))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -13,6 +14,7 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput
 from protocol.identity import three_words
+from protocol.messages.calls import SyncAnswer
 from protocol.messages.lives import Twin
 from protocol.messages.parts import SpacePage
 from protocol.model.entry import Kind
@@ -225,6 +227,25 @@ async def test_no_report_is_taken_of_a_laptop_whose_person_is_forgotten(tmp_path
         head = await room.head()
         key, report = await forgotten_with_a_laptop(tmp_path, room, head)
         await keep_reports(head.agent.replica, [report.data], room.territory.clock())
+        assert key not in await device_names(head.agent)
+
+
+async def _noted_whoever_it_is(agent: Agent, called: Iterable[tuple[bytes, str]]) -> None:
+    """As if whatever a server calls a device were kept."""
+    await agent.replica.store.set_marks({CALLED_MARKS + key.hex(): name.encode() for key, name in called})
+
+
+@attack("a lent laptop's name outlives who had it", off={"sync_agent.sync.session.note_called": _noted_whoever_it_is})
+async def test_no_server_calls_a_laptop_again_as_who_was_forgotten_called_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with classroom(tmp_path) as room:
+        head = await room.head()
+        key, _ = await forgotten_with_a_laptop(tmp_path, room, head)
+        assert key not in await device_names(head.agent)
+        encode = SyncAnswer.encode
+        monkeypatch.setattr(SyncAnswer, "encode", lambda answer: encode(replace(answer, called=((key, LENT),))))
+        await head.session.sync()
         assert key not in await device_names(head.agent)
 
 
