@@ -86,6 +86,8 @@ class Roster:
     held_back: frozenset[bytes]
     erased: frozenset[bytes]
     refused: frozenset[bytes] = frozenset()
+    let_count: frozenset[bytes] = frozenset()
+    """What keys said that were cut off, and counts by a ruling: whoever has the server's key says one of any word."""
     undone: frozenset[bytes] = frozenset()
     """Erasures in the space that a ruling has taken back."""
     carried_out: frozenset[bytes] = field(default=frozenset(), compare=False)
@@ -260,6 +262,7 @@ def fold_roster(
     held_back = frozenset(held) - accepted
     erasing = erasing_in(space, entries, held, destroyed, door)
     ends = frozenset(one.id for one in entries if one.header.target is not None and one.id in revocations)
+    of_cut_off = (one.id for one in entries if one.id in accepted and one.header.author in revocations.values())
     roster = Roster(
         space=space,
         persons={},
@@ -268,6 +271,7 @@ def fold_roster(
         cut=cut,
         held_back=held_back,
         refused=frozenset(refused),
+        let_count=frozenset(of_cut_off),
         erased=erasing.covers | erased_from_above(space, above, authorities, destroyed, door),
         undone=erasing.undone,
         carried_out=erasing.carried_out,

@@ -15,6 +15,8 @@ Rules:
   theirs is not shown as they have it (it is hidden, or its newest version is; somebody whom this device does not heed
   has withdrawn it, or said another version), nothing is published before it was named by its id, or said that it stays:
   whoever has the server's key does so for an hour, and the class is closed afterwards (docs/adr/0356);
+- what was withdrawn is shown again by those whom this device heeds: where it is by anybody else's word, or since a
+  withdrawal of theirs is hidden, it is told, and asked about likewise (docs/adr/0487);
 - as of when this computer knows the class is told, and asked about where that is not of late (docs/adr/0380).
 """
 
@@ -22,12 +24,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from protocol.clock import milliseconds_of
 from protocol.errors import BadInput, Code
 from protocol.folds.coursework import Item, Version
 from protocol.limits import FILE_PIECE_BYTES
+from protocol.model.ancestry import in_order_of_showing
+from protocol.model.entry import Entry, Kind
 from protocol.model.work import ItemKind
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
@@ -181,7 +185,7 @@ def _on_computers_called_own(items: Iterable[Item], voice: OwnVoice) -> Mapping[
     found = defaultdict[bytes, set[bytes]](set)
     for item in items:
         for version in item.versions.values():
-            if voice.is_called_own(version) and not voice.has(version):
+            if voice.is_called_own(version) and not voice.has(version) and version.id not in voice.roster.let_count:
                 found[version.author].add(item.id)
     return found
 
@@ -208,8 +212,10 @@ async def _why_it_stays(agent: Agent, view: SpaceView, lesson: _Lesson) -> str:
         return f"left, {lesson.id.hex()[:12]}, {lesson.why}: {lesson.title}"
     kind, hidden = lesson.taken.record.kind, "" if lesson.why is None else f", and it is {lesson.why}"
     other = "" if kind is ItemKind.LESSON else f", as an {kind}, which it was not before"
+    accepted = "it counts by a ruling alone, and its computer was cut off"
+    why = accepted if lesson.taken.id in view.roster.let_count else "no computer of yours has confirmed who wrote it"
     return (
-        f"left, {lesson.id.hex()[:12]}, since no computer of yours has confirmed who wrote it, "
+        f"left, {lesson.id.hex()[:12]}, since {why}, "
         f"{await _by_whom(agent, view, lesson.taken)}{other}{hidden}: {lesson.title}"
     )
 
@@ -252,6 +258,7 @@ async def _lessons(agent: Agent, view: SpaceView, lying: NotShown, voice: OwnVoi
     }
     entries = await replica.store.get(list(hidden.values()))
     why = await why_hidden(replica, view.roster, entries.values())
+    shown_again = await _shown_again(agent, view, voice, replace(voice, roster=lying.roster))
     found = []
     for item in sorted(items.values(), key=lambda item: (item.shown.at_ms, item.id)):
         here, own = shown_here.get(item.id, item), mine[item.id]
@@ -264,11 +271,38 @@ async def _lessons(agent: Agent, view: SpaceView, lying: NotShown, voice: OwnVoi
             found.append(_Lesson(item, said.title, own, told, own is not None and not voice.said(word)))
         elif item.id in hidden:
             found.append(_Lesson(item, said.title, own, why[hidden[item.id]], own is not None))
+        elif own is not None and item.id in shown_again:
+            found.append(_Lesson(item, said.title, own, shown_again[item.id], asks=True))
         elif own is None or voice.has(here.shown):
             found.append(_Lesson(here, here.shown.record.title, None if own is None else here.shown))
         else:
             told = f"shown as somebody else has it, {await _by_whom(agent, view, here.shown)}"
             found.append(_Lesson(here, said.title, own, told, asks=True))
+    return found
+
+
+async def _shown_again(agent: Agent, view: SpaceView, voice: OwnVoice, unhidden: OwnVoice) -> dict[bytes, str]:
+    """Of the items that are shown those that a voice had withdrawn, or that somebody else shows again; by whose words.
+
+    `unhidden` is the voice as if nobody were cut off: their withdrawals count by their headers, whatever hides them.
+    """
+    replica, switches = agent.replica, defaultdict[bytes, dict[bytes, Entry]](dict)
+    for one in await replica.store.of_kinds(view.roster.space, (Kind.WITHDRAW, Kind.RESTORE)):
+        switches[one.entry.header.target or b""][one.entry.id] = one.entry
+    heeded, found = {Kind.WITHDRAW: unhidden, Kind.RESTORE: voice}, dict[bytes, str]()
+    for item in view.coursework.items.values():
+        if item.withdrawn or item.id not in switches:
+            continue
+        about, told = switches[item.id], list[str]()
+        theirs = (word for word in in_order_of_showing(about) if heeded[Kind(word.header.kind)].said(word))
+        newest, shows = next(theirs, None), about.get(item.switches[0]) if item.switches else None
+        if newest is not None and newest.header.kind == Kind.WITHDRAW:
+            hidden = (await why_hidden(replica, view.roster, [newest]))[newest.id] if shows is None else ""
+            told.append(f"withdrawn {await whose_word(replica, view.roster, newest)}{hidden and f' ({hidden})'}")
+        if shows is not None and not voice.said(shows):
+            told.append(f"shown again {await whose_word(replica, view.roster, shows)}")
+        if told:
+            found[item.id] = ", and ".join(told)
     return found
 
 

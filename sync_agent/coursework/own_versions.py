@@ -4,7 +4,8 @@ Whoever has the server writes versions of every item, and this device signs what
 
 Rules (docs/protocol.md, "Coursework"; docs/adr/0305):
 - a teacher's own word is what this device wrote, what her other devices did, and whom these have confirmed, whatever
-  has ended since: what is not brought stays as such a version has it without a question;
+  has ended since: what is not brought stays as such a version has it without a question. What another device said that
+  was cut off, and what counts by a ruling alone, is no such word (docs/adr/0487);
 - files stay as any other version has them once somebody has named that one, by its id, and they are here to be looked
   at; words that are not given stay as the shown version has them, and that is told;
 - who says which head they were shown is told if another one is shown by now, that this very device did not write.
@@ -48,15 +49,15 @@ class OwnVoice:
 
     def is_own(self, version: Version) -> bool:
         """Whether one of this teacher's devices wrote it."""
-        return self._is_by(self.own, version.author, version.grant)
+        return self._is_by(self.own, version.id, version.author, version.grant)
 
     def has(self, version: Version) -> bool:
         """Whether it may be said again in this teacher's name without a question."""
-        return self._speaks(version.author, version.grant)
+        return self._speaks(version.id, version.author, version.grant)
 
     def said(self, word: Entry) -> bool:
         """Whether another word, about an item, is of one of those whose versions may be said again."""
-        return self._speaks(word.header.author, word.header.grant)
+        return self._speaks(word.id, word.header.author, word.header.grant)
 
     def newest(self, item: Item) -> Version | None:
         """The first of them that an item has, as they are shown."""
@@ -73,12 +74,14 @@ class OwnVoice:
         """The same, and whatever these computers have said."""
         return replace(self, keys=self.keys.union(computers))
 
-    def _speaks(self, author: bytes, grant: bytes | None) -> bool:
-        return any(self._is_by(devices, author, grant) for devices in (self.own, self.confirmed))
+    def _speaks(self, word: bytes, author: bytes, grant: bytes | None) -> bool:
+        return any(self._is_by(devices, word, author, grant) for devices in (self.own, self.confirmed))
 
-    def _is_by(self, devices: Collection[Device], author: bytes, grant: bytes | None) -> bool:
+    def _is_by(self, devices: Collection[Device], word: bytes, author: bytes, grant: bytes | None) -> bool:
         if author in self.keys:
             return True
+        if word in self.roster.let_count:
+            return False
         given = self.door.authority(grant)
         return given is not None and given.pair in devices and self.roster.spoken_as(given) is not None
 

@@ -13,6 +13,7 @@ from protocol.folds.coursework import Item, Version
 from protocol.model.work import ContentRef
 from protocol.portable_names import portable_form
 from protocol.replica.console import parameters as given
+from protocol.replica.office.not_shown import switched_by
 from protocol.transfer.manifest import ManifestEntry
 from sync_agent.coursework.kept_edits import kept_edits
 from sync_agent.coursework.odd_dates import OddDate, odd_date
@@ -94,6 +95,7 @@ class ItemPages:
             printing=lambda path: print_address(piece.item.id.hex()[:ORIGIN_DIGITS], path),
             entry=entry,
             works=[(told, visit.state(self._shelf, piece.room, told)) for told in works],
+            shown_again=await self._shown_again(visit, piece),
             versions=await self._versions(visit, piece),
             earlier=(earlier := await self._earlier(visit, piece)),
             more_earlier=len(piece.item.versions) - len(piece.item.heads) - len(earlier),
@@ -145,6 +147,17 @@ class ItemPages:
         if piece.item.withdrawn and not visit.teaches:
             raise BadInput(Code.UNKNOWN_ITEM, "this item has been withdrawn")
         return piece
+
+    async def _shown_again(self, visit: Visit, piece: Piece) -> str | None:
+        """For a teacher, by whom it is shown again that was withdrawn: whoever has the server's key says so, too."""
+        if not visit.teaches or piece.item.withdrawn:
+            return None
+        word = await switched_by(self._shelf.agent.replica, piece.item)
+        if word is None:
+            return None
+        author = visit.author(self._shelf, piece.room, word.header.grant)
+        day = visit.say.day(word.timestamp_ms, visit.now_ms)
+        return visit.say("item.shown_again" if author else "item.shown_again_by_nobody", author=author or "", day=day)
 
     async def _earlier(self, visit: Visit, piece: Piece) -> list[dict[str, object]]:
         """What was shown before, for a teacher to bring back, the newest first; what is a head is none of it."""
