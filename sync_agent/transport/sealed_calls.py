@@ -176,13 +176,16 @@ class SealedCalls:
             raise PeerFault(fault.code, f"{url}: {sentence}; nothing of it was taken, and the work is kept") from fault
 
     async def _meet(self, chain: bytes) -> None:
-        """Take a server's chain, if it proves a newer certificate under our root."""
+        """Take a server's chain, if it proves a newer certificate under our root.
+
+        No more than that: it is unsealed, and whoever ends TLS on the way puts into it what they like.
+        """
         replica = self._agent.replica
         entries = parse_chain(chain)
         # it may be the one that is known: a neighbour, or a stick, told of it while the chain was asked for
         shown = (await known_servers(replica)).in_chain(entries)
         source = Certificate.parse(shown.payload or b"").signing
-        await replica.admit(entries, source=source, now_ms=self._agent.now_ms())
+        await replica.admit(entries, source=source, now_ms=self._agent.now_ms(), hold=False)
 
 
 def _error_in(response: Response, url: str) -> RelaisError:
