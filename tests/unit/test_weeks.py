@@ -119,8 +119,9 @@ async def test_nor_for_one_that_was_obeyed(school: School) -> None:
 
 
 async def test_of_very_many_spaces_with_erasures_the_nearest_are_looked_at_and_elsewhere_weeks_begin_anew(
-    school: School,
+    school: School, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("protocol.replica.at_work.weeks._MOST_SPACES", 16)
     world = school.world
     rooms = [
         world.say(world.server, world.school, Kind.SPACE, SpaceRecord(f"CM{number}", year="2026-2027").encode()).id

@@ -6,8 +6,9 @@ Rules:
   holds at this moment. Between two such moments nothing moves it: no break is so short that no look sees it, and what
   a crash leaves is looked at as it lies (docs/adr/0475);
 - marks of what does not hold go in the transaction in which that comes;
-- folds cost: of very many spaces those nearest to the territory are looked at, and in the others each week is over. A
-  week that is too long destroys nothing;
+- folds cost: of more spaces than a request names those nearest to the territory are looked at, and in the others each
+  week is over. A week that is too long destroys nothing. But fewer would do harm: each head teacher of a region has
+  leavers forgotten in the same days of July;
 - the root's are looked at by looks alone: nobody else breaks them. What was obeyed here holds for that, and waits no
   more.
 """
@@ -19,6 +20,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
+from protocol.limits import MAX_SPACES_PER_REQUEST
 from protocol.model.entry import Entry
 from protocol.replica.at_work.destroyed import carried_out
 from protocol.replica.interfaces import EntryStore
@@ -27,7 +29,7 @@ from protocol.rights.roster import Roster
 
 SEEN_MARKS: Final = "erasure-seen/"
 """+ erasure in hex → 8 bytes of ms: since when this replica has seen it hold, in no doubt, without a break."""
-_MOST_SPACES: Final = 16
+_MOST_SPACES: Final = MAX_SPACES_PER_REQUEST
 """In so many it is looked what holds before something comes."""
 
 _Running = dict[bytes, dict[bytes, bytes]]
