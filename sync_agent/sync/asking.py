@@ -197,7 +197,7 @@ class Asking:
             held=tuple(Held(space, names.encode()) for space, names in said.held_of.items()),
             brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
             untaken=untaken,
-            sets=None if only_reports or beyond else await self._sets(spaces),
+            sets=None if only_reports else await self._sets(spaces),
             ended=() if only_reports else await self._ended(spaces),
             challenge=None if only_reports else self.challenge,
         )

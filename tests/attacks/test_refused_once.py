@@ -112,7 +112,7 @@ async def _nothing(_agent: object) -> dict[bytes, int]:
 UNSEEN = "sync_agent.sync.{}.unseen"
 
 
-@attack(ROW, off={UNSEEN.format("repair"): _nothing})
+@attack(ROW, off={UNSEEN.format("repair"): _nothing, **HOLDS_THE_SAME})
 async def test_work_that_a_copied_key_says_to_have_taken_reaches_the_honest_server_with_the_next_sync(
     tmp_path: Path,
 ) -> None:

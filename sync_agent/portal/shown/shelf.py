@@ -261,8 +261,8 @@ class Shelf:
         return await self.agent.role() in SEES_ALL_WORK
 
     async def own_person(self) -> bytes | None:
-        """The person whom this device's grants name."""
-        grants = await self.agent.replica.authorities(self.agent.device)
+        """The person whom this device's grants name: those first under which it speaks, of all that it was granted."""
+        grants = self.agent.in_order(await self.agent.replica.authorities(self.agent.device))
         return next((grant.person for grant in grants if grant.person is not None), None)
 
     def author_of(self, grant: bytes | None, room: Room) -> str | None:
