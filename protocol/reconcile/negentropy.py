@@ -142,7 +142,7 @@ class Step:
 
     `have`: ids that the other side lacks; `need`: ids that this side lacks; each id once in a dialogue.
     `next_message` is None when the dialogue is over; `complete` is False if it was broken off because it reached
-    `MAX_RECONCILE_ROUNDS` or `MAX_RECONCILE_IDS`: transfer what is known, then begin again.
+    `MAX_RECONCILE_ROUNDS`, or lacks `MAX_RECONCILE_IDS`: transfer what is known, then begin again.
     """
 
     next_message: bytes | None
@@ -162,6 +162,7 @@ class Initiator:
         self._splitting = splitting
         self._learned: set[bytes] = set()
         self._rounds = 0
+        self._needed = 0
 
     def open(self) -> bytes:
         """The first message."""
@@ -193,7 +194,9 @@ class Initiator:
         have = self._new(differences.have)
         need = self._new(differences.need)
         over = len(next_message) == 1
-        broken_off = self._rounds >= MAX_RECONCILE_ROUNDS or len(self._learned) >= MAX_RECONCILE_IDS
+        self._needed += len(need)
+        # what this side alone has is no more than what it has, however much somebody has said to it
+        broken_off = self._rounds >= MAX_RECONCILE_ROUNDS or self._needed >= MAX_RECONCILE_IDS
         return Step(None if over or broken_off else next_message, have, need, complete=over)
 
     def _new(self, ids: Sequence[bytes]) -> list[bytes]:

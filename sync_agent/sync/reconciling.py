@@ -41,9 +41,13 @@ _MAX_DIALOGUES: Final = 8
 
 @dataclass(slots=True)
 class Reconciled:
-    """What a reconciliation did: where the other store stood, entries received, entries given away."""
+    """What a reconciliation did: where the other store stood, entries received, entries given away.
+
+    Unless it `is_whole`, it was broken off each time: what lies beyond was not looked at.
+    """
 
     checkpoint: Checkpoint
+    is_whole: bool = False
     received: int = 0
     unsent: int = 0
 
@@ -109,6 +113,7 @@ class Reconciling:
             over = await dialogue.run(splitting)
             if done is None:
                 done = Reconciled(dialogue.checkpoint())
+            done.is_whole = over
             done.received += dialogue.received
             done.unsent += dialogue.unsent
             if over or not (dialogue.received or dialogue.unsent):

@@ -168,7 +168,7 @@ class SyncRepair:
             if space in due and space not in run.reconciled:
                 run.reconciled.add(space)
                 done = await self._reconcile(run, space)
-                if done is not None:
+                if done is not None and done.is_whole:
                     marks.update(cursor_marks(done.checkpoint))
                     settled.add(space)
         if due or all_spaces:

@@ -513,3 +513,12 @@ def test_a_set_is_compared_by_a_hash_of_its_records_in_order() -> None:
         fingerprint_of(SortedRecords(records[1:])) == fingerprint_of(SortedRecords(records), [records[0].id]) != whole
     )
     assert fingerprint_of(SortedRecords()) == blake3(b"relais/0 set").digest()[:16]
+
+
+def test_what_one_side_alone_has_breaks_no_dialogue_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocol.reconcile.negentropy.MAX_RECONCILE_IDS", 50)
+    theirs = records_of("both", 300) + records_of("word", 1)
+    mine = records_of("both", 300) + records_of("flood", 900)
+    spoken = Dialogue(SortedRecords(mine), SortedRecords(theirs), ASKING)
+    assert set(spoken.need) == ids(records_of("word", 1))
+    assert set(spoken.have) == ids(records_of("flood", 900))
