@@ -182,6 +182,8 @@ class Asking:
         only_reports = (health is not None or reports) and not push
         quiet = not (said.requests or said.by_name or push or inline or offers or wanted)
         stands = standing(spaces, known, said.complete) if quiet else None
+        # what neighbours brought to several goes up once: who is named for it compares
+        leaves = sharing is not None and sharing.leaves_any(spaces)
         request = SyncRequest(
             generation=await store.mark(GENERATION_MARK),
             cursors=() if stands is not None else self._shown((*spaces, *said.returning), known, said.complete),
@@ -195,9 +197,9 @@ class Asking:
             thin=thin,
             levels=await own_levels(agent),
             held=tuple(Held(space, names.encode()) for space, names in said.held_of.items()),
-            brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
+            brief=leaves and not said.whole,
             untaken=untaken,
-            sets=None if only_reports else await self._sets(spaces),
+            sets=None if only_reports or (beyond and leaves) else await self._sets(spaces),
             ended=() if only_reports else await self._ended(spaces),
             challenge=None if only_reports else self.challenge,
         )
