@@ -186,6 +186,7 @@ BATCH_PERIOD_MS: Final = 60 * 60 * 1000
 CURSOR_HASH_BYTES: Final = 8
 STANDING_BYTES: Final = 16
 SETS_BYTES: Final = 16
+SET_FINGERPRINT_BYTES: Final = 16  # by which two sets are compared
 CHALLENGE_BYTES: Final = 11
 MAX_CHALLENGE_BYTES: Final = 64
 """It is its server's own affair: another version's may be longer, and is said again as it is."""

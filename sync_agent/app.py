@@ -153,7 +153,7 @@ class Agent:
         self.without_copies = 0
         """How many titles have no readable copy in DIR/coursework, because the disk budget has no room for it."""
         self.backups: Backups = ()
-        """When the server's newest proven backup was begun, as it last said."""
+        """Which proven backups the server has said that it has, and since when."""
         self.store_since: Seen | None = None
         """Since when the server's store is the one that it is: that of `store_generation`."""
         self.store_generation: bytes | None = None

@@ -20,6 +20,7 @@ from protocol.limits import (
     MAX_NAME_CHARS,
     MAX_PACK_BYTES,
     MAX_REGISTER_BYTES,
+    SET_FINGERPRINT_BYTES,
 )
 from protocol.model.entry import Entry, from_wire, to_wire
 from protocol.reconcile.checkpoint import Checkpoint, Cursor
@@ -150,7 +151,7 @@ def read_checkpoint(row: Sequence[Value]) -> Checkpoint:
             len(space) == 32  # noqa: PLR2004  (an id)
             and 0 <= count <= _MAX_ARRIVALS
             and len(chain) == CURSOR_HASH_BYTES
-            and len(fingerprint) == 16  # noqa: PLR2004  (Negentropy's)
+            and len(fingerprint) == SET_FINGERPRINT_BYTES
         ):
             return Checkpoint(space, count, chain, fingerprint)
         case _:

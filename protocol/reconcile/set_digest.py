@@ -14,13 +14,10 @@ from blake3 import blake3
 
 from protocol import canonical
 from protocol.canonical import Value
-from protocol.limits import SETS_BYTES
+from protocol.limits import SET_FINGERPRINT_BYTES, SETS_BYTES
 from protocol.reconcile.sorted_records import SortedRecords
 
 _SETS_PREFIX: Final = b"relais/0 sets"
-
-
-FINGERPRINT_BYTES: Final = 16
 
 
 def fingerprint_of(records: SortedRecords, without: Collection[bytes] = ()) -> bytes:
@@ -28,7 +25,7 @@ def fingerprint_of(records: SortedRecords, without: Collection[bytes] = ()) -> b
 
     Of these records but for some ids. Two sets of one fingerprint take 2**64 tries to whoever may choose both.
     """
-    return records.digest(without)[:FINGERPRINT_BYTES]
+    return records.digest(without)[:SET_FINGERPRINT_BYTES]
 
 
 def sets_of(digests: Iterable[tuple[bytes, bytes]]) -> bytes:

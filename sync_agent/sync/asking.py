@@ -37,7 +37,7 @@ from protocol.messages.parts import Held, InlinePack, Offer, Wanted
 from protocol.model.entry import Entry, Kind
 from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.reconcile.checkpoint import Checkpoint, Cursor
-from protocol.replica.at_work.deserted import is_deserted
+from protocol.replica.at_work.deserted import but_for_deserted
 from protocol.replica.at_work.readers import ever_opened_to
 from protocol.replica.interfaces import PackInfo, Position, RegisterRow
 from sync_agent.app import Agent
@@ -359,7 +359,7 @@ class Asking:
         """
         replica, keys = self._agent.replica, (self._agent.device, *self._agent.former)
         ever = set[bytes]().union(*(ever_opened_to(replica.door, key) for key in keys)).difference(spaces)
-        ended = [space for space in ever if not await is_deserted(replica.door, replica.deserted_in, space)]
+        ended = await but_for_deserted(replica.door, replica.deserted_by_root, ever)
         held = await replica.store.spaces() if ended else {}
         # of so many that they are cut short nothing counts as told
         return tuple(sorted(space for space in ended if held.get(space)))[:MAX_ENDED_SPACES]

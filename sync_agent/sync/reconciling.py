@@ -116,10 +116,11 @@ class Reconciling:
             done.is_whole = over
             done.received += dialogue.received
             done.unsent += dialogue.unsent
-            if over or not (dialogue.received or dialogue.unsent):
-                if splitting is LISTING or dialogue.has_found_all():
-                    break
-                splitting = LISTING
+            if not over and (dialogue.received or dialogue.unsent):
+                continue
+            if splitting is LISTING or dialogue.has_found_all():
+                break
+            splitting = LISTING
         assert done is not None  # noqa: S101  (at least one dialogue took place)
         return done
 

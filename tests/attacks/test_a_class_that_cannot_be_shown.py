@@ -22,10 +22,9 @@ from protocol.roles import Role
 from sync_agent.sync.acknowledged import unseen
 from sync_agent.sync.asking import Asking
 from sync_agent.sync.cursors import read_cursors
-from tests.attacks.test_behind_what_is_left import answered_by_a_copy
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
-from tests.harness.copied_keys import granted
+from tests.harness.copied_keys import answered_by_a_copy, granted
 from tests.harness.office_devices import Town, town
 from tests.harness.territory import new_device
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -22,12 +20,11 @@ from protocol.roles import Role
 from sync_agent.app import Agent
 from sync_agent.sync.acknowledged import left_to_send
 from sync_agent.sync.cursors import read_cursors
-from sync_server.opened.app import Server, opened
 from tests.harness.as_told import HOLDS_THE_SAME
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import thief_says
+from tests.harness.copied_keys import answered_by_a_copy, thief_says
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.office_devices import Town, town
 from tests.harness.territory import new_device
@@ -43,18 +40,6 @@ MINUTE_MS: Final = 61_000
 def quotas_that_are_soon_full(monkeypatch: pytest.MonkeyPatch) -> None:
     for whose in ("KEY", "DEVICE"):
         monkeypatch.setattr(f"protocol.replica.at_work.quotas.MAX_ENTRIES_PER_{whose}", MOST)
-
-
-@asynccontextmanager
-async def answered_by_a_copy(here: Town, folder: Path) -> AsyncIterator[Server]:
-    """A copy of the server's disk answers while the context lasts."""
-    copied = folder / os.urandom(4).hex()
-    shutil.copytree(folder / "server", copied, ignore=shutil.ignore_patterns("run", "kit"))
-    async with opened(copied, now_ms=here.office.clock, entropy=os.urandom) as false:
-        false.responder.challenges = None
-        here.frontage.responder = false.responder
-        yield false
-        here.frontage.responder = here.office.server.responder
 
 
 async def has_more_than_one_may_say(here: Town, folder: Path, device: Device, beyond: Mapping[bytes, int]) -> None:

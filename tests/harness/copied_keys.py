@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from protocol.clock import DAY_MS, at_from
 from protocol.identity import DeviceKeys
@@ -14,7 +16,7 @@ from protocol.model.structure import Erasure, Grant, PersonRecord
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.people import list_draft, listings
 from protocol.roles import Role
-from sync_server.opened.app import opened
+from sync_server.opened.app import Server, opened
 from tests.harness.backups import make_backup, restore_backup
 from tests.harness.office_devices import Town
 from tests.harness.server_in_process import Office
@@ -72,6 +74,18 @@ async def brought(here: Town, *entries: Entry) -> None:
     """A PC has them, and brings them to the server."""
     admission = await here.office.server.replica.admit(entries, source=b"a PC", now_ms=here.office.clock())
     assert len(admission.admitted) == len(entries)
+
+
+@asynccontextmanager
+async def answered_by_a_copy(here: Town, folder: Path) -> AsyncIterator[Server]:
+    """A copy of the server's disk answers while the context lasts."""
+    copied = folder / os.urandom(4).hex()
+    shutil.copytree(folder / "server", copied, ignore=shutil.ignore_patterns("run", "kit"))
+    async with opened(copied, now_ms=here.office.clock, entropy=os.urandom) as false:
+        false.responder.challenges = None
+        here.frontage.responder = false.responder
+        yield false
+        here.frontage.responder = here.office.server.responder
 
 
 async def back_up(here: Town) -> None:

@@ -22,7 +22,7 @@ from protocol.errors import Code
 from protocol.messages.calls import SyncRequest
 from protocol.messages.parts import Refusal, SpacePage
 from protocol.replica.answering.named_cursors import NamedCursors
-from protocol.replica.at_work.deserted import is_deserted
+from protocol.replica.at_work.deserted import but_for_deserted
 from protocol.replica.at_work.readers import ever_opened_to
 from protocol.replica.at_work.replica import Replica
 
@@ -67,9 +67,8 @@ async def untold_by(
     knows as ended it tells nothing, though it be readable here. Of what the root has taken back with all that was said
     in it nothing is to be told: a thief's classes by the thousand keep no device from telling of its own.
     """
-    door = replica.door
-    untold = ever_opened_to(door, device).difference(readable).union(request.ended, closed)
-    return frozenset([space for space in untold if not await is_deserted(door, replica.deserted_in, space)])
+    untold = ever_opened_to(replica.door, device).difference(readable).union(request.ended, closed)
+    return frozenset(await but_for_deserted(replica.door, replica.deserted_by_root, untold))
 
 
 def untaken_of(

@@ -26,8 +26,8 @@ from protocol.replica.interfaces import EntryStore
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
 
-DesertedIn: TypeAlias = Callable[[bytes], Awaitable[frozenset[bytes]]]
-"""A space → those in it that are deserted by the root's word (`deserted_by_root`)."""
+DesertedByRoot: TypeAlias = Callable[[bytes], Awaitable[frozenset[bytes]]]
+"""As `deserted_by_root`, of one replica."""
 
 
 class Folded(Protocol):
@@ -52,29 +52,34 @@ async def deserted_among(replica: Folded, spaces: Collection[bytes]) -> set[byte
 
 async def deserted_in(replica: Folded, space: bytes) -> frozenset[bytes]:
     """The spaces in this one of which every `space` entry is held back, and in which, and below, nobody is by right."""
-    return await _deserted(replica, space, (await replica.view(space)).roster.held_back)
+    roster = (await replica.view(space)).roster
+    return await _deserted(replica, roster, roster.held_back)
 
 
 async def deserted_by_root(replica: Folded, space: bytes) -> frozenset[bytes]:
     """Those of them of which it is the root's own word that holds every `space` entry back."""
-    return await _deserted(replica, space, (await replica.view(space)).roster.held_by_root)
+    roster = (await replica.view(space)).roster
+    return await _deserted(replica, roster, roster.held_by_root)
 
 
-async def is_deserted(door: Door, deserted_in: DesertedIn, space: bytes) -> bool:
-    """Whether a space, or one that it lies in, is deserted by the root's word."""
+async def but_for_deserted(door: Door, by_root: DesertedByRoot, spaces: Iterable[bytes]) -> set[bytes]:
+    """Those of these spaces that are not deserted by the root's word, nor lie in one that is."""
+    return {space for space in spaces if not await _is_deserted(door, by_root, space)}
+
+
+async def _is_deserted(door: Door, by_root: DesertedByRoot, space: bytes) -> bool:
     for below, above in pairwise(door.lineage(space)):
-        if below in await deserted_in(above):
+        if below in await by_root(above):
             return True
     return False
 
 
-async def _deserted(replica: Folded, space: bytes, held_back: Collection[bytes]) -> frozenset[bytes]:
-    """The spaces in this one of which all `space` entries are among these, and in which, and below, nobody is."""
+async def _deserted(replica: Folded, roster: Roster, held_back: Collection[bytes]) -> frozenset[bytes]:
+    """The spaces in one of which all `space` entries are among these, and in which, and below, nobody is."""
     if not held_back:
         return frozenset()
-    roster = (await replica.view(space)).roster
     made: defaultdict[bytes, list[Entry]] = defaultdict(list)
-    for stored in await replica.store.of_kinds(space, [Kind.SPACE]):
+    for stored in await replica.store.of_kinds(roster.space, [Kind.SPACE]):
         if (record := parsed(stored.entry, SpaceRecord.parse)) is not None:
             made[record.space_of(stored.entry, replica.door.territory)].append(stored.entry)
     held = {child: said for child, said in made.items() if all(entry.id in held_back for entry in said)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
-from protocol.replica.at_work.deserted import DesertedIn, is_deserted
+from protocol.replica.at_work.deserted import DesertedByRoot, but_for_deserted
 from protocol.replica.at_work.views import SpaceView
 from protocol.rights.door import Authority, Door
 
@@ -45,12 +45,12 @@ def ever_opened_to(door: Door, key: bytes) -> set[bytes]:
     return {space for each in door.authorities_of(key) for space in door.below(each.space)}
 
 
-async def readable_by(door: Door, view: View, deserted_in: DesertedIn, key: bytes) -> dict[bytes, Authority]:
+async def readable_by(door: Door, view: View, by_root: DesertedByRoot, key: bytes) -> dict[bytes, Authority]:
     """The spaces that a key may read, as `Replica.readable` gives them."""
     grants = sorted(await authorities_in_force(door, view, key), key=lambda grant: (grant.rank, grant.grant))
     below = {space for grant in grants for space in door.below(grant.space)}
     # of what a thief made up by the thousand nothing is folded, nor asked for, once the root has taken it back
-    within = {space for space in below if not await is_deserted(door, deserted_in, space)}
+    within = await but_for_deserted(door, by_root, below)
     from_below = {space: grant for grant in grants for space in door.lineage(grant.space)[1:]}
     found: dict[bytes, Authority] = {}
     for space in sorted(within | from_below.keys(), key=lambda space: (len(door.lineage(space)), space)):

@@ -340,12 +340,12 @@ class Replica:
         """
 
         async def found() -> dict[bytes, Authority]:
-            return await readable_by(self.door, self.view, self.deserted_in, key)
+            return await readable_by(self.door, self.view, self.deserted_by_root, key)
 
         return dict(await self._readable.of(key, self._changes, found))
 
-    async def deserted_in(self, space: bytes) -> frozenset[bytes]:
-        """The spaces in this one that the root has taken back, and in which nobody is by right (`deserted_by_root`)."""
+    async def deserted_by_root(self, space: bytes) -> frozenset[bytes]:
+        """The spaces in this one that the root has taken back, and in which nobody is by right."""
         return await self._deserted.of(space, self._changes, lambda: deserted_by_root(self, space))
 
     async def said(self, kind: Kind, space: bytes | None = None) -> tuple[Entry, ...]:
