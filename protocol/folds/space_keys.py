@@ -27,7 +27,7 @@ from protocol.fields import Fields, compact
 from protocol.identity import AgreementKey, check_agreement, tagged
 from protocol.limits import MAX_WRAPS_PER_ENTRY
 from protocol.model.entry import ID_BYTES, Entry, Kind, KindClass
-from protocol.rights.door import WRITERS
+from protocol.rights.door import WRITERS, Authority
 from protocol.rights.given_keys import GivenKeys, GivenKeysFold
 from protocol.rights.roster import Roster
 from protocol.trust import hpke
@@ -144,7 +144,7 @@ def fold_space_keys(entries: Iterable[Entry], roster: Roster) -> SpaceKeys:
     found: list[tuple[int, int, bytes, SpaceKeyRecord]] = []
     trusted: set[bytes] = set()
     epochs: set[int] = set()
-    given = GivenKeysFold(roster, lambda grant: grant.role in WRITERS[KindClass.STRUCTURE])
+    given = GivenKeysFold(roster, may_make_keys)
     for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
         if entry.payload is None:
             continue
@@ -168,6 +168,11 @@ def fold_space_keys(entries: Iterable[Entry], roster: Roster) -> SpaceKeys:
     last = _last_in_a_row(epochs)
     current = next((record for epoch, _, name, record in found if epoch <= last and name in trusted), None)
     return SpaceKeys(tuple(record for *_, record in found), given.result(), current, last + 1)
+
+
+def may_make_keys(grant: Authority) -> bool:
+    """Whether a grant allows to make keys of spaces."""
+    return grant.role in WRITERS[KindClass.STRUCTURE]
 
 
 def _last_in_a_row(epochs: Iterable[int]) -> int:

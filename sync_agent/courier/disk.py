@@ -31,7 +31,7 @@ from typing import BinaryIO, Final, Self
 
 from blake3 import blake3
 
-from protocol.bundles.form import HEAD_BYTES, TRAILER_BYTES, Trailer, head_size
+from protocol.bundles.form import HEAD_BYTES, TRAILER_BYTES, Trailer, head_size, parse_head
 from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, PeerFault, Refused, RelaisError
 from protocol.limits import (
     MAX_BUNDLE_BYTES,
@@ -458,8 +458,22 @@ class BundlesOut(Notices):
                 raise LocalFailure(
                     Code.DAMAGED, "the disk gave back something else than was written onto it; use another one"
                 )
+            _check_front(target)
         except OSError as reason:
             raise trouble_of(self._disk.place, reason) from reason
+
+
+def _check_front(path: Path) -> None:
+    """Raise `LocalFailure(INTERNAL)`, and remove the bundle, where nobody could read how it begins."""
+    with path.open("rb") as file:
+        fixed = file.read(HEAD_BYTES)
+        try:
+            parse_head(fixed + file.read(head_size(fixed) - HEAD_BYTES))
+        except PeerFault as reason:
+            path.unlink(missing_ok=True)
+            raise LocalFailure(
+                Code.INTERNAL, "a bundle was written that nobody could read; what was written before it counts"
+            ) from reason
 
 
 def is_set_aside(name: str) -> bool:

@@ -56,6 +56,8 @@ _HEARD_OUTSIDE: Final = frozenset({Kind.GRANT, Kind.QUARANTINE})
 """What a bundle brings that must be heard by who cannot open it yet, or may not now (docs/adr/0097)."""
 _HEARD_AT_MOST: Final = 2_048
 _CLEAR_AT_MOST_BYTES: Final = MAX_BUNDLE_PREFACE_BYTES // 2
+_SEALS_AT_MOST_BYTES: Final = _CLEAR_AT_MOST_BYTES // 2
+"""What of a front is for the key and its seals: whoever is let in by what a bundle brings finds room beside them."""
 
 
 @dataclass(slots=True)
@@ -315,9 +317,9 @@ def _smallest_first(packs: list[PackNote]) -> list[PackNote]:
 
 
 async def _preface(agent: Agent, space: bytes, secret: SpaceSecret) -> tuple[Entry, ...]:
-    """What opens the key to who lawfully has it: the entry that names it, its seals, and what those hang on."""
-    found = [entry.id for entry in await agent.keyring.entries_of(space, secret.commitment)]
-    return tuple(entry for entry in await agent.replica.credentials(found) if entry.header.kind in IN_CLEAR)
+    """What opens the key to who lawfully has it, as far as there is room, and what proves that."""
+    shown = _fitting(await agent.keyring.shown(space, secret.commitment), _SEALS_AT_MOST_BYTES)
+    return _fitting(await agent.replica.credentials(entry.id for entry in shown), _SEALS_AT_MOST_BYTES)
 
 
 async def _with_heard(agent: Agent, part: _Part, index: Index) -> tuple[Entry, ...]:
@@ -325,17 +327,17 @@ async def _with_heard(agent: Agent, part: _Part, index: Index) -> tuple[Entry, .
 
     First what counts here, and as much as a preface holds: a right of 64 KiB makes no bundle that nobody may open.
     """
-    heard = [name for name in index.entries if name in part.heard]
-    if not heard:
-        return part.preface
     held_back = (await agent.replica.view(part.space)).roster.held_back
-    heard.sort(key=held_back.__contains__)
+    heard = sorted((name for name in index.entries if name in part.heard), key=held_back.__contains__)
     proofs = await agent.replica.credentials(heard[:_HEARD_AT_MOST])
-    in_clear = {entry.id: entry for entry in (*part.preface, *proofs) if entry.header.kind in IN_CLEAR}
-    room = _CLEAR_AT_MOST_BYTES
+    return _fitting({entry.id: entry for entry in (*part.preface, *proofs)}.values(), _CLEAR_AT_MOST_BYTES)
+
+
+def _fitting(entries: Iterable[Entry], room: int) -> tuple[Entry, ...]:
+    """Of these what may stand in clear, the first that find room; `room` is in bytes."""
     fitting = []
-    for entry in in_clear.values():
-        if entry.wire_bytes <= room:
+    for entry in entries:
+        if entry.header.kind in IN_CLEAR and entry.wire_bytes <= room:
             room -= entry.wire_bytes
             fitting.append(entry)
     return tuple(fitting)

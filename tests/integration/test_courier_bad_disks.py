@@ -12,14 +12,18 @@ from typing import Any
 
 import pytest
 
-from protocol.bundles.form import TRAILER_BYTES
+from protocol.bundles.form import NONCE_BYTES, TRAILER_BYTES, Index
+from protocol.bundles.writer import BundleWriter
 from protocol.errors import Code, LocalFailure, Refused
 from protocol.folds.coursework import HandInState
-from protocol.limits import MAX_LETTERS_PER_DISK
+from protocol.identity import SigningKey
+from protocol.limits import MAX_BUNDLE_PREFACE_BYTES, MAX_LETTERS_PER_DISK, MAX_PAYLOAD_BYTES, SALT_BYTES
+from protocol.model.entry import Kind, compose
 from protocol.model.work import ItemKind
 from protocol.replica.content.kept.pack_files import PackFiles
 from sync_agent.courier import disk as courier_disk
 from sync_agent.courier.commands import export_to
+from sync_agent.courier.disk import BundlesOut, CourierDisk
 from sync_agent.courier.letters import Letter, name_of, read_letters
 from tests.harness.classroom import LARGE, WORK, Classroom, work_of
 from tests.harness.couriers import (
@@ -333,3 +337,22 @@ async def test_a_device_without_keys_says_so(room: Classroom, disk: Path) -> Non
     newcomer = await room.machine()
     with pytest.raises(Refused):
         await export(newcomer, disk)
+
+
+async def test_a_bundle_that_begins_as_nobody_can_read_it_is_told_to_who_writes_it(tmp_path: Path) -> None:
+    key, payload, salt = SigningKey(bytes(32)), bytes(MAX_PAYLOAD_BYTES), bytes(SALT_BYTES)
+    said = [
+        compose(author=key, space=bytes(32), kind=Kind.GRANT, grant=None, at=at, payload=payload, salt=salt)
+        for at in range(MAX_BUNDLE_PREFACE_BYTES // MAX_PAYLOAD_BYTES)
+    ]
+    names = {"territory": bytes(32), "space": bytes(32), "commitment": bytes(32), "nonce": bytes(NONCE_BYTES)}
+    writer = BundleWriter(bytes(32), **names, preface=said, index=Index(entries=(bytes(32),)))
+    async with BundlesOut(CourierDisk(tmp_path, bytes(32))) as out:
+        await out.start("bundle", None)
+        await out.data(writer.begin())
+        await out.data(bytes(writer.finish()))
+        await out.end()
+        with pytest.raises(LocalFailure) as told:
+            await out.settle()
+    assert told.value.code is Code.INTERNAL
+    assert bundles(tmp_path) == []

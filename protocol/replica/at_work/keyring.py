@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from protocol.errors import Code, PeerFault
+from protocol.folds.shown_keys import shown_of
 from protocol.folds.space_keys import (
     SPACE_KEY_BYTES,
     SpaceKeyRecord,
@@ -83,17 +84,12 @@ class Keyring:
         self._read[space] = (after, found, filled)
         return found
 
-    async def entries_of(self, space: bytes, commitment: bytes) -> list[Entry]:
-        """The entries that name the key of this commitment or hold its seals."""
-        found = []
-        for entry in await self.entries(space):
-            try:
-                kind = SpaceKeyRecord if entry.header.kind == Kind.SPACE_KEY else SpaceWraps
-                if kind.parse(entry.payload or b"").commitment == commitment:
-                    found.append(entry)
-            except PeerFault:
-                continue
-        return found
+    async def shown(self, space: bytes, commitment: bytes) -> list[Entry]:
+        """The entries that open the key of this name to who may read the space, in the order of `shown_of`."""
+        keys, entries = await self.keys(space), await self.entries(space)
+        roster = (await self._replica.view(space)).roster
+        readers = await self._readers(space, roster)
+        return shown_of(commitment, keys, entries, roster, readers, self._signing, self._replica.door.began_as)
 
     async def secret(self, space: bytes, commitment: bytes) -> SpaceSecret | None:
         """The key of this name, if this machine can open it as this space's."""
@@ -118,8 +114,7 @@ class Keyring:
     async def lacking(self, space: bytes, commitment: bytes) -> list[bytes]:
         """Of those that the key in force is for, whoever was not given the key of this name, perhaps an earlier one."""
         keys = await self.keys(space)
-        roster = (await self._replica.view(space)).roster
-        wanted = recipients(roster, await self._recovery_keys(), await self._keys_below(space, roster))
+        wanted = await self._readers(space, (await self._replica.view(space)).roster)
         return keys.given.lacking(commitment, wanted, self._signing)
 
     async def wraps_due(self, space: bytes, grant: bytes, entropy: Entropy) -> list[Draft]:
@@ -133,12 +128,15 @@ class Keyring:
         keys = await self.keys(space)
         secret = SpaceSecret(entropy(SPACE_KEY_BYTES))
         record = secret.record(keys.next_epoch, cuts)
-        roster = (await self._replica.view(space)).roster
-        wanted = recipients(roster, await self._recovery_keys(), await self._keys_below(space, roster))
+        wanted = await self._readers(space, (await self._replica.view(space)).roster)
         return [
             Draft(space, Kind.SPACE_KEY, grant, record.encode()),
             *_wrap_drafts(space, secret, wanted, grant, entropy),
         ]
+
+    async def _readers(self, space: bytes, roster: Roster) -> list[bytes]:
+        """The X25519 keys that the key in force of a space is for."""
+        return recipients(roster, await self._recovery_keys(), await self._keys_below(space, roster))
 
     async def _keys_below(self, space: bytes, roster: Roster) -> list[SpaceKeys]:
         """The keys of the spaces in one to which its own is sealed; of those that have none nothing is folded."""
