@@ -16,6 +16,7 @@ from protocol.folds.coursework import HandInState, Witness, Work
 from protocol.identity import AgreementKey
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import HandIn, Wraps
+from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
 from protocol.roles import HAS_READING_KEYS
@@ -30,16 +31,16 @@ def teachers_keys(roster: Roster, *, now_ms: int | None = None, for_good: bool =
 
     Whoever has a teacher's right has reading keys; what a list calls them counts for nothing here: whoever writes lists
     would call the one teacher of a class a pupil. Without those whose stay was meant to end before `now_ms`; with
-    `for_good`, without all whose stay is meant to end.
+    `for_good`, without all of whom any right there has a last day.
     """
-    ends = _ends(roster)
-    found = {}
-    for person, keys in sorted(roster.reading_keys.items()):
-        end_ms = ends.get(person)
-        if end_ms is not None and (for_good or (now_ms is not None and end_ms <= now_ms)):
-            continue
-        found[person] = _in_turn(list(reversed(keys)), roster.makers)
-    return found
+    passed_over = set() if now_ms is None else _whose_stay_is_over(roster, now_ms)
+    if for_good:
+        passed_over |= _with_a_last_day(roster)
+    return {
+        person: _in_turn(list(reversed(keys)), roster.makers)
+        for person, keys in sorted(roster.reading_keys.items())
+        if person not in passed_over
+    }
 
 
 def _in_turn(keys: Sequence[bytes], makers: Mapping[bytes, Iterable[Device]]) -> list[bytes]:
@@ -175,16 +176,29 @@ def _circle_from(roster: Roster, person: bytes, start: Device) -> frozenset[Devi
     return circle.own | circle.others
 
 
-def _ends(roster: Roster) -> dict[bytes, int | None]:
-    """When the stay of each person with a grant here is meant to end: None for who has one for good."""
-    ends: dict[bytes, int | None] = {}
-    for authority in roster.authorities:
-        if authority.person is not None and authority.role in HAS_READING_KEYS and authority.key not in roster.cut:
-            known = ends.get(authority.person, 0)
-            ends[authority.person] = (
-                None if known is None or authority.until_ms is None else max(known, authority.until_ms)
-            )
-    return ends
+def _whose_stay_is_over(roster: Roster, now_ms: int) -> set[bytes]:
+    """Whose every right here was meant to end by now.
+
+    One without a last day keeps somebody: whoever has the server would else have no work sealed to a teacher.
+    """
+    rights = [right for right in _teachers_rights(roster) if right.key not in roster.cut]
+    staying = {right.person for right in rights if right.until_ms is None or right.until_ms > now_ms}
+    return {right.person for right in rights if right.person is not None} - staying
+
+
+def _with_a_last_day(roster: Roster) -> set[bytes]:
+    """Of whom any right here is meant to end, whatever others say, of whichever device (docs/adr/0490).
+
+    Whoever has the server says one more that has no end, of theirs or of a device that it makes up, and cuts off the
+    one that has. To end that right ends what was confirmed of it.
+    """
+    return {
+        right.person for right in _teachers_rights(roster) if right.person is not None and right.until_ms is not None
+    }
+
+
+def _teachers_rights(roster: Roster) -> Iterator[Authority]:
+    return (right for right in roster.authorities if right.role in HAS_READING_KEYS)
 
 
 def info_of(work: Work) -> bytes:

@@ -146,12 +146,14 @@ class Word(NamedTuple):
 class Circle:
     """Whom some devices of a person lead to: the person's `own` devices, and `others`' that these have confirmed.
 
-    `heads` are those of the others that were confirmed as head teachers', and speak as such.
+    `heads` are those of the others that were confirmed as head teachers', and speak as such. `others_as` are the others
+    with as whose they were confirmed: as anybody else's nobody has looked at them.
     """
 
     own: frozenset[Device]
     others: frozenset[Device]
     heads: frozenset[Device] = frozenset()
+    others_as: frozenset[Standing] = frozenset()
 
 
 class Away(NamedTuple):
@@ -210,7 +212,10 @@ class Voices:
                         pending.append(named)
         own = frozenset(device for device, place in found if place is _OWN)
         heads = frozenset(device for device, place in found if place is not _OWN and place.is_head)
-        return Circle(own, frozenset(device for device, _ in found) - own, heads)
+        others_as = frozenset(
+            (device, place.whose) for device, place in found if place is not _OWN and device not in own
+        )
+        return Circle(own, frozenset(device for device, _ in others_as), heads, others_as)
 
     def led_to_among(self, person: bytes, bits: Mapping[Device, int]) -> dict[Device, int]:
         """For each of these devices of a person the `bits` of those of them to which it leads as the person's own.

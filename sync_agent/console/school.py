@@ -287,8 +287,9 @@ def _add_rights(program: Program, run: Run) -> None:
             "class": "class",
             "until": "until",
             "over": "over",
+            "for_good": "also for good",
         },
     )
     async def stays(call: Call) -> JSON:
-        """Access with an end: whose, where, until when, and whether it is over."""
+        """Access with an end: whose, where, until when, whether it is over, and whether another right has no end."""
         return await run(call, "stays", {})

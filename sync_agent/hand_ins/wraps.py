@@ -23,7 +23,8 @@ Rules:
 - what has been opened is wrapped for teachers who come later by the devices of those who can open it, once these have
   confirmed them, or a head teacher's device has that they confirmed (`confirming`): the server's word is not enough;
 - and they wrap it for the kit, where neither its author nor anybody whom they have confirmed has;
-- who stands in for somebody is given what is handed in until the end of the stay, and nothing that was opened before.
+- who stands in for somebody is given what is handed in until the end of the stay, and nothing that was opened before:
+  whoever has any right with a last day there, whatever else is said of them (docs/adr/0490).
 """
 
 from __future__ import annotations
@@ -250,11 +251,11 @@ def _says_something(wraps: Wraps) -> bool:
 
 
 def _confirmed_keys(roster: Roster, circle: Circle, own: bytes) -> list[list[bytes]]:
-    """The keys of each colleague who is there for good, as far as a device made them that was confirmed."""
+    """The keys of each colleague who is there for good, as far as a device made them that was confirmed as theirs."""
     found = []
     for person, keys in teachers_keys(roster, for_good=True).items():
         if person != own:
-            theirs = [key for key in keys if not roster.makers[key].isdisjoint(circle.others)]
+            theirs = [key for key in keys if any((maker, person) in circle.others_as for maker in roster.makers[key])]
             found += [theirs] if theirs else []
     return found
 

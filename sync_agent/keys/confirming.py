@@ -31,7 +31,7 @@ from protocol.replica.office.erasures import closed_by_kit
 from protocol.replica.office.whose_words import signatures
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
-from protocol.rights.vouching import Circle, Device, Vouch, Word, device_id, device_words
+from protocol.rights.vouching import Circle, Device, Standing, Vouch, Word, device_id, device_words
 from protocol.roles import HAS_READING_KEYS, Role
 from sync_agent.app import Agent
 from sync_agent.keys.said_by_space import said_by_space
@@ -223,7 +223,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
                 continue
             is_mine = grant.person == person
             shown_as, speaks = _shown_as(grant, is_own=is_mine), grant.grant not in roster.unconfirmed
-            confirmed = device in {"own": own, "head": circle.heads, "other": circle.others}[shown_as]
+            confirmed = _is_confirmed(circle, own, shown_as, (device, grant.person))
             name = device_id(device)
             mark, back = seen.get(space_mark(KNOWN_READER_MARKS, space, name)), back_in(agent, returns, space, device)
             is_back = has_another(back, known_returns.get(space_mark(KNOWN_RETURN_MARKS, space, name)))
@@ -250,6 +250,14 @@ async def list_readers(agent: Agent) -> list[Reader]:
                 )
             )
     return sorted(found, key=_place)
+
+
+def _is_confirmed(circle: Circle, own: Container[Device], shown_as: str, standing: Standing) -> bool:
+    """Whether a device was confirmed as what it is shown as, and as whose: nobody looked at it as anybody else's."""
+    device, _ = standing
+    if shown_as == "own":
+        return device in own
+    return standing in circle.others_as and (shown_as == "other" or device in circle.heads)
 
 
 def _called_there(devices: Iterable[Device], keys: Mapping[Device, Entry]) -> tuple[tuple[Device, str | None], ...]:

@@ -228,6 +228,7 @@ async def _stays(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> 
             "person": None if stay.person is None else stay.person.hex(),
             "until": rfc3339(stay.until_ms),
             "over": stay.until_ms <= office.now_ms(),
+            "for_good": stay.for_good,
             "name": None if stay.person is None else names[stay.person].last or None,
             "device_name": called.get(stay.key),
             "class": records[stay.space].name if stay.space in records else None,

@@ -49,7 +49,8 @@ ROW = "a server's operator names a device of their own as a teacher's"
 def _everybody(voices: Voices, person: bytes, _start: object) -> Circle:
     """Belief in the server: whom it names as somebody's is theirs."""
     own = frozenset(device for device, whose in voices.standings if whose == person)
-    return Circle(own, frozenset(device for device, _ in voices.standings) - own)
+    others = frozenset(device for device, _ in voices.standings) - own
+    return Circle(own, others, others_as=voices.standings)
 
 
 SERVER_BELIEVED: dict[str, object] = {"protocol.rights.vouching.Voices.circle": _everybody}

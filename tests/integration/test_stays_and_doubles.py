@@ -67,14 +67,27 @@ async def test_a_stay_is_made_longer_by_another_code_and_taken_up_again_by_a_gra
     assert desk.space in await roux.spaces()
 
 
-async def test_who_has_a_grant_for_good_beside_one_with_an_end_stays(desk: Office) -> None:
+async def test_who_has_a_grant_for_good_beside_one_with_an_end_stays_and_is_listed(desk: Office) -> None:
     roux = await substitute(desk)
     person = (await stays_of(desk.server))[0].person
     assert person is not None
     await desk.enrol(await desk.invite("teacher", person=person.hex()), keys=roux.keys)
     desk.clock.advance(16 * DAY_MS)
+    assert [stay.for_good for stay in await stays_of(desk.server)] == [True]
+    assert await end_stays(desk.server) == 0
+    assert desk.space in await roux.spaces()
+    await desk.do("grant", device=roux.id, space=[desk.space])
+    assert await stays_of(desk.server) == []
+    assert desk.space in await roux.spaces()
+
+
+async def test_who_is_let_in_for_good_before_anybody_has_ended_the_stay_is_there_for_good_alone(desk: Office) -> None:
+    roux = await substitute(desk)
+    desk.clock.advance(15 * DAY_MS)
+    await desk.do("grant", device=roux.id, space=[desk.space])
     assert await stays_of(desk.server) == []
     assert await end_stays(desk.server) == 0
+    assert desk.space in await roux.spaces()
 
 
 @pytest.mark.parametrize("by", ["person", "device"])

@@ -14,7 +14,7 @@ Rules:
 - with a teacher come the devices that stand for the teacher, not a PC that somebody calls hers; with a pupil, or a
   guardian, comes none: grants alone call one theirs (docs/adr/0438);
 - role and end are what gives least, where a school is run, unless this machine has given others itself; after the end,
-  a grant to the device takes it up again for good;
+  a grant to the device takes it up again for good, and ends the right whose day is past (docs/adr/0490);
 - at a server all of these are those of the first grant, whoever may say what in the class; role and end also of one
   that has ended; but what gives least, where nothing was first (`called_first`);
 - what raises a device is told and not repeated (docs/adr/0300);
@@ -41,6 +41,7 @@ from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.held_in_space import grants_not_held_back
 from protocol.replica.office.known_here import note_named
 from protocol.replica.office.people import list_draft, listings, listings_of, mentions
+from protocol.replica.office.stays import end_past_rights
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
 from protocol.roles import ARE_TAUGHT, DEVICES, HAS_READING_KEYS, RANK, SHARED, Role
@@ -493,6 +494,8 @@ async def _listing_drafts(office: Office, person: bytes, spaces: Iterable[bytes]
 
 async def _grant_drafts(office: Office, like: Authority, spaces: Iterable[bytes]) -> list[Draft]:
     drafts = []
+    if like.until_ms is None:
+        await end_past_rights(office, like.key, spaces)
     standing = await _to_take_back(office, like)
     for space in spaces:
         roster = (await office.replica.view(space)).roster

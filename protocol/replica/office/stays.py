@@ -3,6 +3,9 @@
 A date refuses nothing, because clocks are not trusted: whoever may revoke carries it out when their own clock has
 passed it. The revocation names the grant that said so, and ends that alone: it counts for nothing once the grant is
 held back, as what a thief says with a server's key is, and no office says more in its own name (docs/adr/0144).
+
+A right without an end beside one that has a day is what a thief says with that key as well: such a stay is listed, and
+ended by a person alone (docs/adr/0490).
 """
 
 from __future__ import annotations
@@ -23,12 +26,16 @@ from protocol.rights.successions import successors_of
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """A key whose every grant in a space, these, is meant to end; `until_ms` is when the last of them does."""
+    """A key whose `grants` in a space are meant to end; `until_ms` is when the last of them does.
+
+    `for_good` says that it has another one there, which has no end.
+    """
 
     key: bytes
     space: bytes
     grants: tuple[Authority, ...]
     until_ms: int
+    for_good: bool
 
     @property
     def person(self) -> bytes | None:
@@ -37,15 +44,15 @@ class Stay:
 
 
 def stays(authorities: Iterable[Authority]) -> list[Stay]:
-    """The stays among grants that hold, the soonest end first: whoever has one grant for good in a space has none."""
+    """The stays among grants that hold, the soonest end first."""
     by_place: defaultdict[tuple[bytes, bytes], list[Authority]] = defaultdict(list)
     for authority in authorities:
         by_place[authority.key, authority.space].append(authority)
     found = []
     for (key, space), grants in by_place.items():
-        ends = [grant.until_ms for grant in grants if grant.until_ms is not None]
-        if len(ends) == len(grants):
-            found.append(Stay(key, space, tuple(grants), max(ends)))
+        ends = {grant: grant.until_ms for grant in grants if grant.until_ms is not None}
+        if ends:
+            found.append(Stay(key, space, tuple(ends), max(ends.values()), len(ends) < len(grants)))
     return sorted(found, key=lambda stay: (stay.until_ms, stay.key, stay.space))
 
 
@@ -76,8 +83,18 @@ async def end_stays(office: Office) -> int:
     return len(over)
 
 
+async def end_past_rights(office: Office, key: bytes, spaces: Iterable[bytes]) -> None:
+    """Of a key that somebody lets in for good: end its rights in these spaces whose day is past, as far as one may."""
+    for space in spaces:
+        held = (await office.replica.view(space)).roster.authorities
+        theirs = (each for each in held if (each.key, each.space) == (key, space) and each.rank < office.rank)
+        for stay in stays(theirs):
+            if stay.until_ms <= office.now_ms() and len(stay.grants) <= MAX_ENDED_GRANTS:
+                await office.say(await _end_drafts(office, stay))
+
+
 async def _may_end(office: Office, stay: Stay) -> bool:
-    if stay.until_ms > office.now_ms() or len(stay.grants) > MAX_ENDED_GRANTS:
+    if stay.for_good or stay.until_ms > office.now_ms() or len(stay.grants) > MAX_ENDED_GRANTS:
         return False
     held = (await office.replica.view(stay.space)).roster.authority_of(stay.key)
     return held is not None and held.rank < office.rank

@@ -97,6 +97,7 @@ class SchoolPages:
                 "room": next((room.name for room in rooms if room.space == stay.space), "?"),
                 "day": visit.say.day(stay.until_ms, visit.now_ms),
                 "over": stay.until_ms <= visit.now_ms,
+                "for_good": stay.for_good,
             }
             for stay in await stays_of(office)
         ]
@@ -427,7 +428,9 @@ class SchoolPages:
             roles=[role.value for role in _ROLES],
             stays=_STAYS,
             ends={
-                each.key: say.day(each.until_ms, visit.now_ms)
+                each.key: say(
+                    "school.ends_not" if each.for_good else "school.ends", day=say.day(each.until_ms, visit.now_ms)
+                )
                 for each in await stays_of(office)
                 if each.space == room.space
             },
