@@ -63,6 +63,7 @@ class Bound(NamedTuple):
     prefix: bytes
 
 
+BEGINNING: Final = Bound(0, b"")
 INFINITY: Final = Bound(INFINITE_MS, b"")
 
 
@@ -141,14 +142,19 @@ class Step:
     """What the initiator learned from one answer, and what it says next.
 
     `have`: ids that the other side lacks; `need`: ids that this side lacks; each id once in a dialogue.
-    `next_message` is None when the dialogue is over; `complete` is False if it was broken off because it reached
-    `MAX_RECONCILE_ROUNDS`, or lacks `MAX_RECONCILE_IDS`: transfer what is known, then begin again.
+    `next_message` is None when the dialogue is over, or was broken off because it reached `MAX_RECONCILE_ROUNDS`, or
+    lacks `MAX_RECONCILE_IDS`: transfer what is known, then go on. Of all before `reached` nothing is left to be said.
     """
 
     next_message: bytes | None
     have: list[bytes]
     need: list[bytes]
-    complete: bool
+    reached: Bound
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to be said."""
+        return self.reached == INFINITY
 
 
 class Initiator:
@@ -157,9 +163,11 @@ class Initiator:
     The view may change between messages: what is added meanwhile is found now or in the next dialogue.
     """
 
-    def __init__(self, view: RangeView, splitting: Splitting = ASKING) -> None:
+    def __init__(self, view: RangeView, splitting: Splitting = ASKING, start: Bound = BEGINNING) -> None:
+        """Over a view; of what lies before `start` nothing is said."""
         self._view = view
         self._splitting = splitting
+        self._start = start
         self._learned: set[bytes] = set()
         self._rounds = 0
         self._needed = 0
@@ -167,13 +175,15 @@ class Initiator:
     def open(self) -> bytes:
         """The first message."""
         writer = _Writer()
-        size = len(self._view)
+        if self._start != BEGINNING:
+            writer.skip(self._start)
+        low, size = self._view.index_of(self._start), len(self._view)
         if self._splitting.lists_all:
             writer.id_list(INFINITY, [])
-        elif size < self._splitting.id_list_below:
-            writer.id_list(INFINITY, list(self._view.ids(0, size)))
+        elif size - low < self._splitting.id_list_below:
+            writer.id_list(INFINITY, list(self._view.ids(low, size)))
         else:
-            edges = _even_edges(0, size, self._splitting.branching)
+            edges = _even_edges(low, size, self._splitting.branching)
             if self._splitting.recent_first:
                 after_all = Bound(self._view.record(size - 1).timestamp_ms + 1, b"")
                 edges[-1:] = _halving_edges(edges[-2], size, self._splitting.id_list_below)
@@ -197,7 +207,8 @@ class Initiator:
         self._needed += len(need)
         # what this side alone has is no more than what it has, however much somebody has said to it
         broken_off = self._rounds >= MAX_RECONCILE_ROUNDS or self._needed >= MAX_RECONCILE_IDS
-        return Step(None if over or broken_off else next_message, have, need, complete=over)
+        reached = INFINITY if over else max(self._start, _begin_of(next_message))
+        return Step(None if over or broken_off else next_message, have, need, reached)
 
     def _new(self, ids: Sequence[bytes]) -> list[bytes]:
         """Those of `ids` that no earlier step named: a peer that stops at its frame limit may bring a range again."""
@@ -451,6 +462,14 @@ def _parse(message: bytes) -> list[_Range]:
         last = here
         ranges.append(_parse_range(reader, upper))
     return ranges
+
+
+def _begin_of(message: bytes) -> Bound:
+    """Where the first range of a message begins that is no Skip; one of our own, with at least one range."""
+    reader = _Reader(message)
+    reader.take(1)
+    upper = reader.bound()
+    return upper if reader.varint() == _SKIP else BEGINNING
 
 
 def _parse_range(reader: _Reader, upper: Bound) -> _Range:

@@ -11,6 +11,8 @@ Rules:
 - what was found is the whole difference if it makes this set the very one of which the first answer showed the
   fingerprint. Else ranges may have been taken for equal that are not, as they are compared by sums: every id of the
   other side is listed (docs/adr/0486);
+- so it is where a dialogue was broken off, and the next one goes on where that came to, in another exchange too: what
+  is refused here, for a quota, say, is lacked again each time, and would keep all that lies behind it from being found;
 - at the end the cursor stands where the other store stood at the first answer: what arrived later comes in pages.
 
 docs/protocol.md, "Reconcile".
@@ -26,7 +28,7 @@ from protocol.errors import Code, PeerFault
 from protocol.messages.calls import ReconcileAnswer, ReconcileRequest
 from protocol.model.entry import Entry
 from protocol.reconcile.checkpoint import Checkpoint
-from protocol.reconcile.negentropy import ASKING, LISTING, Initiator, Record, Splitting
+from protocol.reconcile.negentropy import ASKING, BEGINNING, INFINITY, LISTING, Bound, Initiator, Record, Splitting
 from protocol.reconcile.set_digest import fingerprint_of
 from protocol.reconcile.sorted_records import SortedRecords
 from protocol.replica.interfaces import EntryStore
@@ -39,17 +41,43 @@ IDS_PER_REQUEST: Final = 4_000
 _MAX_DIALOGUES: Final = 8
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Reconciled:
     """What a reconciliation did: where the other store stood, entries received, entries given away.
 
-    Unless it `is_whole`, it was broken off each time: what lies beyond was not looked at.
+    Unless it `is_whole`, something was not looked at, where the next one goes on.
     """
 
     checkpoint: Checkpoint
-    is_whole: bool = False
+    is_whole: bool
+    received: int
+    unsent: int
+
+    def __add__(self, later: Reconciled) -> Reconciled:
+        """This, and what went on from it."""
+        received, unsent = self.received + later.received, self.unsent + later.unsent
+        return Reconciled(self.checkpoint, later.is_whole, received, unsent)
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """A space that is listed: where the other store stood when that began, and where the next dialogue goes on.
+
+    Once it comes to the end all of it is listed again, if something `found_no_room` to wait in, and something was
+    received since the list began, which may be what that waits for.
+    """
+
+    checkpoint: Checkpoint
+    start: Bound = BEGINNING
     received: int = 0
-    unsent: int = 0
+    found_no_room: bool = False
+
+    def after(self, dialogue: _Dialogue, reached: Bound) -> _Left:
+        """Where it goes on after a dialogue that has come so far."""
+        received, no_room = self.received + dialogue.received, self.found_no_room or dialogue.found_no_room()
+        if reached == INFINITY and received and no_room:
+            return _Left(self.checkpoint)
+        return _Left(self.checkpoint, reached, received, no_room)
 
 
 class Giving(Protocol):
@@ -99,30 +127,35 @@ class Reconciling:
         self._agent = agent
         self._calls = calls
         self._giving = giving or ToOutbox(agent.replica.store)
+        self._left: dict[bytes, _Left] = {}
 
     async def reconcile(self, space: bytes) -> Reconciled:
-        """Run dialogues about `space` until one ends by itself. The cursor is left to the caller.
+        """Run dialogues about `space` until all was looked at. The cursor is left to the caller.
 
         Raises what `SealedCalls.reconcile` raises, `Refused(CANNOT_READ)` above all.
         """
         waiting = [held.entry for held in await self._agent.replica.store.held()]
-        done: Reconciled | None = None
-        splitting = ASKING
-        for _ in range(_MAX_DIALOGUES):
-            dialogue = _Dialogue(self._agent, self._calls, self._giving, space, waiting)
-            over = await dialogue.run(splitting)
-            if done is None:
-                done = Reconciled(dialogue.checkpoint())
-            done.is_whole = over
-            done.received += dialogue.received
-            done.unsent += dialogue.unsent
-            if not over and (dialogue.received or dialogue.unsent):
-                continue
-            if splitting is LISTING or dialogue.has_found_all():
+        done = await self._go_on(space, waiting)
+        for _ in range(_MAX_DIALOGUES - 1):
+            if done.is_whole:
                 break
-            splitting = LISTING
-        assert done is not None  # noqa: S101  (at least one dialogue took place)
+            done += await self._go_on(space, waiting)
         return done
+
+    async def _go_on(self, space: bytes, waiting: Collection[Entry]) -> Reconciled:
+        """One dialogue: the first, or on where the last one has come to."""
+        dialogue = _Dialogue(self._agent, self._calls, self._giving, space, waiting)
+        left = self._left.get(space)
+        if left is None:
+            is_whole = await dialogue.run(ASKING) == INFINITY and dialogue.has_found_all()
+            left = _Left(dialogue.checkpoint())
+        else:
+            left = left.after(dialogue, await dialogue.run(LISTING, left.start))
+            is_whole = left.start == INFINITY
+        self._left[space] = left
+        if is_whole:
+            del self._left[space]
+        return Reconciled(left.checkpoint, is_whole, dialogue.received, dialogue.unsent)
 
 
 class _Dialogue:
@@ -163,12 +196,16 @@ class _Dialogue:
         both = self._records.with_added(map(self._seen.__getitem__, self._need)) if self._need else self._records
         return fingerprint_of(both, without=self._have) == self.checkpoint().fingerprint
 
-    async def run(self, splitting: Splitting) -> bool:
-        """Talk until nothing is left to say or to fetch; whether the dialogue ended by itself."""
+    def found_no_room(self) -> bool:
+        """Whether something of what was asked for could neither be let in nor wait."""
+        return bool(self._overflowed)
+
+    async def run(self, splitting: Splitting, start: Bound = BEGINNING) -> Bound:
+        """Talk, of nothing before `start`, until nothing is left to say or to fetch; how far all was looked at."""
         self._records = await self._agent.replica.records(self._space)
-        initiator = Initiator(self._records, splitting)
+        initiator = Initiator(self._records, splitting, start)
         message: bytes | None = initiator.open()
-        over = True
+        reached = start
         push: tuple[Entry, ...] = ()
         while message is not None or self._wanted or push:
             asked = list(self._wanted)[:IDS_PER_REQUEST]
@@ -180,14 +217,14 @@ class _Dialogue:
                 if answer.message is None:
                     raise PeerFault(Code.MALFORMED, "the other side breaks off a reconciliation")
                 step = initiator.answer(answer.message)
-                message, over = step.next_message, step.complete
+                message, reached = step.next_message, step.reached
                 self._have.update(step.have)
                 self._need.update(step.need)
                 self._wanted.update(dict.fromkeys(needed for needed in step.need if needed not in self._whole))
                 if step.have:
                     self.unsent += await self._giving.give(step.have)
             push = await self._giving.push()
-        return over
+        return reached
 
     async def _admit(self, asked: list[bytes], answer: ReconcileAnswer) -> None:
         came = _asked_for(answer.entries, asked, self._space)

@@ -207,7 +207,8 @@ class SyncRepair:
             self._asking.closed.add(space)
             return None
         self._asking.closed.discard(space)
-        self._compared_ms[space] = self._agent.now_ms()
+        if done.is_whole:
+            self._compared_ms[space] = self._agent.now_ms()
         run.received += done.received
         run.again = True
         self._asking.parked.moved = True

@@ -25,6 +25,7 @@ from protocol.reconcile.negentropy import (
     ANSWERING,
     AS_PUBLISHED,
     ASKING,
+    BEGINNING,
     INFINITY,
     LISTING,
     Bound,
@@ -61,11 +62,12 @@ class Dialogue:
         theirs: RangeView,
         asking: Splitting = ASKING,
         answering: Splitting = ANSWERING,
+        start: Bound = BEGINNING,
     ) -> None:
         self.messages: list[bytes] = []
         self.have: list[bytes] = []
         self.need: list[bytes] = []
-        initiator = Initiator(mine, asking)
+        initiator = Initiator(mine, asking, start)
         message: bytes | None = initiator.open()
         while message is not None:
             answer = respond(theirs, message, answering)
@@ -73,7 +75,7 @@ class Dialogue:
             step = initiator.answer(answer)
             self.have += step.have
             self.need += step.need
-            self.complete = step.complete
+            self.complete, self.reached = step.complete, step.reached
             message = step.next_message
 
     @property
@@ -215,6 +217,29 @@ def test_shared_prefixes_and_extreme_moments_make_no_difference(
     spoken = Dialogue(SortedRecords(mine), SortedRecords(theirs), asking, answering)
     assert spoken.complete
     assert (set(spoken.have), set(spoken.need)) == (ids(mine) - ids(theirs), ids(theirs) - ids(mine))
+
+
+@settings(max_examples=150, deadline=None)
+@given(two_sides(), splittings, splittings, st.booleans(), st.integers(1, 9))
+def test_wherever_a_dialogue_is_broken_off_another_goes_on_from_there(
+    sides: tuple[list[Record], list[Record]], asking: Splitting, answering: Splitting, lists_all: bool, answers: int
+) -> None:
+    mine, theirs = SortedRecords(sides[0]), SortedRecords(sides[1])
+    asking = LISTING if lists_all else asking
+    initiator = Initiator(mine, asking)
+    message: bytes | None = initiator.open()
+    told: set[bytes] = set()
+    reached = BEGINNING
+    while message is not None and answers:
+        step = initiator.answer(respond(theirs, message, answering))
+        told.update(step.have, step.need)
+        assert reached <= step.reached
+        message, reached, answers = step.next_message, step.reached, answers - 1
+    later = Dialogue(mine, theirs, asking, answering, reached)
+    found = {*later.have, *later.need}
+    assert told | found == ids(sides[0]) ^ ids(sides[1])
+    before = ids(record for record in {*mine, *theirs} if (record.timestamp_ms, record.id) < reached)
+    assert not found & before
 
 
 @settings(max_examples=50, deadline=None)
@@ -522,3 +547,17 @@ def test_what_one_side_alone_has_breaks_no_dialogue_off(monkeypatch: pytest.Monk
     spoken = Dialogue(SortedRecords(mine), SortedRecords(theirs), ASKING)
     assert set(spoken.need) == ids(records_of("word", 1))
     assert set(spoken.have) == ids(records_of("flood", 900))
+
+
+def test_what_is_never_taken_keeps_nothing_behind_it_from_being_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocol.reconcile.negentropy.MAX_RECONCILE_IDS", 50)
+    mine, theirs = SortedRecords(), SortedRecords(records_of("refused", 900))
+    answering = Splitting(frame_limit_bytes=MIN_RECONCILE_FRAME_BYTES)
+    need: list[bytes] = []
+    reached = BEGINNING
+    while reached != INFINITY:
+        part = Dialogue(mine, theirs, LISTING, answering, reached)
+        assert part.reached > reached
+        need += part.need
+        reached = part.reached
+    assert sorted(need) == sorted(ids(theirs))

@@ -2,7 +2,8 @@
 
 Rules:
 - the spaces in common only, territory before school before class; each is reconciled by ranges once per connection,
-  after that cursors and this device's own order of arrival tell what is new: one request when nothing is;
+  after that cursors and this device's own order of arrival tell what is new: one request when nothing is; where not all
+  could be compared there is no cursor, and the next exchange goes on with that;
 - what a peer brings goes through the ordinary door, and is noted for the server, which may lack it;
 - content goes both ways beside them (`peer_content`); others hear of an entry and of what is small of it at once;
 - whoever lacks what rights hang on is brought it (`line_of_rights`), or asks for it (`in_doubt`).
@@ -50,6 +51,8 @@ from sync_agent.sync.withdrawn import lets_in, take_withdrawals, take_withdrawal
 from sync_agent.transport.interface import Transport
 
 MAX_REQUESTS: Final = 2_000
+_NOWHERE: Final = Position(1, bytes(CURSOR_HASH_BYTES))
+"""A cursor that fits no store: no pages come of its space."""
 _MANY_LACKS: Final = 200
 """Whoever lacks so much may not have named all of it."""
 
@@ -148,9 +151,9 @@ class PeerSession:
         if closed and not await common_spaces(self.agent, self.device.key):
             await self._ask_back(done, closed)
         if self._generation is None:
-            # Cursors that fit no store: the answer names the store, and what lies in it comes by ranges.
-            replica, nowhere = self.agent.replica, Position(1, bytes(CURSOR_HASH_BYTES))
-            unknown = dict.fromkeys((replica.territory, *await self._common()), nowhere)
+            # The answer names the store, and what lies in it comes by ranges.
+            replica = self.agent.replica
+            unknown = dict.fromkeys((replica.territory, *await self._common()), _NOWHERE)
             cursors = shown_cursors(list(unknown), unknown, (), replica.door.spaces())
             opening = SyncRequest(cursors=cursors, live=self.wants_live, name=self.agent.enrolment.device_name)
             answer = await self._calls.sync(opening)
@@ -214,14 +217,19 @@ class PeerSession:
         """Reconcile the spaces in common whose state at the peer is not known; whether there were any."""
         found = False
         for space in await self._common():
-            if space in self._cursors:
+            if space in self._cursors or space in done.unlike:
                 continue
             found = True
             before = (await self.agent.replica.position(space)).count
             result = await self._reconciling.reconcile(space)
             after = (await self.agent.replica.position(space)).count
-            self._known[space] = after if after - before == result.received else before
-            self._cursors[space] = Position(result.checkpoint.count, result.checkpoint.chain)
+            # what has come between two parts of a comparison is news, whichever of both it lies in
+            if self._known.get(space, before) == before:
+                self._known[space] = after if after - before == result.received else before
+            if result.is_whole:
+                self._cursors[space] = Position(result.checkpoint.count, result.checkpoint.chain)
+            else:
+                done.unlike.add(space)
             done.received += result.received
             done.sent += result.unsent
         return found
@@ -238,9 +246,10 @@ class PeerSession:
         await self._content.find_named(done, push, spaces)
         inline, offers = self._content.packs(done)
         content = self.agent.replica.content
+        known = {**dict.fromkeys(done.unlike, _NOWHERE), **self._cursors, **strange}
         request = SyncRequest(
             generation=self._generation,
-            cursors=shown_cursors([*spaces, *strange], {**self._cursors, **strange}, (), learned),
+            cursors=shown_cursors([*spaces, *strange], known, (), learned),
             push=(*push, *page_of(done.owed.values())),
             packs=tuple([InlinePack(pack.space, await content.read_pack(pack.hash, 0, pack.size)) for pack in inline]),
             offers=tuple(Offer(pack.space, pack.hash, pack.size) for pack in offers),

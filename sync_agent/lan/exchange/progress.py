@@ -29,6 +29,8 @@ class Exchange:
     """How far its pages have come, also of spaces that nothing opens here or there: what opens one may stand on any."""
     put_off: dict[bytes, int] = field(default_factory=dict)
     """How much had been received when a page of such a space was put off, as what it brings could not be judged yet."""
+    unlike: set[bytes] = field(default_factory=set)
+    """Spaces of which this exchange has not compared all: the next one goes on."""
     leaves_some: bool = False
     """Whether content is left to another neighbour that is sending it."""
     failure: RelaisError | None = None
