@@ -103,8 +103,9 @@ class Pages:
 
     async def _forgotten(self, visit: Visit) -> str | None:
         """That who teaches here is erased, by whose word, and until when; None where it is not so."""
-        agent, person = self._shelf.agent, await self._shelf.own_person() if visit.teaches else None
-        found = None if person is None else await forgetting_of(agent.replica, person, visit.now_ms)
+        agent, persons = self._shelf.agent, await self._shelf.persons_to_tell() if visit.teaches else ()
+        told = [await forgetting_of(agent.replica, person, visit.now_ms) for person in persons]
+        found = next((each for each in told if each is not None), None)
         if found is None:
             return None
         by = visit.kit_or_server(self._shelf, found.grant)
