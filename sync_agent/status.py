@@ -16,6 +16,7 @@ from sync_agent.machine.marks import TREE_TROUBLE_MARK
 from sync_agent.machine.refusals import refused_ids
 from sync_agent.network.trouble import in_touch
 from sync_agent.school.held_back import held_back_status
+from sync_agent.school.let_count import let_count_status
 from sync_agent.school.measures import ordered
 from sync_agent.school.own_stay import stay_status
 from sync_agent.space_names import space_names
@@ -44,6 +45,7 @@ async def status(agent: Agent) -> dict[str, JSON]:
         "waits_for": await _waits_for(agent),
         "asks": await _asks(agent),
         "held_back": await held_back_status(agent),
+        "let_count": await let_count_status(agent),
         "going": [each.row() for each in await going_unopened(agent)],
         "backlog": await _backlog(agent),
         "peers": agent.neighbours(),

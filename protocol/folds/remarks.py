@@ -6,6 +6,8 @@ Rules (docs/adr/0360, 0395):
 - who speaks for a person goes by need as well: where all that led on is lost, retired or cut off for a minute, whoever
   is granted as that person is heard. What was said before stands beside what such a one says;
 - that a computer calls the earlier one its own is nothing: anybody's says so of anybody's;
+- what a device that is out had said, and counts by a ruling other than the root's, takes the place of nothing, and
+  stands behind what counts by itself: whoever has the server's key lets count what a finder said (docs/adr/0493);
 - what leads to whom is in the words alone: neither dates nor what a replica remembers make it, and all have the same.
 
 Pure.
@@ -70,7 +72,7 @@ class Remarks:
         """What stands of these, which come in the order in which they are to be shown.
 
         In the place of each is said what comes before it alone. What says nothing, since it was taken back, stands
-        behind all that says something.
+        behind all that says something, and what a ruling lets count of a device that is out behind all others.
         """
         notes = [self.of(entry) for entry in in_order]
         devices: defaultdict[bytes, set[Device]] = defaultdict(set)
@@ -82,8 +84,12 @@ class Remarks:
         for note in notes:
             if not led[note.voice].to[note.device] & said[note.voice]:
                 found.append(note)
-            said[note.voice] |= led[note.voice].bit[note.device]
-        return tuple(sorted(found, key=lambda note: note.record.says_nothing))
+            if not self._is_let_count(note):
+                said[note.voice] |= led[note.voice].bit[note.device]
+        return tuple(sorted(found, key=lambda note: (note.record.says_nothing, self._is_let_count(note))))
+
+    def _is_let_count(self, note: FeedbackNote) -> bool:
+        return note.id in self._roster.let_count and note.author in self._roster.cut
 
     def replaced_by(self, device: Device, voice: bytes, notes: Iterable[FeedbackNote]) -> list[FeedbackNote]:
         """In whose place, of these, a further word of a device would be said that speaks with this voice."""

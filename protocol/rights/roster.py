@@ -67,6 +67,14 @@ class Person:
     entry: bytes
 
 
+class LetCount(NamedTuple):
+    """By which ruling a word counts, who said it, and its kind."""
+
+    ruling: bytes
+    author: bytes
+    kind: int
+
+
 @dataclass(frozen=True, slots=True)
 class Roster:
     """What the fold says about rights and names of one space.
@@ -86,8 +94,8 @@ class Roster:
     held_back: frozenset[bytes]
     erased: frozenset[bytes]
     refused: frozenset[bytes] = frozenset()
-    let_count: frozenset[bytes] = frozenset()
-    """What keys said that were cut off, and counts by a ruling: whoever has the server's key says one of any word."""
+    let_count: Mapping[bytes, LetCount] = field(default_factory=dict)
+    """What lies here, was held back, and counts by a ruling, none of the root's: a copied server key says such."""
     undone: frozenset[bytes] = frozenset()
     """Erasures in the space that a ruling has taken back."""
     carried_out: frozenset[bytes] = field(default=frozenset(), compare=False)
@@ -259,10 +267,9 @@ def fold_roster(
     living = tuple(authority for authority in authorities if authority.grant not in gone)
     cut = cuts.keys | ({authority.key for authority in authorities} - {authority.key for authority in living})
     accepted, refused = _ruled(entries, held, door)
-    held_back = frozenset(held) - accepted
+    held_back = frozenset(held) - accepted.keys()
     erasing = erasing_in(space, entries, held, destroyed, door)
     ends = frozenset(one.id for one in entries if one.header.target is not None and one.id in revocations)
-    of_cut_off = (one.id for one in entries if one.id in accepted and one.header.author in revocations.values())
     roster = Roster(
         space=space,
         persons={},
@@ -271,7 +278,6 @@ def fold_roster(
         cut=cut,
         held_back=held_back,
         refused=frozenset(refused),
-        let_count=frozenset(of_cut_off),
         erased=erasing.covers | erased_from_above(space, above, authorities, destroyed, door),
         undone=erasing.undone,
         carried_out=erasing.carried_out,
@@ -288,7 +294,8 @@ def fold_roster(
     listed = persons_of(own, roster.hides)
     said = [entry for entry in own if roster.tells_of_keys(entry)]
     named = replace(roster, persons=listed.persons, left=listed.left, aliases=listed.aliases, frozen=listed.frozen)
-    return with_voices(named, said, door, remembered)
+    let_count = _let_count((entry for entry in own if not named.hides(entry)), accepted, door)
+    return with_voices(replace(named, let_count=let_count), said, door, remembered)
 
 
 def _let_in_again(
@@ -434,18 +441,27 @@ def _ends_of(same: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     return ends
 
 
-def _ruled(entries: Iterable[Entry], held: Mapping[bytes, int], door: Door) -> tuple[set[bytes], set[bytes]]:
-    """What of the held back humans have accepted and refused: the latest word of at least the revocation's rank.
+def _ruled(entries: Iterable[Entry], held: Mapping[bytes, int], door: Door) -> tuple[dict[bytes, Entry], set[bytes]]:
+    """What of the held back humans have accepted, by which ruling, and refused: the latest of the revocation's rank.
 
     Only work can be accepted, never what gives rights or keys: so a ruling frees no revocation and no ruling.
     """
     acceptable = {entry.id for entry in entries if entry.id in held and is_acceptable(entry.header.kind)}
-    said: dict[bytes, bool] = {}
+    said: dict[bytes, Entry | None] = {}
     for entry, ruling in rulings_of(entries, held, door) if held else ():
         rank = door.rank_of(entry.header)
-        said |= {one: True for one in ruling.accepted if one in acceptable and rank >= held[one]}
-        said |= {one: False for one in ruling.refused if one in held and rank >= held[one]}
-    return {one for one, yes in said.items() if yes}, {one for one, yes in said.items() if not yes}
+        said |= {one: entry for one in ruling.accepted if one in acceptable and rank >= held[one]}
+        said |= {one: None for one in ruling.refused if one in held and rank >= held[one]}
+    return {one: by for one, by in said.items() if by is not None}, {one for one, by in said.items() if by is None}
+
+
+def _let_count(shown: Iterable[Entry], accepted: Mapping[bytes, Entry], door: Door) -> dict[bytes, LetCount]:
+    by_others = {one: by.id for one, by in accepted.items() if door.standing_of(by.header) < RANK[Role.ROOT]}
+    return {
+        one.id: LetCount(by_others[one.id], one.header.author, one.header.kind)
+        for one in (shown if by_others else ())
+        if one.id in by_others
+    }
 
 
 def is_acceptable(kind: int) -> bool:

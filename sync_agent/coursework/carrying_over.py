@@ -212,7 +212,7 @@ async def _why_it_stays(agent: Agent, view: SpaceView, lesson: _Lesson) -> str:
         return f"left, {lesson.id.hex()[:12]}, {lesson.why}: {lesson.title}"
     kind, hidden = lesson.taken.record.kind, "" if lesson.why is None else f", and it is {lesson.why}"
     other = "" if kind is ItemKind.LESSON else f", as an {kind}, which it was not before"
-    accepted = "it counts by a ruling alone, and its computer was cut off"
+    accepted = "it was held back, and counts by a ruling alone"
     why = accepted if lesson.taken.id in view.roster.let_count else "no computer of yours has confirmed who wrote it"
     return (
         f"left, {lesson.id.hex()[:12]}, since {why}, "

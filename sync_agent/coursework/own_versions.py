@@ -5,7 +5,7 @@ Whoever has the server writes versions of every item, and this device signs what
 Rules (docs/protocol.md, "Coursework"; docs/adr/0305):
 - a teacher's own word is what this device wrote, what her other devices did, and whom these have confirmed, whatever
   has ended since: what is not brought stays as such a version has it without a question. What another device said that
-  was cut off, and what counts by a ruling alone, is no such word (docs/adr/0487);
+  was held back, and counts by a ruling other than the root's, is no such word (docs/adr/0487, 0493);
 - files stay as any other version has them once somebody has named that one, by its id, and they are here to be looked
   at; words that are not given stay as the shown version has them, and that is told;
 - who says which head they were shown is told if another one is shown by now, that this very device did not write.

@@ -3,19 +3,20 @@
 Rules (docs/adr/0395):
 - in the place of what this device said, and of what computers said that lead to it by words of confirmation: what an
   earlier laptop said that never led here stays beside, and so does what somebody says whom a server named as hers;
-- a form holds of that what this device said, or one that a human confirmed on it: nobody else's is signed unread.
+- a form holds of that what this device said, or one that a human confirmed on it: nobody else's is signed unread, nor
+  what another one said that was held back, and that a ruling lets count (docs/adr/0493).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocol.errors import BadInput, Refused
 from protocol.folds.coursework import Work
 from protocol.folds.remarks import FeedbackNote, Remarks
 from protocol.model.entry import Kind
-from protocol.rights.vouching import Device
+from protocol.rights.roster import Roster
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import circle_ever, own_device
 
@@ -24,17 +25,12 @@ from sync_agent.keys.confirming import circle_ever, own_device
 class OwnWords:
     """`replaced` and `beside` are what is said in this teacher's name, the newest first, as a further word finds it.
 
-    `heeded` are the devices whose words are this teacher's for who sits here.
+    `known` is what of the replaced was said here, or on a computer that was confirmed here: a form holds the first.
     """
 
     replaced: Sequence[FeedbackNote] = ()
     beside: Sequence[FeedbackNote] = ()
-    heeded: Collection[Device] = ()
-
-    @property
-    def known(self) -> Sequence[FeedbackNote]:
-        """What of the replaced was said here, or on a computer that was confirmed here: a form holds the first."""
-        return [note for note in self.replaced if note.device in self.heeded]
+    known: Sequence[FeedbackNote] = ()
 
 
 async def own_words(agent: Agent, work: Work) -> OwnWords:
@@ -48,4 +44,10 @@ async def own_words(agent: Agent, work: Work) -> OwnWords:
     replaced = Remarks(roster).replaced_by(device, voice, work.remarks)
     beside = [note for note in work.remarks if note.voice == voice and note not in replaced]
     circle = {device} if given.person is None else circle_ever(agent, roster, given.person).own
-    return OwnWords(replaced, beside, circle)
+    known = [note for note in replaced if note.device in circle and not _is_let_count(note, roster, agent.device)]
+    return OwnWords(replaced, beside, known)
+
+
+def _is_let_count(note: FeedbackNote, roster: Roster, own: bytes) -> bool:
+    """Whether a ruling alone lets count what another device said: what this very one said, it knows."""
+    return note.id in roster.let_count and note.author != own

@@ -29,6 +29,7 @@ from sync_agent.portal.wording import Words
 from sync_agent.school.device_names import device_names, key_words
 from sync_agent.school.forgetting import forgetting_of
 from sync_agent.school.held_back import own_held_back
+from sync_agent.school.let_count import let_count_here
 from sync_agent.status import fingerprint
 
 MAX_CARD_CHARS: Final = 300
@@ -94,6 +95,7 @@ class Pages:
             forgotten=await self._forgotten(visit),
             sign_ins=await home_sign_ins(visit, self._shelf),
             held_back=news_of(await own_held_back(self._shelf.agent)) if visit.teaches else 0,
+            let_count=len(await let_count_here(self._shelf.agent)) if visit.teaches else 0,
         )
 
     async def _former(self, visit: Visit) -> Sequence[FormerReturn]:

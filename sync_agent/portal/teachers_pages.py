@@ -23,6 +23,8 @@ from sync_agent.portal.each_page.navigation import DRILL
 from sync_agent.portal.everybody.item_pages import ItemPages
 from sync_agent.portal.teacher.held_back import ADDRESS as HELD_BACK
 from sync_agent.portal.teacher.held_back import HeldBack
+from sync_agent.portal.teacher.let_count import ADDRESS as LET_COUNT
+from sync_agent.portal.teacher.let_count import LetCountPage
 from sync_agent.portal.teacher.own_folders import ADDRESS as FOLDERS
 from sync_agent.portal.teacher.own_folders import OwnFolders
 from sync_agent.portal.teacher.readers import ADDRESS as READERS
@@ -72,9 +74,11 @@ class TeachersPages:
     def _add_folders_and_readers(self, app: web.Application) -> None:
         # the home page says what these have to say, so that they are loaded in any case
         folders, readers, teachers = OwnFolders(self._desk), Readers(self._desk), self._only_teachers
-        held_back = HeldBack(self._desk)
+        held_back, let_count = HeldBack(self._desk), LetCountPage(self._desk)
         app.router.add_get(HELD_BACK, teachers(held_back.show))
         app.router.add_post(f"{HELD_BACK}/seen", teachers(held_back.seen))
+        app.router.add_get(LET_COUNT, teachers(let_count.show))
+        app.router.add_post(f"{LET_COUNT}/seen", teachers(let_count.seen))
         app.router.add_get(FOLDERS, teachers(folders.show))
         app.router.add_post(f"{FOLDERS}/resume", teachers(folders.resume))
         app.router.add_get(READERS, teachers(readers.show))

@@ -165,7 +165,7 @@ async def test_what_she_shows_again_herself_is_carried_over_unasked(withdrawn: W
 
 async def _deaf_to_rulings(agent: Agent, space: bytes) -> OwnVoice:
     voice = await own_versions.own_voice(agent, space)
-    return replace(voice, roster=replace(voice.roster, let_count=frozenset()))
+    return replace(voice, roster=replace(voice.roster, let_count={}))
 
 
 @attack(RULED, off={"sync_agent.coursework.carrying_over.own_voice": _deaf_to_rulings})
@@ -192,5 +192,5 @@ async def test_what_a_finder_published_on_her_lost_laptop_goes_on_by_its_id_alon
         done = await desk.ask("carry-over", **classes)
         assert (done["lessons"], done["unconfirmed"]) == (0, ["Leçon"])
         (line,) = (line for line in desk.told if line.startswith(f"left, {made.hex()[:12]}, "))
-        assert "since it counts by a ruling alone, and its computer was cut off, by “Mme Petit”, " in line
+        assert "since it was held back, and counts by a ruling alone, by “Mme Petit”, " in line
         assert (await desk.ask("carry-over", **classes, also=[made.hex()]))["lessons"] == 1

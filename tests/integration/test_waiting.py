@@ -105,6 +105,28 @@ async def test_accepted_work_reaches_the_teacher_and_opens(cut: Cut) -> None:
     assert await Desk(cut.teacher.agent).files("open-hand-in", id=first) == WORK
 
 
+@pytest.mark.parametrize("by_kit", [False, True])
+async def test_what_a_ruling_lets_count_is_refused_by_its_id_and_by_the_kit_for_good(
+    cut: Cut, tmp_path: Path, *, by_kit: bool
+) -> None:
+    office, work = cut.office, cut.works[0].hex()
+    await office.do("accept", named=[work])
+    if by_kit:
+        done = await office.with_kit("refuse", kit_in(tmp_path / "server" / "kit", None), named=[work])
+    else:
+        done = await office.do("refuse", named=[work])
+    assert done == {"refused": 1}
+    assert work not in await cut.shown()
+    assert work in await cut.waiting(refused=True)
+    await cut.here.sync(cut.teacher)
+    assert cut.works[0] not in (await cut.teacher.agent.replica.view(cut.here.space)).coursework.hand_ins
+    if by_kit:
+        with pytest.raises(Refused):
+            await office.do("accept", named=[work])
+    else:
+        assert await office.do("accept", named=[work]) == {"accepted": 1}
+
+
 @pytest.mark.parametrize("command", ["accept", "refuse"])
 async def test_of_work_that_waits_by_the_kits_word_nobody_is_told_that_the_servers_counts(
     tmp_path: Path, command: str

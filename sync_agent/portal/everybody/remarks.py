@@ -36,13 +36,14 @@ class Remark:
     """What somebody says, by which name, with which files.
 
     `elsewhere` says in whose place it stands that another computer said it in the name of who sits at this one: whether
-    what they say here takes its place.
+    what they say here takes its place. `is_let_count`: it was held back, and counts by a ruling (docs/adr/0493).
     """
 
     said: FeedbackNote
     who: str
     files: Sequence[ManifestEntry]
     elsewhere: Elsewhere | None = None
+    is_let_count: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ async def remarks_on(visit: Visit, shelf: Shelf, room: Room, work: Work) -> Rema
     async def remark(said: FeedbackNote) -> Remark:
         elsewhere = Elsewhere.REPLACED if said in own.replaced else Elsewhere.BESIDE if said in own.beside else None
         files = await shelf.files(said.record.content)
-        return Remark(said, visit.who_said(shelf, room, said.grant), files, elsewhere)
+        who = visit.who_said(shelf, room, said.grant)
+        return Remark(said, who, files, elsewhere, is_let_count=said.id in room.roster.let_count)
 
     said = [note for note in work.remarks if note is not known and not note.record.says_nothing]
     shown = await _known_first(shelf, said)

@@ -50,6 +50,7 @@ from sync_agent.school.device_names import called_as, device_names, key_words
 from sync_agent.school.devices import LET_IN, SchoolDevice, counted_again, reported_ms, school_devices
 from sync_agent.school.forgetting import forgettings
 from sync_agent.school.held_back import held_back_in_school
+from sync_agent.school.let_count import let_count_here
 from sync_agent.school.office import SchoolOffice
 
 _ROLES: Final = (PersonRole.PUPIL, PersonRole.TEACHER, PersonRole.GUARDIAN)
@@ -111,6 +112,7 @@ class SchoolPages:
             taken_back=len(await counted_again(office)),
             held_back=sum(held_back.values()),
             held_back_of=await self._whose(visit, office, held_back),
+            let_count=len(await let_count_here(office.agent)),
             not_closed={
                 each.space: visit.say("school.not_closed", year=each.year, day=each.past_day, space=each.space.hex())
                 for each in await classes_not_closed(office.replica, await space_records(office), visit.now_ms)

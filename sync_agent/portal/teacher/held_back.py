@@ -6,7 +6,7 @@ What these words are, and when they are news no more: `sync_agent.school.held_ba
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
@@ -19,7 +19,7 @@ from protocol.replica.console import parameters as given
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit
-from sync_agent.school.held_back import HeldWord, acknowledge_held_back, own_held_back
+from sync_agent.school.held_back import TOPICS, HeldWord, acknowledge_held_back, own_held_back
 
 ADDRESS: Final = "/held-back"
 MAX_SHOWN: Final = 50
@@ -28,9 +28,9 @@ _MAX_QUOTED_CHARS: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One of them: what it is, where she says it again, about whom or what, and the words themselves."""
+    """A word as a page shows it: what it is, where she says it again, about whom or what, and the words themselves."""
 
-    word: HeldWord
+    topic: str
     link: str | None
     name: str | None
     title: str | None
@@ -52,7 +52,7 @@ class HeldBack:
         return self._desk.page(
             visit,
             "held_back.html",
-            words=[_shown(visit, word) for word in words[:MAX_SHOWN]],
+            words=[(word, shown_word(visit, word.entry)) for word in words[:MAX_SHOWN]],
             more=max(0, len(words) - MAX_SHOWN),
             is_news=any(not word.seen for word in words),
         )
@@ -73,13 +73,13 @@ def news_of(words: Sequence[HeldWord]) -> int:
     return sum(not word.seen for word in words)
 
 
-def _shown(visit: Visit, word: HeldWord) -> Shown:
+def shown_word(visit: Visit, entry: Entry) -> Shown:
     """A word, by what its class knows of what it is about."""
-    entry = word.entry
     title, text = _said(entry)
+    shown = Shown(TOPICS[entry.header.kind], None, None, title, text, entry.timestamp_ms)
     room = next((room for room in visit.rooms if room.space == entry.header.space), None)
     if room is None:
-        return Shown(word, None, None, title, text, entry.timestamp_ms)
+        return shown
     work = room.coursework.hand_ins.get(work_named(entry) or b"")
     item = room.coursework.items.get((item_named(entry) if work is None else work.item) or b"")
     link = None
@@ -90,9 +90,7 @@ def _shown(visit: Visit, word: HeldWord) -> Shown:
     elif entry.header.kind == Kind.SIGN_IN:
         link = f"/sign-ins/{room.space.hex()}"
     name = None if entry.header.subject is None else visit.pupil(room, entry.header.subject)
-    return Shown(
-        word, link, name, title or (None if item is None else item.shown.record.title), text, entry.timestamp_ms
-    )
+    return replace(shown, link=link, name=name, title=title or (None if item is None else item.shown.record.title))
 
 
 def _said(entry: Entry) -> tuple[str | None, str]:

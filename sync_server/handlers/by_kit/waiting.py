@@ -1,7 +1,8 @@
 """What a revocation holds back, and a human's word on it: it counts after all, or it does not (§5).
 
 Rules:
-- nothing is dropped: what was refused stays in the set, and may be accepted later;
+- nothing is dropped: what was refused stays in the set, and may be accepted later; and what counts by a ruling may be
+  refused, by its id: whoever has a copy of the server's key let it count, perhaps (docs/adr/0493);
 - a hand-in is ruled on together with its wraps, which nobody could judge alone; one that is held back though the
   hand-in is not waits by itself, until its author has said again what it says (docs/adr/0310);
 - what names somebody, or lets in a device that is theirs, is accepted by being said again, by the server: only its own
@@ -207,7 +208,8 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
     judged: list[tuple[bytes, bytes]] = []
     drafts = []
     wanted, found = frozenset(named), set[bytes]()
-    for space, entries in (await _held(server)).items():
+    held = await _held(server)
+    for space, entries in (held if accept else await _and_let_count(server, held, wanted)).items():
         roster = (await server.replica.view(space)).roster
         chosen = _chosen(server, entries, wanted, roster, accept=accept, is_by_kit=kit is not None)
         found |= {entry.id for entry in chosen} | {entry.header.author for entry in chosen}
@@ -339,6 +341,21 @@ async def _held(server: Server) -> dict[bytes, list[Entry]]:
             if own := [e for e in held if _may_be_accepted(e, roster) or _is_of_earlier_root(server, e)]:
                 found[space] = own
     return found
+
+
+async def _and_let_count(
+    server: Server, held: dict[bytes, list[Entry]], wanted: Collection[bytes]
+) -> dict[bytes, list[Entry]]:
+    """The same, and what of the `wanted` counts by a ruling, with the keys that came with it."""
+    both = {space: list(entries) for space, entries in held.items()}
+    for entry in (await server.store.get(sorted(wanted))).values():
+        let_count = (await server.replica.view(entry.header.space)).roster.let_count
+        if entry.id in let_count:
+            of_keys = [name for name, each in let_count.items() if each.kind == Kind.WRAP]
+            wraps = (await server.store.get(of_keys)).values() if entry.header.kind == Kind.HAND_IN else ()
+            with_it = (wrap for wrap in wraps if wrap.header.target == entry.id)
+            both.setdefault(entry.header.space, []).extend((entry, *with_it))
+    return both
 
 
 def _may_be_accepted(entry: Entry, roster: Roster) -> bool:
