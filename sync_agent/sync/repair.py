@@ -86,6 +86,7 @@ class SyncRepair:
         spaces = {page.checkpoint.space for page in shown if _leads_nowhere(page.checkpoint, known)}
         run.differing = {space for space in spaces if self._is_due(space)}
         passed = spaces - run.differing
+        run.unlike |= passed
         pages = tuple(page for page in answer.pages if page.checkpoint.space not in passed)
         return replace(answer, pages=pages) if passed else answer
 
@@ -108,7 +109,11 @@ class SyncRepair:
         for page in pages:
             space = page.checkpoint.space
             run.doubts.pop(space, None)
-            if not page.more and not await self._is_set(space, page.checkpoint.fingerprint):
+            if page.more:
+                continue
+            if await self._is_set(space, page.checkpoint.fingerprint):
+                run.unlike.discard(space)
+            else:
                 run.doubts[space] = page.checkpoint.fingerprint
         await self._keep_doubts(run)
 
@@ -209,6 +214,8 @@ class SyncRepair:
         self._asking.closed.discard(space)
         if done.is_whole:
             self._compared_ms[space] = self._agent.now_ms()
+        if not await self._is_set(space, done.checkpoint.fingerprint):
+            run.unlike.add(space)
         run.received += done.received
         run.again = True
         self._asking.parked.moved = True

@@ -45,6 +45,8 @@ class Run:
     """How far pages have led in each space during this sync: who shows the same again leads nowhere."""
     differing: set[bytes] = field(default_factory=set)
     """Spaces of which the last answer has shown how the server's set looks, and no news: ours is another."""
+    unlike: set[bytes] = field(default_factory=set)
+    """Spaces whose set is not the one that the server shows, although both were compared, now or within the hour."""
     is_anew: bool = False
     """Whether the store that answers is another one than before, and was not told yet that this was all."""
     unwanted: dict[bytes, RelaisError] = field(default_factory=dict)
