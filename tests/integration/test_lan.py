@@ -10,7 +10,9 @@ from random import Random
 
 import pytest
 
+from protocol.canonical import decode, encode
 from protocol.errors import Code, NoAnswer, PeerFault, Refused
+from protocol.limits import MAX_PAYLOAD_BYTES, MAX_REQUEST_BYTES
 from protocol.messages.calls import SyncRequest
 from protocol.messages.enrollment import parse_chain
 from protocol.messages.introduction import introduction
@@ -18,6 +20,7 @@ from protocol.messages.wire import SYNC_PATH
 from protocol.model.entry import Kind
 from protocol.model.register import Health, RegisterKind, stored_register
 from protocol.model.structure import Revocation
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.interfaces import EntryStore
 from protocol.roles import Role
 from sync_agent.health import LastSync
@@ -305,3 +308,20 @@ async def test_work_that_waited_in_an_outage_is_not_shown_as_waiting_once_the_ma
 async def _backlog_at_server(room: Classroom, machine: Device) -> int:
     reports = {row.device: row for row in await room.territory.replica.store.registers(RegisterKind.HEALTH)}
     return Health.parse(stored_register(reports[machine.agent.device].data).body).backlog_entries
+
+
+async def test_words_as_large_as_they_may_be_reach_a_neighbour_in_messages_that_it_takes(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = (await room.publish(teacher, SMALL)).item
+    await exchange(teacher.agent, machine.agent)
+    agent = teacher.agent
+    (said,) = [each for each in await agent.replica.store.authored(room.space, agent.device) if each.id == item]
+    payload = said.payload or b""
+    fields = decode(payload, max_bytes=MAX_PAYLOAD_BYTES)
+    assert isinstance(fields, dict)
+    for _ in range(2 * MAX_REQUEST_BYTES // MAX_PAYLOAD_BYTES):
+        large = encode({**fields, "zz": agent.entropy(MAX_PAYLOAD_BYTES - len(payload) - 16)})
+        await agent.write(Draft(room.space, Kind(said.header.kind), said.header.grant, large))
+    for _ in range(2):
+        await exchange(teacher.agent, machine.agent)
+    assert await agree(room, teacher, machine)

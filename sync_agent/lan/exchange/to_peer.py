@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from protocol.limits import MAX_PUSHED_BYTES
 from protocol.model.entry import Entry
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import note_forgotten
 from sync_agent.sync.peer_news import news_marks
+
+_AT_ONCE: Final = 64
 
 
 @dataclass(slots=True)
@@ -29,14 +32,19 @@ class ToPeer:
         return len(have)
 
     async def push(self) -> tuple[Entry, ...]:
-        """As many as a message may hold, in their order."""
+        """As many as a message may hold, and one if there is any, in their order."""
         room = MAX_PUSHED_BYTES
         fitting: list[Entry] = []
         while self.waiting and room > 0:
-            some, self.waiting = self.waiting[:64], self.waiting[64:]
-            for entry in (await self.agent.replica.store.get(some)).values():
-                fitting.append(entry)
-                room -= entry.wire_bytes
+            some = self.waiting[:_AT_ONCE]
+            found = await self.agent.replica.store.get(some)
+            for place, entry in enumerate(map(found.get, some)):
+                room -= 0 if entry is None else entry.wire_bytes
+                if fitting and room < 0:
+                    some = some[:place]
+                    break
+                fitting += [] if entry is None else [entry]
+            self.waiting = self.waiting[len(some) :]
         await note_forgotten(self.agent, fitting, self.device)
         return tuple(fitting)
 
