@@ -27,8 +27,15 @@ from protocol.bundles.writer import BundleWriter, Draw
 from protocol.errors import Code, LocalFailure
 from protocol.folds.coursework import HandInState, live_content
 from protocol.folds.space_keys import SpaceSecret
-from protocol.limits import BUNDLE_TARGET_BYTES, MAX_BUNDLE_PREFACE_BYTES, PAGE_BYTES, MiB
-from protocol.model.entry import Entry, Kind
+from protocol.limits import (
+    BUNDLE_TARGET_BYTES,
+    MAX_BUNDLE_INDEX_BYTES,
+    MAX_BUNDLE_PACKS,
+    MAX_BUNDLE_PREFACE_BYTES,
+    PAGE_BYTES,
+    MiB,
+)
+from protocol.model.entry import ID_BYTES, Entry, Kind
 from protocol.model.register import RegisterKind
 from protocol.replica.console.operation import Incoming, Outgoing
 from protocol.replica.content.holdings import Need, work_need
@@ -52,6 +59,10 @@ _ENTRY_BYTES: Final = 1_024
 _FRONT_BYTES: Final = 16_384
 _SEALS_SHARE: Final = 64
 """About what an entry takes in a bundle, what a bundle without content, and which part of that its seals."""
+_PACK_WEIGHS_BYTES: Final = BUNDLE_TARGET_BYTES // MAX_BUNDLE_PACKS
+_WORK_WEIGHS_BYTES: Final = 2 * ID_BYTES * BUNDLE_TARGET_BYTES // MAX_BUNDLE_INDEX_BYTES
+"""What a pack, and a hand-in that names it, count in a bundle beside their bytes: ids fill half of an index at most."""
+_MOST_WORKS: Final = BUNDLE_TARGET_BYTES // _WORK_WEIGHS_BYTES
 _HEARD_OUTSIDE: Final = frozenset({Kind.GRANT, Kind.QUARANTINE})
 """What a bundle brings that must be heard by who cannot open it yet, or may not now (docs/adr/0097)."""
 _HEARD_AT_MOST: Final = 2_048
@@ -166,7 +177,7 @@ async def write_bundles(
             await _write(agent, part, index, outgoing, written)
         carried += await _on_the_way(agent, part.space)
     for part in parts:
-        for packs in _shares(part.course):
+        for packs in portions(part.course):
             await _write(agent, part, Index(packs=tuple(packs)), outgoing, written)
     now = agent.now_ms().to_bytes(8, "big")
     await agent.replica.store.set_marks({f"{CARRIED_MARKS}{work.hex()}": now for work in carried})
@@ -306,7 +317,7 @@ async def _content(agent: Agent, space: bytes) -> tuple[list[PackNote], list[Pac
     for ref in live_content(coursework):
         if ref.stream not in noted:
             course.update(dict.fromkeys(await agent.holdings.packs(Need(space, ref.stream, sealed=False))))
-    urgent = [PackNote(pack.hash, pack.size, tuple(of)) for pack, of in works.items()]
+    urgent = [PackNote(pack.hash, pack.size, tuple(of[:_MOST_WORKS])) for pack, of in works.items()]
     urgent += [PackNote(pack.hash, pack.size) for pack in feedback if pack not in works]
     others = [PackNote(pack.hash, pack.size) for pack in course if pack not in works and pack not in feedback]
     return _smallest_first(urgent), _smallest_first(others)
@@ -383,7 +394,7 @@ def _bundles(part: _Part) -> list[Index]:
         some = named[start : start + _ENTRIES_PER_BUNDLE]
         ids, bare = ([name for name, is_bare in some if is_bare is wanted] for wanted in (False, True))
         indexes.append(Index(entries=tuple(ids), bare=tuple(bare)))
-    shares = [tuple(packs) for packs in _shares(part.urgent)] or [()]
+    shares = [tuple(packs) for packs in portions(part.urgent)] or [()]
     notes = tuple(RegisterNote(row.device, row.at_ms) for row in part.registers)
     last = indexes.pop() if indexes else Index()
     indexes.append(replace(last, packs=shares[0], registers=notes))
@@ -391,17 +402,18 @@ def _bundles(part: _Part) -> list[Index]:
     return [index for index in indexes if not index.is_empty]
 
 
-def _shares(packs: Iterable[PackNote]) -> list[list[PackNote]]:
-    """Packs in portions of which each makes a bundle of a good size."""
-    shares: list[list[PackNote]] = []
+def portions(packs: Iterable[PackNote]) -> list[list[PackNote]]:
+    """Packs in portions of which each makes a bundle of a good size, with an index that can be read."""
+    found: list[list[PackNote]] = []
     room = 0
     for pack in packs:
-        if not shares or pack.size > room:
-            shares.append([])
+        weight = pack.size + _PACK_WEIGHS_BYTES + len(pack.works) * _WORK_WEIGHS_BYTES
+        if not found or weight > room:
+            found.append([])
             room = BUNDLE_TARGET_BYTES
-        shares[-1].append(pack)
-        room -= pack.size
-    return shares
+        found[-1].append(pack)
+        room -= weight
+    return found
 
 
 async def _write(agent: Agent, part: _Part, index: Index, outgoing: Outgoing, written: Written) -> None:

@@ -1,4 +1,4 @@
-"""A pupils' PC seals the class's key over and over, as any may: sticks are read all the same (docs/adr/0491)."""
+"""What a pupils' PC says over and over, as any may, makes no front of a stick that nobody reads (docs/adr/0491)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import pytest
 
 from protocol.errors import RelaisError
 from protocol.folds.space_keys import WRAP_BYTES, SpaceKeys, SpaceWraps
-from protocol.limits import MAX_BUNDLE_PREFACE_BYTES
+from protocol.limits import (
+    BUNDLE_TARGET_BYTES,
+    MAX_BUNDLE_INDEX_BYTES,
+    MAX_BUNDLE_PREFACE_BYTES,
+)
 from protocol.model.entry import Entry, Kind
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.storage import database
@@ -25,6 +29,10 @@ from tests.harness.office_devices import town
 ROW = "a machine seals the class's key without end"
 SEALS_IN_ONE = 250
 ANY_SIZE = 10**9
+NAMED = "a machine says thousands of works of the same files"
+SCALE = 4_096
+"""By so much what a bundle may list is less here than it is: there it is 65,536 works of one PC, in eight packs."""
+WORKS = 80
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +111,42 @@ async def test_a_pc_that_only_a_stick_reaches_is_let_into_a_class_in_which_anoth
             await bring(newcomer, tmp_path / "stick")
         assert here.space in await newcomer.agent.spaces()
         assert await newcomer.agent.keyring.current(here.space) is not None
+
+
+async def hand_in_over_and_over(seat: Device, work: bytes, times: int) -> None:
+    """Who sits at a PC has it say of what was handed in there that it was handed in, over and over."""
+    agent = seat.agent
+    said = (await agent.replica.store.get([work]))[work]
+    once_more = Draft(
+        said.header.space,
+        Kind.HAND_IN,
+        said.header.grant,
+        said.payload or b"",
+        subject=said.header.subject,
+        target=said.header.target,
+    )
+    await agent.replica.write(
+        [once_more] * times, author=agent.keys.signing, now_ms=agent.now_ms(), entropy=agent.entropy, unsent=True
+    )
+
+
+@attack(NAMED, off={"sync_agent.courier.exporting._WORK_WEIGHS_BYTES": 0})
+async def test_what_a_teacher_asks_for_comes_off_her_stick_however_many_works_a_pc_says_of_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.bundles.form.MAX_BUNDLE_INDEX_BYTES", MAX_BUNDLE_INDEX_BYTES // SCALE)
+    monkeypatch.setattr("sync_agent.courier.exporting.BUNDLE_TARGET_BYTES", BUNDLE_TARGET_BYTES // SCALE)
+    monkeypatch.setattr("sync_agent.courier.exporting._ENTRIES_PER_BUNDLE", 16)
+    async with town(tmp_path) as here:
+        teacher, machine, _, lea, item = await here.class_in_step()
+        seat = await here.device("machine")
+        await here.sync()
+        for _ in range(2):
+            await hand_in_over_and_over(seat, await here.work(seat, item, lea), WORKS)
+        await here.sync()
+        await here.sync()
+        asked = await here.asks_for_work(teacher, here.space)
+        with suppress(RelaisError):
+            await here.write_stick(teacher, tmp_path / "stick", online=False)
+            await bring(machine, tmp_path / "stick")
+        assert await machine.agent.replica.store.present([asked])
