@@ -317,6 +317,7 @@ async def _give(agent: Agent, lying: NotShown, work: Work, folder: str, name: st
         return False
     notes = [note for note in work.remarks if not note.record.says_nothing]
     said = await works.said(lying.roster, notes, f"{folder}/{FEEDBACK_FOLDER}/{name}")
+    let_count = (await agent.replica.view(work.space)).roster.let_count
     for note, (place, row) in zip(notes, said, strict=True):
         words = [part for part in (note.record.mark, note.record.text) if part]
         if words or note.record.content is None:
@@ -324,6 +325,8 @@ async def _give(agent: Agent, lying: NotShown, work: Work, folder: str, name: st
             await outgoing.start(f"{place}{SAID_ENDING}", len(text))
             await outgoing.data(text)
             await outgoing.end()
+        if note.id in let_count:
+            await outgoing.progress(f"in it: {place}, which was held back, and counts by a ruling alone")
         if "missing" in row:
             await outgoing.progress(f"not in it: the files of {place}, which are not whole here")
     return True

@@ -107,6 +107,16 @@ async def test_what_a_finder_said_takes_the_place_of_nothing_that_she_said(tmp_p
         assert first.record.mark == "08/20"
 
 
+@attack(ROW, off={"protocol.rights.roster._let_count": lambda *_: {}})
+async def test_her_portfolio_tells_what_of_it_counts_by_a_ruling_alone(tmp_path: Path) -> None:
+    async with found_laptop(tmp_path, answered=True) as found:
+        await found.rule(accept=True)
+        desk = Desk(found.here.teacher.agent)
+        files = await desk.files("portfolio", space=found.here.room.space.hex(), person=None)
+        (place,) = (path for path, data in files.items() if b"Parfait, bravo !" in data)
+        assert any(f"in it: {place.removesuffix('.txt')}, which was held back" in line for line in desk.told)
+
+
 async def test_what_she_said_on_a_laptop_that_was_found_again_and_is_hers_takes_its_place_once_it_is_accepted(
     tmp_path: Path,
 ) -> None:
