@@ -208,8 +208,9 @@ async def _devices(office: SchoolOffice, _params: Params, outgoing: Outgoing) ->
 
 
 async def _revoke(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
-    kept = await withdrawals.revoke_device(office, device_id(given.text(params, "device")), office.governs)
-    return await commands.told_of_kept(kept, outgoing)
+    device = device_id(given.text(params, "device"))
+    kept = await withdrawals.revoke_device(office, device, office.governs)
+    return await commands.told_of_kept(kept, outgoing) | await commands.told_of_absent(office, [device], outgoing)
 
 
 async def _lost(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:

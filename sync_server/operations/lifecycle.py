@@ -92,7 +92,8 @@ async def _revoke(server: Server, params: Params, outgoing: Outgoing, kit: KitAw
         check_kit(server, kit)
     kept = await withdrawals.revoke_device(server, device, since_ms=since_ms, kit=kit, anyway=anyway)
     await let_go_of_all(server, device)
-    told, opened = await commands.told_of_kept(kept, outgoing), await _opened_sign_ins(server, outgoing, since_ms)
+    told = await commands.told_of_kept(kept, outgoing) | await commands.told_of_absent(server, [device], outgoing)
+    opened = await _opened_sign_ins(server, outgoing, since_ms)
     return {**told, "sign_ins": opened} if opened else told
 
 
@@ -179,7 +180,7 @@ async def _named(server: Server, params: Params) -> list[bytes]:
 async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     person = person_id(given.text(params, "person"))
     others = await commands.told_of_others(server, person, outgoing)
-    return others | await commands.told_of(await withdrawals.retire_person(server, person), outgoing)
+    return others | await commands.told_of_gone(server, await withdrawals.retire_person(server, person), outgoing)
 
 
 async def _person_freeze(server: Server, params: Params, outgoing: Outgoing) -> JSON:

@@ -322,10 +322,11 @@ async def ungrant(office: Office, params: Params, outgoing: Outgoing, *, looked:
     told: dict[str, JSON] = {}
     if device is not None:
         told |= await told_of(await withdrawals.ungrant_device(office, device, spaces), outgoing)
+        told |= await told_of_absent(office, [device], outgoing)
     if person is not None:
         others = await told_of_others(office, person, outgoing)
         withdrawn = await withdrawals.ungrant_person(office, person, spaces)
-        told |= others | await told_of(withdrawn, outgoing)
+        told |= others | await told_of_gone(office, withdrawn, outgoing)
         if looked and withdrawn.strange:
             told[STRANGE] = [key.hex() for key, _ in withdrawn.strange]
     return told
@@ -352,6 +353,24 @@ async def told_of(withdrawn: Withdrawn, outgoing: Outgoing) -> dict[str, JSON]:
     told = await told_of_kept(withdrawn.kept, outgoing)
     await _tell_of_gone(withdrawn, outgoing)
     return {**told, "cut_short": cut_short} if cut_short else told
+
+
+async def told_of_gone(office: Office, withdrawn: Withdrawn, outgoing: Outgoing) -> dict[str, JSON]:
+    """The same where somebody has left, and took devices along."""
+    gone = [key for key, _ in (*withdrawn.strange, *withdrawn.led)]
+    return await told_of(withdrawn, outgoing) | await told_of_absent(office, gone, outgoing)
+
+
+async def told_of_absent(office: Office, devices: Iterable[bytes], outgoing: Outgoing) -> dict[str, JSON]:
+    """How many words of devices that are cut off were kept from who says so; nothing where none were."""
+    absent = await withdrawals.absent_of(office, devices)
+    if absent:
+        await outgoing.progress(
+            f"what it has said leads to {absent} words that are not here: once it is cut off they count for nothing, "
+            "wherever they lie, and wait. What an honest device says has no gaps: somebody keeps these from this "
+            "computer, or has that device's key. `sync-server waiting` lists what turns up; `accept ID` lets work count"
+        )
+    return {"absent": absent} if absent else {}
 
 
 async def _tell_of_gone(withdrawn: Withdrawn, outgoing: Outgoing) -> None:
@@ -407,6 +426,7 @@ async def report_loss(
     if cut:
         await outgoing.progress(_waits(since_ms))
         await told_of_kept(loss.remains, outgoing)
+    absent = await told_of_absent(office, [device], outgoing)
     await _tell_of_copies(loss.copies, outgoing)
     await _tell_of_image(device, loss.image, outgoing)
     await _tell_of_confirmed(loss.confirmed, outgoing)
@@ -414,7 +434,8 @@ async def report_loss(
     await _tell_of_phrases(device, loss.phrases, outgoing)
     await tell_of_sign_ins(loss.sign_ins, outgoing, by="it")
     last_seen = rfc3339(seen.get(device, UNSEEN).at_ms)
-    return {"device": device.hex(), "name": named(device), "last_seen": last_seen, "revoked": cut, **loss.rows()}
+    known: dict[str, JSON] = {"device": device.hex(), "name": named(device), "last_seen": last_seen, "revoked": cut}
+    return {**known, **loss.rows(), "absent": 0, **absent}
 
 
 async def _tell_of_more(devices: Sequence[object], where: str, outgoing: Outgoing) -> None:

@@ -26,7 +26,7 @@ from protocol.model.structure import PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.console.operation import JSON
-from protocol.replica.office.absent import Named, named_of
+from protocol.replica.office.absent import Named, gaps_of, named_of
 from protocol.replica.office.arrivals import authored_by, first_note
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office
@@ -186,6 +186,16 @@ async def revoke_device(
         return []
     kept = (await _cut(office, device, here, since_ms, anyway=anyway)).kept
     return [*kept, *await kept_by(office, [(device, space) for space in above])]
+
+
+async def absent_of(office: Office, devices: Iterable[bytes]) -> int:
+    """To how many words that are not here those of devices lead: what cuts these off holds them back (`absent`)."""
+    replica, absent = office.replica, set[bytes]()
+    below = list(replica.door.below(office.home))
+    for device in devices:
+        line = [device, *successors_of(device, replica.door.authorities())]
+        absent.update((await gaps_of(line, below, replica.store)).absent)
+    return len(absent)
 
 
 async def rights_beyond(office: Office, device: bytes, governs: Callable[[bytes], bool] = lambda _: True) -> list[Kept]:
