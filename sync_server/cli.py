@@ -56,6 +56,9 @@ LogFile = Annotated[
     str | None, Option(metavar="FILE", help="Log to this file, bounded by rotation, instead of stderr.")
 ]
 DeviceOption = Annotated[str | None, Option(metavar="ID", help="The device's id, from `devices`.")]
+OnceOtherwise = Annotated[
+    bool, Option("--renamed-too", help="Even if lists called them otherwise: I mean this one, called so now.")
+]
 PersonOption = Annotated[str | None, Option(metavar="ID", help="The person's id, from `person list`.")]
 
 
@@ -181,9 +184,11 @@ async def space_add(
     person: Annotated[
         list[str] | None, Option("--person", metavar="ID", help="Who teaches there, known from another class.")
     ] = None,
+    renamed_too: OnceOtherwise = False,
 ) -> JSON:
     """Make a class, and its school if it is not there yet; with those who teach there, as `grant` lets them in."""
-    return await _run(call, "space add", {"name": name, "school": school, "year": year, "person": person or []})
+    params: Params = {"name": name, "school": school, "year": year, "person": person or [], "renamed_too": renamed_too}
+    return await _run(call, "space add", params)
 
 
 @PROGRAM.command("space list")
@@ -220,15 +225,25 @@ async def grant(
     anew: Annotated[
         bool, Option(help="Even a device that says that it was in there, though nobody is known to have let it in.")
     ] = False,
+    renamed_too: OnceOtherwise = False,
 ) -> JSON:
     """Let a known device, or somebody and their devices, into more spaces."""
-    return await _run(call, "grant", {"device": device, "person": person, "space": space, "anew": anew})
+    params: Params = {"device": device, "person": person, "space": space, "anew": anew, "renamed_too": renamed_too}
+    return await _run(call, "grant", params)
 
 
 @PROGRAM.command("ungrant", said="withdrawn; nothing more of these spaces reaches them, what they hold stays")
-async def ungrant(call: Call, *, device: DeviceOption = None, person: PersonOption = None, space: Spaces) -> JSON:
+async def ungrant(
+    call: Call,
+    *,
+    device: DeviceOption = None,
+    person: PersonOption = None,
+    space: Spaces,
+    renamed_too: OnceOtherwise = False,
+) -> JSON:
     """Withdraw a device, or somebody and their devices, from some spaces."""
-    return await _run(call, "ungrant", {"device": device, "person": person, "space": space})
+    params: Params = {"device": device, "person": person, "space": space, "renamed_too": renamed_too}
+    return await _run(call, "ungrant", params)
 
 
 @PROGRAM.command("invite")

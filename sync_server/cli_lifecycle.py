@@ -201,9 +201,17 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
         return await run(call, "person rename", {"person": person, "name": name})
 
     @program.command("person retire", said="off every list, and their devices are cut off; what they made stays")
-    async def person_retire(call: Call, person: PersonId) -> JSON:
+    async def person_retire(
+        call: Call,
+        person: PersonId,
+        *,
+        renamed_too: Annotated[
+            bool,
+            Option("--renamed-too", help="Even if lists called them otherwise: I mean this one, called so now."),
+        ] = False,
+    ) -> JSON:
         """Somebody leaves: off every list, and the devices that stand for them are cut off. `erase` forgets them."""
-        return await run(call, "person retire", {"person": person})
+        return await run(call, "person retire", {"person": person, "renamed_too": renamed_too})
 
     @program.command("person freeze", said="frozen: kept, and shown nowhere; `person unfreeze` lifts that")
     async def person_freeze(call: Call, person: PersonId) -> JSON:

@@ -18,6 +18,9 @@ ClassPerson = Annotated[str, Option("--person", metavar="ID", help="Who: an id f
 RenamedToo = Annotated[
     bool, Option("--renamed-too", help="Even if somebody else had this name before: I mean the one with this id.")
 ]
+OnceOtherwise = Annotated[
+    bool, Option("--renamed-too", help="Even if lists called them otherwise: I mean this one, called so now.")
+]
 
 
 class Run(Protocol):
@@ -110,9 +113,11 @@ def _add_classes(program: Program, run: Run) -> None:
         person: Annotated[
             list[str] | None, Option("--person", metavar="ID", help="Who teaches there, known from another class.")
         ] = None,
+        renamed_too: OnceOtherwise = False,
     ) -> JSON:
         """Make a class in the school that this device runs, with those who teach there; no server is needed."""
-        return await run(call, "space add", {"name": name, "school": school, "year": year, "person": person or []})
+        params: Params = {"name": name, "school": school, "year": year, "person": person or []}
+        return await run(call, "space add", {**params, "renamed_too": renamed_too})
 
     @program.command("space list")
     async def space_list(call: Call) -> JSON:
@@ -256,9 +261,11 @@ def _add_rights(program: Program, run: Run) -> None:
         device: Annotated[str | None, Option(metavar="ID", help="The device's id, from `devices`.")] = None,
         person: Annotated[str | None, Option(metavar="ID", help="The person's id.")] = None,
         space: ClassSpaces,
+        renamed_too: OnceOtherwise = False,
     ) -> JSON:
         """Let a known device, or somebody and their devices, into more classes; no server is needed."""
-        return await run(call, "grant", {"device": device, "person": person, "space": space})
+        params: Params = {"device": device, "person": person, "space": space, "renamed_too": renamed_too}
+        return await run(call, "grant", params)
 
     @program.command("ungrant", said="withdrawn; the devices learn it with their next sync")
     async def ungrant(
@@ -267,9 +274,11 @@ def _add_rights(program: Program, run: Run) -> None:
         device: Annotated[str | None, Option(metavar="ID", help="The device's id.")] = None,
         person: Annotated[str | None, Option(metavar="ID", help="The person's id.")] = None,
         space: ClassSpaces,
+        renamed_too: OnceOtherwise = False,
     ) -> JSON:
         """Withdraw a device, or somebody and their devices, from some classes."""
-        return await run(call, "ungrant", {"device": device, "person": person, "space": space})
+        params: Params = {"device": device, "person": person, "space": space, "renamed_too": renamed_too}
+        return await run(call, "ungrant", params)
 
     @program.command("revoke", said="cut off; what it had brought stays")
     async def revoke(call: Call, device: Annotated[str, Argument(help="The device's id.")]) -> JSON:

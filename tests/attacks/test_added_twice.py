@@ -18,8 +18,8 @@ from protocol.limits import SALT_BYTES
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Replica
+from protocol.replica.office.further_words import merge_persons
 from protocol.replica.office.heard import Known, heard_first
-from protocol.replica.office.people import merge_persons
 from protocol.rights.vouching import device_words
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import own_device

@@ -14,8 +14,9 @@ from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office import erasures
+from protocol.replica.office.further_words import merge_persons
 from protocol.replica.office.list_words import Whose
-from protocol.replica.office.people import merge_persons, spoken
+from protocol.replica.office.people import spoken
 from protocol.roles import PersonRole
 from tests.harness.attack import attack
 from tests.harness.commands import Desk

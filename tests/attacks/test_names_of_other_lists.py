@@ -21,8 +21,8 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.frame import Notices
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.arrivals import note_arrivals
+from protocol.replica.office.further_words import merge_persons
 from protocol.replica.office.mentioned import mentioned
-from protocol.replica.office.people import merge_persons
 from protocol.replica.office.spaces import uai_of
 from protocol.replica.office.whose_words import signatures
 from protocol.replica.upkeep.eraser import Eraser

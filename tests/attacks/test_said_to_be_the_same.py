@@ -16,9 +16,10 @@ from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.office import erasures
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.further_words import merge_persons
 from protocol.replica.office.list_words import Whose
 from protocol.replica.office.mentioned import Mentioned, mentioned
-from protocol.replica.office.people import list_draft, merge_persons
+from protocol.replica.office.people import list_draft
 from protocol.rights.roster import Roster
 from protocol.roles import PersonRole
 from sync_agent.app import Agent

@@ -14,7 +14,7 @@ from protocol.errors import BadInput
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, Grant, Invite, PersonRecord, Revocation
 from protocol.replica.office.arrivals import note_arrivals
-from protocol.replica.office.people import rename_person
+from protocol.replica.office.further_words import rename_person
 from protocol.roles import PersonRole, Role
 from protocol.trust.invitation import Invitation
 from sync_server.handlers.accounts.administrators import add_administrator, verifier_of

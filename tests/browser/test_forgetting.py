@@ -9,7 +9,8 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from protocol.replica.office.erasures import in_force
-from protocol.replica.office.people import add_person, merge_persons, rename_person
+from protocol.replica.office.further_words import merge_persons, rename_person
+from protocol.replica.office.people import add_person
 from protocol.roles import PersonRole
 from sync_agent.school.office import SchoolOffice
 from tests.harness.browser import accessibility_faults, visitor

@@ -13,7 +13,7 @@ from protocol.errors import BadInput, Code
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Ruling
-from protocol.replica.office.people import merge_persons
+from protocol.replica.office.further_words import merge_persons
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.trust.kit import Kit
 from sync_agent.school.sign_in import TRIES_MARKS

@@ -11,7 +11,8 @@ import pytest
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord
 from protocol.replica.office.erasures import erase_persons
-from protocol.replica.office.people import add_person, merge_persons, rename_person
+from protocol.replica.office.further_words import merge_persons, rename_person
+from protocol.replica.office.people import add_person
 from protocol.replica.office.withdrawals import ungrant_person
 from protocol.roles import PersonRole, Role
 from sync_agent.school.office import SchoolOffice

@@ -15,7 +15,8 @@ from protocol.limits import ERASURE_DELAY_MS
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
-from protocol.replica.office.people import list_draft, listings, merge_persons
+from protocol.replica.office.further_words import merge_persons
+from protocol.replica.office.people import list_draft, listings
 from protocol.roles import PersonRole
 from protocol.trust.kit import Kit
 from sync_agent.school.office import SchoolOffice

@@ -9,8 +9,9 @@ import pytest
 
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord, SpaceRecord
+from protocol.replica.office.further_words import merge_persons
 from protocol.replica.office.names import NO_YEAR
-from protocol.replica.office.people import list_draft, listings, merge_persons
+from protocol.replica.office.people import list_draft, listings
 from protocol.roles import PersonRole
 from sync_server.handlers.by_kit.not_closed import not_closed_notices
 from sync_server.handlers.by_kit.territory import kit_in

@@ -11,7 +11,7 @@ import pytest
 
 from protocol.errors import BadInput
 from protocol.folds.coursework import HandInState, Witness
-from protocol.replica.office.people import merge_persons
+from protocol.replica.office.further_words import merge_persons
 from protocol.trust.receipt_code import proof_code
 from sync_agent.coursework.reading import find_work
 from sync_agent.portal.shown.proof import page

@@ -18,8 +18,8 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.model.structure import Grant
 from protocol.reconcile.checkpoint import Cursor
+from protocol.replica.office.further_words import merge_persons
 from protocol.replica.office.known_codes import KnownCodes
-from protocol.replica.office.people import merge_persons
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.roles import Role
 from sync_server.opened.app import opened

@@ -14,11 +14,11 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, PersonRecord, Revocation, Successor
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.sole_runner import own
+from protocol.replica.office.further_words import merge_persons
 from protocol.replica.office.people import (
     add_person,
     list_draft,
     list_persons,
-    merge_persons,
     probable_duplicates,
     spoken,
 )

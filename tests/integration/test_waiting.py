@@ -17,7 +17,7 @@ from protocol.model.entry import Kind
 from protocol.model.work import ItemKind
 from protocol.replica.console.frame import Notices
 from protocol.replica.office.arrivals import note_arrivals
-from protocol.replica.office.people import merge_persons
+from protocol.replica.office.further_words import merge_persons
 from sync_agent.coursework.publisher import Wish, publish
 from sync_server.handlers.accounts.administrators import add_administrator, verifier_of
 from sync_server.handlers.by_kit.territory import kit_in

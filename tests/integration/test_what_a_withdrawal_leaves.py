@@ -12,7 +12,7 @@ from protocol.clock import DAY_MS
 from protocol.errors import Code, Refused
 from protocol.identity import DeviceKeys
 from protocol.replica.office.arrivals import note_arrivals
-from protocol.replica.office.people import merge_persons
+from protocol.replica.office.further_words import merge_persons
 from protocol.roles import PersonRole, Role
 from tests.harness.classroom import SMALL, Classroom, Device, classroom
 from tests.harness.commands import Desk

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Final, cast
 
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Revocation
+from protocol.replica.office.further_words import merge_persons
 from protocol.replica.office.grants import grant_device, grant_person
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import lost
-from protocol.replica.office.people import add_person, listings, merge_persons
+from protocol.replica.office.people import add_person, listings
 from protocol.roles import RANK, PersonRole, Role
 from sync_agent.school.office import SchoolOffice
 from sync_server.handlers.by_kit.waiting import list_waiting, rule

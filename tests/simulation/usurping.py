@@ -24,8 +24,9 @@ from protocol.limits import SALT_BYTES
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Grant, PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.further_words import merge_persons
 from protocol.replica.office.invitations import Wanted
-from protocol.replica.office.people import add_person, list_draft, listings, merge_persons
+from protocol.replica.office.people import add_person, list_draft, listings
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import confirm as confirm_reader
 from sync_agent.keys.confirming import list_readers

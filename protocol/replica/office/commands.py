@@ -14,6 +14,7 @@ from typing import Final
 from protocol.beside_words import beside_words, unlike_words
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
+from protocol.identity import school_id
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
@@ -21,6 +22,13 @@ from protocol.replica.office import grants, withdrawals
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.confirmed_by_lost import Confirmed
 from protocol.replica.office.doubles import described_along, made_one_with, others_called
+from protocol.replica.office.further_words import (
+    ask_whether_meant,
+    doubted_to_leave,
+    doubted_to_list,
+    rename_person,
+    repeated,
+)
 from protocol.replica.office.heard import devices_of_the_same
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.known_here import note_told
@@ -36,7 +44,7 @@ from protocol.replica.office.names import (
     year_meant,
 )
 from protocol.replica.office.namesakes import called_in
-from protocol.replica.office.people import list_persons, listings, rename_person
+from protocol.replica.office.people import list_persons
 from protocol.replica.office.phrases_of_lost import Drawn
 from protocol.replica.office.sign_ins_of_lost import OpenedSignIns
 from protocol.replica.office.spaces import (
@@ -85,7 +93,9 @@ async def new_space(office: Office, params: Params, school: str, program: str, o
     """
     persons = [person_id(text) for text in given.texts(params, "person")]
     for person in persons:
-        await listings(office.replica, person)
+        above = school_id(office.replica.territory, school)
+        near = [above if office.replica.door.knows_space(above) else office.home]
+        await ask_whether_meant(person, await repeated(office, person, near), outgoing, is_meant=is_meant_by(params))
     said = given.text_or_none(params, "year")
     now_ms = max(office.now_ms(), office.replica.proven_ms or 0)
     year = year_meant(said, now_ms)
@@ -104,6 +114,11 @@ async def new_space(office: Office, params: Params, school: str, program: str, o
     for warning in added.warnings:
         await outgoing.progress(f"warning: {warning}")
     return {"space": added.id.hex()}
+
+
+def is_meant_by(params: Params) -> bool:
+    """Whether who was called otherwise is meant all the same."""
+    return params.get("renamed_too") is True
 
 
 def space_rows(spaces: Iterable[ListedSpace]) -> list[JSON]:
@@ -178,8 +193,13 @@ async def let_in_device(
     program: str,
     outgoing: Outgoing,
     chosen: grants.Standing | None = None,
+    *,
+    is_meant: bool,
 ) -> None:
-    """`grant --device`."""
+    """`grant --device`; whose it is comes onto the list there, and is asked about as with `grant --person`."""
+    person = (chosen or (await grants.standings_of(office, device, spaces))[0]).person
+    if person is not None:
+        await ask_whether_meant(person, await doubted_to_list(office, person, spaces), outgoing, is_meant=is_meant)
     await tell_of_let_in(office, device, await grants.grant_device(office, device, spaces, chosen), program, outgoing)
 
 
@@ -324,6 +344,8 @@ async def ungrant(office: Office, params: Params, outgoing: Outgoing, *, looked:
         told |= await told_of(await withdrawals.ungrant_device(office, device, spaces), outgoing)
         told |= await told_of_absent(office, [device], outgoing)
     if person is not None:
+        found = await doubted_to_leave(office, person, spaces)
+        await ask_whether_meant(person, found, outgoing, is_meant=is_meant_by(params))
         others = await told_of_others(office, person, outgoing)
         withdrawn = await withdrawals.ungrant_person(office, person, spaces)
         told |= others | await told_of_gone(office, withdrawn, outgoing)
@@ -350,6 +372,11 @@ async def told_of(withdrawn: Withdrawn, outgoing: Outgoing) -> dict[str, JSON]:
             "count after all"
         )
     cut_short: list[JSON] = [{"device": key.hex(), "classes": count} for key, count in withdrawn.cut_short.items()]
+    for space in withdrawn.frozen:
+        await outgoing.progress(
+            f"not taken off the list of {space.hex()}: it says that what there is about them is frozen, and shows them "
+            "nowhere. That is lifted at the server alone (`sync-server person unfreeze`); then say this again"
+        )
     told = await told_of_kept(withdrawn.kept, outgoing)
     await _tell_of_gone(withdrawn, outgoing)
     return {**told, "cut_short": cut_short} if cut_short else told

@@ -38,9 +38,10 @@ from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.called_first import goes_by_no_order, least_first, least_of
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
+from protocol.replica.office.further_words import listing_drafts
 from protocol.replica.office.held_in_space import grants_not_held_back
-from protocol.replica.office.known_here import note_named
-from protocol.replica.office.people import list_draft, listings, listings_of, mentions
+from protocol.replica.office.known_here import note_listed, note_named
+from protocol.replica.office.people import listings, listings_of, mentions
 from protocol.replica.office.stays import end_past_rights
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
@@ -96,8 +97,10 @@ async def _let_in(office: Office, standing: Standing, given: Mapping[bytes, Auth
     """Say of one device what a grant in each of these spaces is to repeat."""
     (device, _), person, spaces = standing.device, standing.person, list(given)
     try:
-        drafts = [] if person is None else await _listing_drafts(office, person, spaces)
+        drafts = [] if person is None else await listing_drafts(office, person, spaces)
     except BadInput as reason:
+        if reason.code is not Code.UNKNOWN_PERSON:
+            raise
         raise BadInput(
             Code.UNKNOWN_PERSON,
             "this is the computer of somebody whom no list names any more: their last class was closed, or they were "
@@ -110,7 +113,7 @@ async def _let_in(office: Office, standing: Standing, given: Mapping[bytes, Auth
     for like in dict.fromkeys(given.values()):
         drafts += await _grant_drafts(office, like, [space for space in spaces if given[space] == like])
     await note_named(office, person, standing.device, max((like.role for like in given.values()), key=RANK.__getitem__))
-    await write_and_tend(office, drafts)
+    await note_listed(office, await write_and_tend(office, drafts))
     places = dict.fromkeys(cut.space for cut in cuts)
     still_out = [space for space in places if device in (await office.replica.view(space)).roster.cut]
     stays = [end_ms for end_ms in ends if end_ms is not None]
@@ -209,10 +212,11 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
     But for those revoked, those that nobody who has a say in these spaces has called theirs, those that have a right of
     this office's rank elsewhere, and, on a device that runs a school, those of a teacher that it does not know as the
     teacher's: only a grant to the device itself lets them in. What people should look at is returned. Whatever does not
-    hang on the device is looked up once: grants name as many as a thief likes. Raises `BadInput(UNKNOWN_PERSON)`.
+    hang on the device is looked up once: grants name as many as a thief likes. Raises as
+    `listing_drafts`.
     """
     looked = []
-    drafts = await _listing_drafts(office, person, spaces)
+    drafts = await listing_drafts(office, person, spaces)
     devices = devices_of(office, [person])
     cuts = await cuts_that_matter(office, devices, person, spaces)
     why_revoked = await _revoked(office, person, spaces, cuts)
@@ -242,7 +246,7 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
             looked.append(Looked(pair, Why(acquaintance.value)))
         if acquaintance is not Acquaintance.UNKNOWN:
             drafts += await _grant_drafts(office, await _repeated(office, named, known), spaces)
-    await write_and_tend(office, drafts)
+    await note_listed(office, await write_and_tend(office, drafts))
     return looked
 
 
@@ -474,22 +478,6 @@ def _has_a_say(office: Office, grant: Authority, spaces: Iterable[bytes]) -> boo
     """Whether who wrote a grant could have written it in these spaces: another school calls anybody's what it likes."""
     author = office.replica.door.authority(grant.under)
     return author is None or all(office.replica.door.covers(author, space) for space in spaces)
-
-
-async def _listing_drafts(office: Office, person: bytes, spaces: Iterable[bytes]) -> list[Draft]:
-    """What puts somebody on the lists that they are not on, or have left."""
-    listed = await listings(office.replica, person)
-    drafts = []
-    for space in spaces:
-        here = listed.get(space)
-        if here is None or here.left:
-            # as their own school calls them, if one of its lists has them
-            line = set(office.replica.door.lineage(space)) - {office.replica.territory}
-            near = (each for near, each in listed.items() if line.intersection(office.replica.door.lineage(near)))
-            known = next(near, next(iter(listed.values())))
-            record = PersonRecord(known.name, known.role, frozen=any(each.frozen for each in listed.values()))
-            drafts.append(list_draft(person, record, space, () if here is None else here.line))
-    return drafts
 
 
 async def _grant_drafts(office: Office, like: Authority, spaces: Iterable[bytes]) -> list[Draft]:

@@ -14,7 +14,8 @@ Rules:
   whatever comes later: both are the word of whoever wrote it, or called first (docs/adr/0329, 0347, 0416);
 - which revocations were said here is noted likewise: by others a thief has a device seem gone (docs/adr/0332); and
   which grants take them back, by others one that is gone seems back (docs/adr/0406); and which words take somebody off
-  a list, or make two one, by others a pupil who is there seems to have left, or to be another (docs/adr/0439, 0451).
+  a list, or make two one, by others a pupil who is there seems to have left, or to be another (docs/adr/0439, 0451);
+  and which call somebody something, by others one child is called like another (docs/adr/0489).
 
 docs/adr/0293. Notes are marks of this replica, by pseudonymous ids, and no part of any set. docs/protocol.md,
 "Confirmed devices".
@@ -103,6 +104,15 @@ async def note_leaves(office: Office, said: Iterable[Entry]) -> None:
     """
     left = [one for one in said if (record := _listed(one)) is not None and record.left]
     marks: dict[str, bytes | None] = {LEAVE_MARKS + one.id.hex(): b"" for one in left}
+    if marks and office.rank >= RANK[Role.SERVER]:
+        await office.replica.store.set_marks(marks)
+
+
+async def note_listed(office: Office, said: Iterable[Entry]) -> None:
+    """A command puts somebody on a list, or calls them something, by these words: whose they are `list_words` says."""
+    marks: dict[str, bytes | None] = {
+        LEAVE_MARKS + one.id.hex(): b"" for one in said if (record := _listed(one)) is not None and not record.left
+    }
     if marks and office.rank >= RANK[Role.SERVER]:
         await office.replica.store.set_marks(marks)
 

@@ -1,6 +1,7 @@
 """Whose a word of a list is, by what an office knows: whoever has a copy of a server's key writes every list.
 
-By a word of theirs a pupil who is there seems to have left (docs/adr/0439), or to be the same as another (0451).
+By a word of theirs a pupil who is there seems to have left (docs/adr/0439), to be the same as another (0451), or to be
+called like another (0489).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from protocol.roles import RANK, Role
 
 
 class Whose(Enum):
-    """By whose word somebody is off a list, or the same as another."""
+    """By whose word somebody is off a list, the same as another, or called something."""
 
     KIT = "kit"
     OFFICE = "server"

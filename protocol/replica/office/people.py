@@ -17,7 +17,6 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.by_name import plain
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.heard import heard_first
-from protocol.replica.office.known_here import note_leaves
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.names import name_of
 from protocol.replica.office.spaces import space_records
@@ -53,44 +52,6 @@ async def add_person(office: Office, name: str, role: PersonRole, spaces: Sequen
     person = office.entropy(PERSON_BYTES)
     await office.say([list_draft(person, record, space) for space in spaces])
     return person
-
-
-async def merge_persons(office: Office, person: bytes, into: bytes) -> int:
-    """Say that somebody who was added twice is one: `person` is `into`; in how many spaces that was said.
-
-    Nothing is lost: what is about either is shown as the one's. Raises `BadInput` (UNKNOWN_PERSON, USAGE, NOT_YET).
-    """
-    if person == into:
-        raise BadInput(Code.USAGE, "these are the same already")
-    kept, other = await listings(office.replica, into), await listings(office.replica, person)
-    if any(each.frozen for each in (*kept.values(), *other.values())):
-        raise BadInput(
-            Code.NOT_YET, "what there is about one of them is frozen; `sync-server person unfreeze` lifts that"
-        )
-    drafts = []
-    for space, listed in other.items():
-        if listed.role is not next(iter(kept.values())).role:
-            raise BadInput(Code.USAGE, f"a {listed.role} cannot be the same as somebody in another role")
-        record = PersonRecord(listed.name, listed.role, left=True, same_as=into)
-        drafts.append(list_draft(person, record, space, listed.line))
-        if space not in kept or kept[space].left:
-            here = kept.get(space)
-            again = PersonRecord(next(iter(kept.values())).name, listed.role)
-            drafts.append(list_draft(into, again, space, () if here is None else here.line))
-    await note_leaves(office, await office.say(drafts))
-    return len(other)
-
-
-async def rename_person(office: Office, person: bytes, name: str) -> None:
-    """Call somebody something else on every list that they are on. Raises `BadInput` (UNKNOWN_PERSON, BAD_NAME)."""
-    said = name_of(name, "a person")
-    await office.say(
-        [
-            list_draft(person, PersonRecord(said, listed.role, frozen=listed.frozen), space, listed.line)
-            for space, listed in (await listings(office.replica, person)).items()
-            if not listed.left and listed.name != said
-        ]
-    )
 
 
 def used_ids(door: Door, coursework: Coursework) -> set[bytes]:

@@ -1,7 +1,8 @@
 """What a server has said with its own commands, and whoever has a copy of its key says likewise: noted as it is said.
 
 Which devices it has cut off, and let back in (docs/adr/0406), whom it has taken off a list, or made another
-(docs/adr/0439, 0451), and which words that froze somebody it has lifted (docs/adr/0446).
+(docs/adr/0439, 0451), what it has called whom lists had (docs/adr/0489), and which words that froze somebody it has
+lifted (docs/adr/0446).
 
 Whoever has a copy of its key says the like in its name, and notes nothing. A root's words nobody says but the root.
 """
@@ -20,7 +21,7 @@ BACK_MARKS: Final = "let-back/"
 """+ entry in hex: the grants of this server's that name revocations, and take them back."""
 
 LEAVE_MARKS: Final = "taken-off/"
-"""+ entry in hex: the words of this server's that take somebody off a list, or make two one."""
+"""+ entry in hex: the words of this server's that take somebody off a list, make two one, or call somebody anew."""
 
 LIFTED_MARKS: Final = "unfrozen/"
 """+ entry in hex: the words of anybody's that freeze somebody, and that `person unfreeze` has lifted at this server."""

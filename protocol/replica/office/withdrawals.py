@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import MAX_REVOKED_HEADS
 from protocol.model.entry import Kind
-from protocol.model.structure import PersonRecord, Revocation
+from protocol.model.structure import Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.signer import RootKit
 from protocol.replica.console.operation import JSON
@@ -32,11 +32,12 @@ from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.doubles import made_one_with
+from protocol.replica.office.further_words import leaving_drafts, stays_frozen
 from protocol.replica.office.grants import devices_of, grants_of, with_below, write_and_tend
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, lists_of
-from protocol.replica.office.known_here import cuts_of_others, note_leaves, own_leaves
+from protocol.replica.office.known_here import cuts_of_others, note_leaves
 from protocol.replica.office.mistaken import note_if_mistaken
-from protocol.replica.office.people import Listing, list_draft, listings, listings_of
+from protocol.replica.office.people import Listing, listings, listings_of
 from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Authority
 from protocol.rights.successions import predecessors_of, successors_of
@@ -80,6 +81,8 @@ class Withdrawn:
     cut_short: Mapping[bytes, int] = field(default_factory=dict)
     led: Sequence[VouchedDevice] = ()
     strange: Sequence[VouchedDevice] = ()
+    frozen: Sequence[bytes] = ()
+    """The spaces whose lists freeze somebody, and say so still: a server alone says anything of who is frozen."""
 
 
 async def ungrant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -> Withdrawn:
@@ -99,12 +102,7 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
     waits for a word. Raises `BadInput(UNKNOWN_PERSON)`.
     """
     lists = await _lists_of(office, person)
-    own = await own_leaves(office, {each.entry for each in lists[person].values() if each.leaves})
-    drafts = [
-        list_draft(person, PersonRecord(listed.name, listed.role, left=True, frozen=listed.frozen), space, listed.line)
-        for space, listed in lists[person].items()
-        if space in spaces and listed.entry not in own
-    ]
+    drafts = await leaving_drafts(office, person, lists[person], spaces)
     read, cut_short, gone, others = [], dict[bytes, int](), dict[VouchedDevice, bool](), set[bytes]()
     devices = devices_of(office, lists)
     copies, speaking = _copies_of(office, devices), await _speaking_for(office, person)
@@ -130,7 +128,8 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
             await note_if_mistaken(office, one)
     led, strange = ([pair for pair, is_led in gone.items() if is_led is wanted] for wanted in (True, False))
     strange.sort(key=lambda pair: pair[0] not in others)
-    return Withdrawn(await kept_by(office, read), cut_short, led, strange)
+    frozen = stays_frozen(office, lists[person], spaces)
+    return Withdrawn(await kept_by(office, read), cut_short, led, strange, frozen)
 
 
 async def _speaking_for(office: Office, person: bytes) -> set[VouchedDevice]:

@@ -6,6 +6,8 @@ Rules:
 - what forgets somebody asks to be meant: a box to tick beside the button, and a page more, with all names that lists
   ever had for whom it is; there is a box for one who has by now a name that was another's (docs/adr/0289), and one for
   each other id that lists call the same person's (docs/adr/0160);
+- who comes onto a list, or off one, is written there by this computer's own word: it asks first where lists have, or
+  had, them otherwise (docs/adr/0489);
 - a teacher's computer comes in once somebody has seen its six words, unless it is known here as hers.
 """
 
@@ -26,11 +28,12 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.commands import MAX_TOLD_DEVICES, OTHERS, STRANGE
 from protocol.replica.office.doubles import doubles_of
+from protocol.replica.office.further_words import Repeated, doubted_to_leave, doubted_to_list
 from protocol.replica.office.grants import Why, standings_of
 from protocol.replica.office.heard import Word, known_of
 from protocol.replica.office.left_over import classes_not_closed
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
-from protocol.replica.office.names import NO_YEAR, device_id, year_meant
+from protocol.replica.office.names import NO_YEAR, device_id, person_id, year_meant
 from protocol.replica.office.people import duplicates_in
 from protocol.replica.office.spaces import space_records, twin_of
 from protocol.replica.office.stays import stays_of
@@ -80,6 +83,20 @@ class Inspected:
     """Whether it was in already, by whatever word."""
     why: str = ""
     is_cut_off: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """Somebody of whom it is asked whether they are meant, by a form of the class's page, and its `fields`.
+
+    Lists have, or had, them as `others` too; `name` and `role` are what would be written.
+    """
+
+    form: str
+    fields: Mapping[str, str]
+    name: str
+    role: str
+    others: Sequence[str]
 
 
 class SchoolPages:
@@ -206,9 +223,14 @@ class SchoolPages:
 
     async def leave(self, request: web.Request) -> web.Response:
         """Off this list; what they made stays."""
-        fields, _, room = await self._form(request)
-        whom: dict[str, JSON] = {"person": fields.get("person", ""), "space": [room.space.hex()], LOOK_AT: True}
-        done = await self._desk.do("ungrant", whom)
+        fields, visit, room = await self._form(request)
+        person, is_meant = given.person(fields, "person"), fields.get("renamed") == "yes"
+        office = await SchoolOffice.of(self._desk.shelf.agent)
+        if not is_meant and (found := await doubted_to_leave(office, person, [room.space])) is not None:
+            doubted = _doubted(visit, found, "leave", {"person": person.hex()})
+            return await self._class_page(visit, office, room, doubted=doubted, done=None)
+        whom: dict[str, JSON] = {"person": person.hex(), "space": [room.space.hex()], "renamed_too": is_meant}
+        done = await self._desk.do("ungrant", whom | {LOOK_AT: True})
         what = {"remains": "left_kept", STRANGE: "left_strange", OTHERS: "left_others"}
         left = next((said for key, said in what.items() if done.get(key)), "left")
         return see(f"/school/{room.space.hex()}?done={left}")
@@ -273,14 +295,31 @@ class SchoolPages:
             raise BadInput(Code.USAGE, "choose who is let in")
         seen, left_off = fields.get("seen"), 0
         shown = await self._to_be_seen(visit, room, whom) if what == "device" and not seen else []
+        office, is_meant = await SchoolOffice.of(self._desk.shelf.agent), fields.get("renamed") == "yes"
         if not shown:
-            wanted: dict[str, JSON] = {what: whom, "space": [room.space.hex()], LOOK_AT: True}
+            doubted = None if is_meant else await self._doubted_to_let_in(visit, office, room, fields)
+            if doubted is not None:
+                return await self._class_page(visit, office, room, doubted=doubted, done=None)
+            wanted: dict[str, JSON] = {what: whom, "space": [room.space.hex()], "renamed_too": is_meant, LOOK_AT: True}
             answered = await self._desk.do("grant", wanted | ({CHOSEN: seen} if seen else {}))
             shown, left_off = await self._looked_at(visit, answered)
             if not shown:
                 return see(f"/school/{room.space.hex()}?done=let_in")
-        office = await SchoolOffice.of(self._desk.shelf.agent)
         return await self._class_page(visit, office, room, looked=shown, left_off=left_off, done=None)
+
+    async def _doubted_to_let_in(
+        self, visit: Visit, office: SchoolOffice, room: Room, fields: Mapping[str, str]
+    ) -> Doubted | None:
+        """What is asked about whoever comes onto the list with a computer, or without one."""
+        what, _, whom = fields["who"].partition(":")
+        seen = fields.get("seen", "")
+        if what == "person":
+            person: bytes | None = person_id(whom)
+        else:
+            standings = await standings_of(office, device_id(whom), [room.space])
+            person = next((each for each in standings if each.name == seen), standings[0]).person
+        found = None if person is None else await doubted_to_list(office, person, [room.space])
+        return None if found is None else _doubted(visit, found, "let-in", {"who": fields["who"], "seen": seen})
 
     async def _to_be_seen(self, visit: Visit, room: Room, whom: str) -> list[Inspected]:
         """The words by which a teacher's computer is known from any other: nothing else says which one this is.
@@ -389,6 +428,7 @@ class SchoolPages:
         uses: JSON = 1,
         looked: Sequence[Inspected] = (),
         left_off: int = 0,
+        doubted: Doubted | None = None,
         done: str | None,
     ) -> web.Response:
         say, named = visit.say, beside_words(room.name_of(whom) or "")
@@ -418,6 +458,7 @@ class SchoolPages:
             room=room,
             looked=looked,
             left_off=left_off,
+            doubted=doubted,
             reported={key: say.when(said_ms, visit.now_ms) for key, said_ms in reported.items()},
             people=[(role, listed) for role, listed in people if listed],
             doubles=await self._doubles(visit, office, room),
@@ -511,6 +552,11 @@ class SchoolPages:
         # of whom a list calls somebody else, the name under which the computer was let in (docs/adr/0461, 0180)
         names = (room.voice_of(person) for room in visit.rooms)
         return next((name for name in names if name is not None), visit.say("unknown.person"))
+
+
+def _doubted(visit: Visit, found: Repeated, form: str, fields: Mapping[str, str]) -> Doubted:
+    others = [*found.names[:MAX_NAMES_SHOWN], *(visit.say(f"family.role_{role}") for role in found.roles)]
+    return Doubted(form, fields, found.name, visit.say(f"family.role_{found.role}"), others)
 
 
 def _number(text: str) -> int:

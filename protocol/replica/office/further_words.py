@@ -1,0 +1,253 @@
+"""A further word about somebody whom lists have: on one list more, off one, called otherwise, made one with another.
+
+Rules (docs/adr/0489):
+- whoever says it repeats what lists say, in a word of their own, which stays when a server's key is replaced. Who has a
+  copy of that key exchanges two names for an hour, or on last year's list alone, which nobody looks at;
+- repeated is what the lists that count show: those of the school, of no past year, that have them. Where none does, all
+  lists of the school; where that has none, all others;
+- it is asked about where these differ; proposed is what is said by a sure word (`list_words`), or was heard first;
+- where no such word says it, it is asked about as well where lists of the school ever called them anything else, be it
+  by a letter, or had them in another role: no command changes that;
+- so what somebody here, somebody known or the kit has corrected is asked about no more;
+- whom a server's key alone has on a list, a head teacher's computer lists there itself: what others say goes as their
+  keys do, as with rights (docs/adr/0188);
+- of who is frozen it says nothing: a server's key alone freezes, and a copied one too. Whoever runs the server does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from protocol.errors import BadInput, Code
+from protocol.model.entry import Entry, parsed
+from protocol.model.structure import PersonRecord
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.at_work.space_names import made_spaces
+from protocol.replica.console.operation import Outgoing
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.known_here import note_leaves, note_listed, own_leaves
+from protocol.replica.office.list_words import SURE, ListWords
+from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
+from protocol.replica.office.names import name_of
+from protocol.replica.office.people import Listing, list_draft, listings, listings_of, mentions
+from protocol.replica.office.taken_names import called_otherwise
+from protocol.roles import ARE_TAUGHT, RANK, PersonRole, Role
+from protocol.school_years import past_from_ms
+
+_NOTHING_SAID = "nothing has been said yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """What a further word calls somebody, and as what.
+
+    `names` and `roles` are what else lists have, or had, where that is to be asked about first.
+    """
+
+    name: str
+    role: PersonRole
+    names: tuple[str, ...] = ()
+    roles: tuple[PersonRole, ...] = ()
+
+    def otherwise(self) -> str:
+        """What else lists have them as, for a line of a command."""
+        return ", ".join([f"“{name}”" for name in self.names[:MAX_NAMES_SHOWN]] + [f"a {role}" for role in self.roles])
+
+
+async def repeated(office: Office, person: bytes, spaces: Iterable[bytes]) -> Repeated:
+    """What a further word repeats of somebody on the lists of `spaces`. Raises `BadInput(UNKNOWN_PERSON)`."""
+    door, listed = office.replica.door, await listings(office.replica, person)
+    line = {above for space in spaces for above in door.lineage(space)} - {office.replica.territory}
+    beside = {space: each for space, each in listed.items() if line.intersection(door.lineage(space))}
+    near = beside or listed
+    now = await _that_count(office, near) or list(near.values())
+    sure = await _surely_said(office, now)
+    said = [(each.name, each.role) for each in now]
+    if not sure:
+        ever = (await mentions(office.replica, [person]))[person]
+        there = [space for space in ever if not beside or line.intersection(door.lineage(space))]
+        said += [(each.name, each.role) for space in there for each in _records(ever[space])]
+    heard = {name: place for place, name in enumerate((await mentioned(office.replica, [person]))[person].names)}
+    best = min(sure or now, key=lambda each: heard.get(each.name, len(heard)))
+    name, role = best.name, best.role
+    names = called_otherwise(name, dict.fromkeys(each for each, _ in said))
+    roles = dict.fromkeys(each for _, each in said if each is not role)
+    return Repeated(name, role, tuple(names), tuple(roles))
+
+
+async def _that_count(office: Office, listed: Mapping[bytes, Listing]) -> list[Listing]:
+    """Of what these lists say that of those which have them, and are of no past year."""
+    made, now_ms = await made_spaces(office.replica), max(office.now_ms(), office.replica.proven_ms or 0)
+    ends = {space: past_from_ms(made[space].year) for space in listed if space in made}
+    past = {space for space, end_ms in ends.items() if end_ms is not None and end_ms <= now_ms}
+    return [each for space, each in listed.items() if not each.left and space not in past]
+
+
+async def _surely_said(office: Office, listed: Collection[Listing]) -> list[Listing]:
+    """Of what lists say that which nobody says who has no more than a copied key."""
+    words, said = await ListWords.of(office), await office.replica.store.get([each.entry for each in listed])
+    sure = {entry.id for entry in said.values() if await words.whose(entry) in SURE}
+    return [each for each in listed if each.entry in sure]
+
+
+def _records(entries: Iterable[Entry]) -> list[PersonRecord]:
+    return [record for record in (parsed(entry, PersonRecord.parse) for entry in entries) if record is not None]
+
+
+async def doubted_to_list(office: Office, person: bytes, spaces: Collection[bytes]) -> Repeated | None:
+    """What is to be asked about before somebody is put on lists; None where nothing is."""
+    listed = (await listings_of(office.replica, [person]))[person]
+    is_said = bool(listed) and bool(await _to_list(office, listed, spaces))
+    return _doubted(await repeated(office, person, spaces)) if is_said else None
+
+
+async def doubted_to_leave(office: Office, person: bytes, spaces: Collection[bytes] | None = None) -> Repeated | None:
+    """The same before somebody is taken off the lists of `spaces`, or off all. Raises `BadInput(UNKNOWN_PERSON)`."""
+    listed = await listings(office.replica, person)
+    leaving = await _leaving(office, listed, listed if spaces is None else spaces)
+    return _doubted(await repeated(office, person, leaving)) if leaving else None
+
+
+def _doubted(found: Repeated) -> Repeated | None:
+    return found if found.names or found.roles else None
+
+
+async def ask_whether_meant(person: bytes, found: Repeated | None, outgoing: Outgoing, *, is_meant: bool) -> None:
+    """Say what else lists have, or had, somebody as; and not go on before that is meant. Raises `BadInput(NOT_YET)`."""
+    if found is None or not (found.names or found.roles):
+        return
+    who, otherwise = f"{person.hex()}, “{found.name}”, a {found.role}", found.otherwise()
+    await outgoing.progress(
+        f"warning: lists have, or had, {who}, otherwise as well: {otherwise}. Whoever writes a list, or has a copy of "
+        "the server's key, can exchange two names, and this would say it anew: find out which id is whose"
+    )
+    if not is_meant:
+        raise BadInput(
+            Code.NOT_YET,
+            f"{_NOTHING_SAID}, since lists have {who}, otherwise as well: {otherwise}. --renamed-too says that this is "
+            "the one who is meant, and called so; `person rename` puts a name right, on every list",
+        )
+
+
+async def listing_drafts(office: Office, person: bytes, spaces: Iterable[bytes]) -> list[Draft]:
+    """What puts somebody on the lists that they are not on, have left, or are on by a server's key alone.
+
+    Raises `BadInput` (UNKNOWN_PERSON; NOT_YET for who is frozen, but at a server).
+    """
+    listed = await listings(office.replica, person)
+    lacking = await _to_list(office, listed, spaces)
+    if not lacking:
+        return []
+    found = await repeated(office, person, lacking)
+    is_frozen = found.role in ARE_TAUGHT and any(each.frozen for each in listed.values())
+    _check_may_repeat(office, person, is_frozen=is_frozen)
+    record = PersonRecord(found.name, found.role, frozen=is_frozen)
+    lines = {space: listed[space].line if space in listed else () for space in lacking}
+    return [list_draft(person, record, space, line) for space, line in lines.items()]
+
+
+async def _to_list(office: Office, listed: Mapping[bytes, Listing], spaces: Iterable[bytes]) -> list[bytes]:
+    """On which of these lists an office is to put somebody whom these lists have."""
+    here = {space: listed.get(space) for space in spaces}
+    there = [each for each in here.values() if each is not None and not each.left]
+    sure = there if office.rank >= RANK[Role.SERVER] else await _surely_said(office, there)
+    return [space for space, each in here.items() if each not in sure]
+
+
+async def leaving_drafts(
+    office: Office, person: bytes, listed: Mapping[bytes, Listing], spaces: Collection[bytes]
+) -> list[Draft]:
+    """What takes somebody off those of `spaces` whose lists have them, or had, by no sure word of this office's."""
+    leaving = await _leaving(office, listed, spaces)
+    if not leaving:
+        return []
+    found = await repeated(office, person, leaving)
+    return [
+        list_draft(
+            person,
+            PersonRecord(found.name, found.role, left=True, frozen=listed[space].frozen),
+            space,
+            listed[space].line,
+        )
+        for space in leaving
+    ]
+
+
+async def _leaving(office: Office, listed: Mapping[bytes, Listing], spaces: Collection[bytes]) -> list[bytes]:
+    own = await own_leaves(office, {each.entry for each in listed.values() if each.leaves})
+    return [
+        space
+        for space, each in listed.items()
+        if space in spaces and each.entry not in own and _may_repeat(office, is_frozen=each.frozen)
+    ]
+
+
+def stays_frozen(office: Office, listed: Mapping[bytes, Listing], spaces: Collection[bytes]) -> list[bytes]:
+    """Which of `spaces`, whose lists freeze somebody, this office takes nobody off."""
+    held = {space for space, each in listed.items() if not _may_repeat(office, is_frozen=each.frozen)}
+    return [space for space in spaces if space in held]
+
+
+async def rename_person(office: Office, person: bytes, name: str) -> None:
+    """Call somebody something else on every list that they are on.
+
+    Raises `BadInput` (UNKNOWN_PERSON, BAD_NAME; NOT_YET for who is frozen, but at a server).
+    """
+    called, listed = name_of(name, "a person"), await listings(office.replica, person)
+    there = {space: each for space, each in listed.items() if not each.left}
+    _check_may_repeat(office, person, is_frozen=any(each.frozen for each in there.values()))
+    ever, to_list = (await mentions(office.replica, [person]))[person], await _to_list(office, listed, there)
+    sure = await _surely_said(office, there.values())
+    drafts = []
+    for space, each in there.items():
+        # no command gives another role: the first that a list said is theirs
+        role = each.role if each in sure else await _first_role(office, space, ever[space])
+        if (called, role) != (each.name, each.role) or space in to_list:
+            drafts.append(list_draft(person, PersonRecord(called, role, frozen=each.frozen), space, each.line))
+    await note_listed(office, await office.say(drafts))
+
+
+async def _first_role(office: Office, space: bytes, ever: Iterable[Entry]) -> PersonRole:
+    roster = (await office.replica.view(space)).roster
+    return _records(entry for entry in ever if not roster.hides(entry))[0].role
+
+
+async def merge_persons(office: Office, person: bytes, into: bytes) -> int:
+    """Say that somebody who was added twice is one: `person` is `into`; in how many spaces that was said.
+
+    Nothing is lost: what is about either is shown as the one's. Raises `BadInput` (UNKNOWN_PERSON, USAGE, NOT_YET).
+    """
+    if person == into:
+        raise BadInput(Code.USAGE, "these are the same already")
+    kept, other = await listings(office.replica, into), await listings(office.replica, person)
+    if any(each.frozen for each in (*kept.values(), *other.values())):
+        raise BadInput(
+            Code.NOT_YET, "what there is about one of them is frozen; `sync-server person unfreeze` lifts that"
+        )
+    known, drafts = await repeated(office, into, other), list[Draft]()
+    for space, listed in other.items():
+        if listed.role is not known.role:
+            raise BadInput(Code.USAGE, f"a {listed.role} cannot be the same as somebody in another role")
+        record = PersonRecord(listed.name, listed.role, left=True, same_as=into)
+        drafts.append(list_draft(person, record, space, listed.line))
+        if space not in kept or kept[space].left:
+            here = kept.get(space)
+            again = PersonRecord(known.name, known.role)
+            drafts.append(list_draft(into, again, space, () if here is None else here.line))
+    await note_leaves(office, await office.say(drafts))
+    return len(other)
+
+
+def _may_repeat(office: Office, *, is_frozen: bool) -> bool:
+    return not is_frozen or office.rank >= RANK[Role.SERVER]
+
+
+def _check_may_repeat(office: Office, person: bytes, *, is_frozen: bool) -> None:
+    if not _may_repeat(office, is_frozen=is_frozen):
+        raise BadInput(
+            Code.NOT_YET,
+            f"{_NOTHING_SAID}: a list says that what there is about {person.hex()} is frozen (`person freeze`), and "
+            "that is said and lifted at the server alone. Who runs it does this there, or `sync-server person "
+            "unfreeze`, where nobody has decided it",
+        )
