@@ -11,6 +11,7 @@ Rules:
   these kinds; a teacher's words and seals hang on that: if one of those heard has said such before, there is no growth;
 - so does in whose place a word is said on who confirmed whom: if that changes, and somebody has spoken by several
   devices, there is none either;
+- by the same judgement a space of which nothing is kept yet begins with what was weighed right above it, or not;
 - no growth where rights are taken or come back, something is erased or shown again, a copy follows its original,
   somebody is listed twice, is frozen or no more, a school is told what to do, or a key that was cut off has said
   something.
@@ -37,7 +38,7 @@ from protocol.folds.coursework import (
 from protocol.folds.measures import Measures, fold_measures
 from protocol.model.entry import ID_BYTES, Entry, Kind
 from protocol.rights.door import Door
-from protocol.rights.roster import Roster, authorities_over, fold_roster, persons_of, with_voices
+from protocol.rights.roster import Roster, authorities_over, fold_roster, persons_of, roster_below, with_voices
 from protocol.rights.speaking import Remembered
 
 LETS_IN: Final = frozenset({Kind.GRANT})
@@ -113,12 +114,25 @@ def fold_space(
     destroyed: frozenset[bytes],
 ) -> SpaceFold:
     """The folds of a space from nothing; what comes in is as for `fold_roster`."""
-    roster = fold_roster(space, own, above, door, remembered, destroyed)
+    return _folds(fold_roster(space, own, above, door, remembered, destroyed), own, door)
+
+
+def fold_below(
+    over: Roster, space: bytes, own: Sequence[Entry], door: Door, remembered: Remembered, *, erasures_above: bool
+) -> SpaceFold | None:
+    """The same, from the roster of the space right above; None where something in it may bear on more than itself."""
+    if _let_in(over, map(Heard.of, own), door) is None:
+        return None
+    roster = roster_below(over, space, own, door, remembered, erasures_above=erasures_above)
+    return _folds(roster, own, door)
+
+
+def _folds(roster: Roster, own: Sequence[Entry], door: Door) -> SpaceFold:
     counting = [entry for entry in own if not roster.hides(entry)]
     topics = topics_of(own, roster)
     return SpaceFold(
         roster,
-        with_topics(Coursework({}, {}), space, topics, roster),
+        with_topics(Coursework({}, {}), roster.space, topics, roster),
         fold_measures(own, roster, door),
         Index(
             _joined(_by_person(own)),

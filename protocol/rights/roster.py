@@ -291,9 +291,37 @@ def fold_roster(
         held_by_root=frozenset(one for one in held_back if held[one] >= RANK[Role.ROOT]),
         doubtful=frozenset(doubtful(entries, held)),
     )
+    return _with_names(roster, own, accepted, door, remembered)
+
+
+def roster_below(
+    over: Roster, space: bytes, own: Sequence[Entry], door: Door, remembered: Remembered, *, erasures_above: bool
+) -> Roster:
+    """What `fold_roster` gives of a space right below that of `over`, where nothing of its `own` bears on rights above.
+
+    What was weighed there holds here as it does there.
+    """
+    given = authorities_over(space, door)
+    weighed = replace(
+        over,
+        space=space,
+        authorities=tuple(each for each in given if each.grant not in over.held_back and each.grant not in over.void),
+        undone=frozenset(),
+        carried_out=frozenset(),
+        lasting=frozenset(),
+        erasures_above=erasures_above,
+        frozen=frozenset(),
+    )
+    return _with_names(weighed, own, {}, door, remembered)
+
+
+def _with_names(
+    roster: Roster, own: Sequence[Entry], accepted: Mapping[bytes, Entry], door: Door, remembered: Remembered
+) -> Roster:
+    """A roster in which all is weighed, with who is listed, what was said of keys, and what of its own was accepted."""
     listed = persons_of(own, roster.hides)
-    said = [entry for entry in own if roster.tells_of_keys(entry)]
     named = replace(roster, persons=listed.persons, left=listed.left, aliases=listed.aliases, frozen=listed.frozen)
+    said = [entry for entry in own if roster.tells_of_keys(entry)]
     let_count = _let_count((entry for entry in own if not named.hides(entry)), accepted, door)
     return with_voices(replace(named, let_count=let_count), said, door, remembered)
 

@@ -34,6 +34,7 @@ from protocol.replica.office.bureau import Met
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_id
 from sync_agent.app import Agent
+from sync_agent.machine.acquainted import Orders
 from sync_agent.machine.marks import LED_MARKS, MET_MARKS, heard_mark
 
 _KNOWN, _CONFIRMED, _STRANGER = range(3)
@@ -70,14 +71,14 @@ def meet(
     return marks
 
 
-def hear(agent: Agent, roster: Roster, now_ms: int) -> dict[str, bytes]:
+def hear(agent: Agent, roster: Roster, now_ms: int, orders: Orders) -> dict[str, bytes]:
     """Note the devices heard of in a class now, at `meeting_ms`, by their reading keys; the marks that say so."""
     heard, marks = agent.acquainted.heard.setdefault(roster.space, {}), dict[str, bytes]()
     nobodys = nobodys_keys(agent)
     for person, devices in roster.voices.firsts.items():
         met = heard.get(person, {})
         new = [each for each in devices if each not in met and each[0] not in nobodys and _speaks(roster, person, each)]
-        if new and (placed := _with_a_place(agent, roster.space, person, new)):
+        if new and (placed := _with_a_place(agent, roster.space, person, new, orders)):
             heard[person] = {**met, **dict.fromkeys(placed, now_ms)}
             marks |= heard_mark(roster.space, person, heard[person])
     return marks
@@ -116,13 +117,13 @@ def nobodys_keys(agent: Agent) -> frozenset[bytes]:
     return agent.own_keys if agent.is_shared else frozenset()
 
 
-def _with_a_place(agent: Agent, space: bytes, person: bytes, devices: Sequence[Device]) -> list[Device]:
+def _with_a_place(agent: Agent, space: bytes, person: bytes, devices: Sequence[Device], orders: Orders) -> list[Device]:
     """Of these those that are noted: whom this device knows best elsewhere in any case, and of others a bounded number.
 
     Of those that come at once the earliest by date: it is these among which a date decides. Who was there before
     whoever is first takes no place of those who came since: they are led to by that one's words.
     """
-    elsewhere = agent.acquainted.placed(person, but=space)
+    elsewhere = orders.placed(person, but=space)
     known = set(sorted(elsewhere, key=elsewhere.__getitem__)[:MAX_MET_OF_ONE])
     free = max(0, MAX_MET_OF_ONE - agent.acquainted.places_taken(space, person))
     others = set([each for each in devices if each not in known][:free])

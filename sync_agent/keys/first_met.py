@@ -28,6 +28,7 @@ from sync_agent.app import Agent
 from sync_agent.keys.acquaintances import hear, meet, meeting_ms, nobodys_keys, note_led
 from sync_agent.keys.confirming import own_device, own_grant, own_grants
 from sync_agent.keys.seen_readers import space_mark
+from sync_agent.machine.acquainted import Orders
 from sync_agent.machine.marks import (
     BESIDE_MARKS,
     FIRST_MARKS,
@@ -64,25 +65,27 @@ async def remember_firsts(agent: Agent) -> None:
     grants = await own_grants(agent)
     now_ms, before_now = meeting_ms(agent), agent.acquainted.persons()
     rosters = [(await agent.replica.view(space)).roster for space in await agent.spaces()]
+    mine = [await own_grant(agent, grants, roster.space) for roster in rosters]
     marks: dict[str, bytes | None] = {}
     for roster in rosters:
         marks |= _who_is_gone(agent, roster)
-    for look in [await _look(agent, roster, grants) for roster in rosters]:
-        noted = _note(agent, look, now_ms)
-        marks |= noted | (_who_is_gone(agent, look.roster) if noted else {})
+    orders = agent.acquainted.orders()
+    for look in [_look(agent, roster, own, orders) for roster, own in zip(rosters, mine, strict=True)]:
+        if noted := _note(agent, look, now_ms, orders):
+            marks |= noted | _who_is_gone(agent, look.roster)
+            orders.noted(look.roster.space)
     marks |= _called_theirs(agent, agent.acquainted.persons() - before_now)
     if marks:
         await agent.replica.store.set_marks(marks)
         agent.bear_in_mind()
 
 
-async def _look(agent: Agent, roster: Roster, grants: Sequence[Authority]) -> _Look:
-    mine = await own_grant(agent, grants, roster.space)
-    starts, lasting = _starts(agent, roster), _for_a_week(agent, roster)
+def _look(agent: Agent, roster: Roster, mine: Authority | None, orders: Orders) -> _Look:
+    starts, lasting = _starts(agent, roster, orders), _for_a_week(agent, roster)
     return _Look(roster, None if mine is None else mine.person, starts, lasting)
 
 
-def _note(agent: Agent, look: _Look, now_ms: int) -> dict[str, bytes | None]:
+def _note(agent: Agent, look: _Look, now_ms: int, orders: Orders) -> dict[str, bytes | None]:
     """Note whom a class shows; the marks that say so.
 
     Itself as whose it met the class, or as somebody's of whom it knows nobody there, nor better by another elsewhere:
@@ -96,8 +99,9 @@ def _note(agent: Agent, look: _Look, now_ms: int) -> dict[str, bytes | None]:
     itself = own_device(agent)
     if (
         own is not None
+        and itself not in known.get(own, ())
         and _is_first_itself(known.get(own, ()), agent.own_keys)
-        and not _is_doubted(agent, space, own, itself)
+        and not _is_doubted(agent, space, own, itself, orders)
     ):
         starts.setdefault(own, []).append(itself)
     marks: dict[str, bytes | None] = {}
@@ -111,10 +115,10 @@ def _note(agent: Agent, look: _Look, now_ms: int) -> dict[str, bytes | None]:
         marks |= _there_already(look.roster, starts)
     heard_ms = {device: at_ms for heard in look.lasting.values() for device, at_ms in heard.items()}
     marks |= meet(agent, space, (each for devices in known.values() for each in devices), before, heard_ms, now_ms)
-    return marks | hear(agent, look.roster, now_ms) | note_led(agent, look.roster)
+    return marks | hear(agent, look.roster, now_ms, orders) | note_led(agent, look.roster)
 
 
-def _starts(agent: Agent, roster: Roster) -> dict[bytes, list[Device]]:
+def _starts(agent: Agent, roster: Roster, orders: Orders) -> dict[bytes, list[Device]]:
     """From which devices each voice starts in a class, but for those that are doubted as its person's."""
     known = agent.acquainted.first.get(roster.space, {})
     return {
@@ -122,13 +126,13 @@ def _starts(agent: Agent, roster: Roster) -> dict[bytes, list[Device]]:
             each
             for each in devices
             # all classes are gone through for somebody new alone: this is asked at each look
-            if each in known.get(person, ()) or not _is_doubted(agent, roster.space, person, each)
+            if each in known.get(person, ()) or not _is_doubted(agent, roster.space, person, each, orders)
         ]
         for person, devices in roster.starts.items()
     }
 
 
-def _is_doubted(agent: Agent, space: bytes, person: bytes, device: Device) -> bool:
+def _is_doubted(agent: Agent, space: bytes, person: bytes, device: Device, orders: Orders) -> bool:
     """Whether a device may be somebody else's: this one knows the person better by another, elsewhere.
 
     In the order that folds go by, of those that it met before this look. Who is gone wherever it met them is doubted
@@ -137,7 +141,7 @@ def _is_doubted(agent: Agent, space: bytes, person: bytes, device: Device) -> bo
     """
     if device[0] in nobodys_keys(agent):
         return True
-    placed, own = agent.acquainted.placed(person, but=space), own_device(agent)
+    placed, own = orders.placed(person, but=space), own_device(agent)
     same = (at for each, at in placed.items() if each == device or (device == own and each[0] in agent.own_keys))
     place = min(same, default=UNMET)
     return bool(place & GONE) or any(at < place for at in placed.values())

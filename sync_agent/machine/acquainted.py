@@ -10,7 +10,7 @@ What else that is good for is `keys.acquaintances`', `keys.first_met`'s and `han
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -32,6 +32,7 @@ from sync_agent.machine.marks import (
     met_in,
     remembered_in,
 )
+from sync_agent.machine.met_order import Met, MetOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Acquainted:
     def met_or_led_to(self, person: bytes) -> dict[Device, int]:
         """The same, but right behind who led to it, where that is earlier: as folds have it, gone or not."""
         found = self.met_anywhere(person)
-        _keep_earliest(found, self._placed_among(person, self._spaces())[1])
+        _keep_earliest(found, self.order_of(person, self._spaces()).but(None)[1])
         return found
 
     def meetings_ms(self) -> Iterator[int]:
@@ -115,11 +116,7 @@ class Acquainted:
 
     def remember(self, now_ms: int) -> None:
         """Have folds go by what is noted: by copies, for no fold could tell that what is changed in place was."""
-        met_in = defaultdict[bytes, list[bytes]](list)
-        for space in self._spaces():
-            for person in {*self.first.get(space, {}), *self.heard.get(space, {})}:
-                met_in[person].append(space)
-        placed = {person: self._placed_among(person, spaces) for person, spaces in met_in.items()}
+        placed = {person: self.order_of(person, met_in).but(None) for person, met_in in self._met_in_spaces().items()}
         anywhere = {person: order for person, (order, _) in placed.items()}
         since_ms = {person: order for person, (_, order) in placed.items()}
         self._due_ms = None
@@ -170,39 +167,36 @@ class Acquainted:
         earlier, came_ms = self._before_the_first(space, person)
         return len(earlier if came_ms is None else self.heard.get(space, {}).get(person, {}).keys() - earlier)
 
-    def placed(self, person: bytes, *, but: bytes) -> dict[Device, int]:
-        """In which order the devices come that it knows as a person's, as of all classes but one: as folds have it."""
-        return self._placed_among(person, [space for space in self._spaces() if space != but])[0]
+    def orders(self) -> Orders:
+        """In which orders people's devices come, for who looks at one class after the other."""
+        return Orders(self, self._met_in_spaces())
 
     def _spaces(self) -> Sequence[bytes]:
         return sorted({*self.first, *self.heard})
 
-    def _placed_among(self, person: bytes, spaces: Sequence[bytes]) -> tuple[dict[Device, int], dict[Device, int]]:
-        """In which order those come that it knows in some classes as a person's; and in which if none were cut off.
+    def persons_in(self, space: bytes) -> set[bytes]:
+        """Whom this device has met in a class."""
+        return {*self.first.get(space, {}), *self.heard.get(space, {})}
 
-        The doubted are not in the latter.
-        """
-        order, uncut = dict[Device, int](), dict[Device, int]()
+    def _met_in_spaces(self) -> dict[bytes, list[bytes]]:
+        """In which classes this device has met each person."""
+        found = defaultdict[bytes, list[bytes]](list)
+        for space in self._spaces():
+            for person in self.persons_in(space):
+                found[person].append(space)
+        return found
+
+    def order_of(self, person: bytes, spaces: Iterable[bytes]) -> MetOrder:
+        """In which order those come that it knows in some classes as a person's."""
+        order = MetOrder()
         for space in spaces:
-            placed = self._placed_in(space, person)
-            _keep_earliest(order, placed)
-            _keep_earliest(uncut, {each: at % GONE for each, at in placed.items() if at < DOUBTED})
-        self._stand_behind(person, spaces, uncut)
-        for device, at in uncut.items():
-            order[device] = min(order[device], at + (order[device] & GONE))
-        return order, uncut
+            order.note(space, self.met_as(space, person))
+        return order
 
-    def _stand_behind(self, person: bytes, spaces: Sequence[bytes], uncut: dict[Device, int]) -> None:
-        """Have whom words led to stand right behind who led there, which may itself have been led to elsewhere."""
-        lines = [(self.came_first(space, person), self.led.get(space, {}).get(person, ())) for space in spaces]
-        before: dict[Device, int] = {}
-        while uncut != before:
-            before = dict(uncut)
-            for leaders, led in lines:
-                leads_ms = max((uncut.get(each, UNMET) for each in leaders), default=UNMET)
-                for place, device in enumerate(led, start=1):
-                    if device in uncut:
-                        uncut[device] = min(uncut[device], leads_ms + place)
+    def met_as(self, space: bytes, person: bytes) -> Met:
+        """What a class says of that."""
+        led = self.led.get(space, {}).get(person, ())
+        return Met(self._placed_in(space, person), self.came_first(space, person) if led else (), led)
 
     def came_first(self, space: bytes, person: bytes) -> tuple[Device, ...]:
         """Of the devices that are first in a class as a person's those that it met there before the others."""
@@ -239,6 +233,32 @@ class Acquainted:
 def _keep_earliest(found: dict[Device, int], placed: Mapping[Device, int]) -> None:
     for device, at in placed.items():
         found[device] = min(at, found.get(device, at))
+
+
+class Orders:
+    """Of all persons, made once. Whoever notes something of a class meanwhile says so (`noted`)."""
+
+    def __init__(self, acquainted: Acquainted, met_in: Mapping[bytes, Sequence[bytes]]) -> None:
+        """`met_in` are the classes in which each person was met."""
+        self._acquainted = acquainted
+        self._met_in = met_in
+        self._fresh = defaultdict[bytes, dict[bytes, None]](dict)
+        self._orders: dict[bytes, MetOrder] = {}
+
+    def placed(self, person: bytes, *, but: bytes) -> dict[Device, int]:
+        """In which order the devices come that are known as a person's, as of all classes but one: as folds have it."""
+        order = self._orders.get(person)
+        if order is None:
+            spaces = dict.fromkeys((*self._met_in.get(person, ()), *self._fresh[person]))
+            order = self._orders[person] = self._acquainted.order_of(person, spaces)
+        return order.but(but)[0]
+
+    def noted(self, space: bytes) -> None:
+        """Something was noted of a class, or is about to be believed of it."""
+        for person in self._acquainted.persons_in(space):
+            self._fresh[person][space] = None
+            if (order := self._orders.get(person)) is not None:
+                order.note(space, self._acquainted.met_as(space, person))
 
 
 @dataclass(frozen=True, slots=True)

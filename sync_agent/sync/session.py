@@ -331,9 +331,10 @@ class Session:
         await self._store.mark_unsent(entry.id for entry in admission.released)
         run.said.complete -= {entry.header.space for entry in admission.admitted}
         shown |= {space: there.count for space, there in cursors.items()}
+        has_more = _has_more(answer)
         for page in answer.pages:
             if _leads_on(shown, page):
-                run.again = run.again or _has_more(answer)
+                run.again = run.again or has_more
                 run.led[page.checkpoint.space] = page.checkpoint.count
         if admission.refused or any(page.refused for page in answer.pages):
             _log.warning("the server sent entries that the door refuses")

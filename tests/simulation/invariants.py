@@ -26,17 +26,19 @@ from typing import Final
 
 from protocol.errors import LocalFailure, RelaisError
 from protocol.folds.coursework import HandInState, Work
+from protocol.folds.growth import SpaceFold
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, Revocation
 from protocol.replica.at_work.destroyed import carried_out, carried_out_at, destroyed_names
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.at_work.views import Memory, NoMemory, SpaceView, Views
+from protocol.replica.at_work.views import Views
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.rights.door import Authority, is_erasable
 from protocol.rights.roster import Roster
 from protocol.roles import HAS_READING_KEYS
 from sync_agent.coursework.reading import need_of
 from sync_agent.hand_ins.wraps import Kept, mark_of, readers_of
+from tests.harness.whole_sets import folded_from_nothing
 from tests.simulation.claims_invariants import CLAIMS
 from tests.simulation.class_invariants import CLASSES
 from tests.simulation.crisis_invariants import CRISIS
@@ -89,7 +91,7 @@ async def _sets_and_folds(world: World) -> None:
             if one_sided and not has_flood:
                 kinds = sorted(Kind(entry.header.kind).name for entry in one_sided)
                 raise BrokenError(f"{machine.name} and the server differ in {space.hex()[:8]} by {kinds}")
-            one, other = await server.view(space), await agent.replica.view(space)
+            one, other = (await server.view(space)).fold, (await agent.replica.view(space)).fold
             if _differ(other, await _anew(agent.replica, space)):
                 raise BrokenError(f"at {machine.name} a fold of {space.hex()[:8]} has grown to something else")
             if has_flood:
@@ -119,18 +121,19 @@ async def _is_of_a_flood(world: World, server: Replica, space: bytes, one_sided:
     return all(said[author] >= MOST_BY_KEY for author in authors)
 
 
-async def _alike(replicas: Sequence[Replica], space: bytes) -> list[SpaceView]:
+async def _alike(replicas: Sequence[Replica], space: bytes) -> list[SpaceFold]:
     """What each would fold if all remembered nothing, and had destroyed what any of them has.
 
     Nothing else is passed over: what each folds with memories of its own was compared with what has grown there.
     """
     destroyed = frozenset[bytes]().union(*[await _obeyed_in(each, space) for each in replicas])
-    return [await _folded(each, space, destroyed, NoMemory()) for each in replicas]
+    return [await folded_from_nothing(each.store, each.door, space, destroyed=destroyed) for each in replicas]
 
 
-async def _anew(replica: Replica, space: bytes) -> SpaceView:
+async def _anew(replica: Replica, space: bytes) -> SpaceFold:
     """What a replica folds that begins with its store and its memories: folds that were kept have grown to the same."""
-    return await _folded(replica, space, await _obeyed_in(replica, space), replica._memory)
+    remembered, destroyed = await replica._memory.of(space), await _obeyed_in(replica, space)
+    return await folded_from_nothing(replica.store, replica.door, space, remembered, destroyed)
 
 
 async def _obeyed_in(replica: Replica, space: bytes) -> frozenset[bytes]:
@@ -138,18 +141,11 @@ async def _obeyed_in(replica: Replica, space: bytes) -> frozenset[bytes]:
     return await carried_out(replica.store) | at.get(space, frozenset())
 
 
-async def _folded(replica: Replica, space: bytes, destroyed: frozenset[bytes], memory: Memory) -> SpaceView:
-    views = Views(replica.store, replica.door)
-    views.note_destroyed(destroyed, {})
-    views.remember(memory)
-    return await views.view(space)
-
-
 async def _entries(replica: Replica, space: bytes) -> dict[bytes, Entry]:
     return {stored.entry.id: stored.entry for stored in await replica.store.scan(space)}
 
 
-def _differ(one: SpaceView, other: SpaceView) -> bool:
+def _differ(one: SpaceFold, other: SpaceFold) -> bool:
     alike = one.roster == other.roster or _unordered(one.roster) == _unordered(other.roster)
     return not alike or one.coursework != other.coursework
 

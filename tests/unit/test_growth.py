@@ -20,6 +20,7 @@ from protocol.rights.vouching import Vouch
 from protocol.roles import PersonRole, Role
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer
 from tests.harness.long_year import long_year
+from tests.harness.whole_sets import folded_from_nothing
 
 MANY = settings(max_examples=40, deadline=None)
 
@@ -49,11 +50,11 @@ async def bring(replica: Replica, *entries: Entry) -> None:
 
 
 async def assert_like_the_whole_set(replica: Replica, space: bytes, view: SpaceView) -> None:
-    anew = await Views(replica.store, replica.door).view(space)
+    anew = await folded_from_nothing(replica.store, replica.door, space)
     assert view.roster == anew.roster
     assert view.coursework == anew.coursework
     assert view.measures == anew.measures
-    assert view.basis == anew.basis
+    assert view.basis == (await Views(replica.store, replica.door).view(space)).basis
     assert list(view.coursework.hand_ins) == list(anew.coursework.hand_ins), "whose work was here first"
 
 
@@ -86,6 +87,19 @@ async def test_what_comes_one_by_one_after_a_busy_year_grows_like_the_rest(seed:
         await bring(replica, entry)
         for space in (world.territory, world.school, *world.classes):
             await assert_like_the_whole_set(replica, space, await replica.view(space))
+
+
+@given(seed=st.integers(0, 2**32), missing=st.integers(0, 30))
+@MANY
+async def test_after_a_start_each_class_is_folded_from_its_school_to_what_the_whole_set_gives(
+    seed: int, missing: int
+) -> None:
+    world = long_year(seed, steps=80)
+    replica = await opened(world)
+    await bring(replica, *world.entries[: len(world.entries) - missing])
+    views = Views(replica.store, replica.door)
+    for space in reversed(replica.door.spaces()):
+        await assert_like_the_whole_set(replica, space, await views.view(space))
 
 
 async def test_an_end_that_came_before_the_grant_that_it_ends_is_carried_out_when_that_comes() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from protocol.folds.coursework import fold_coursework
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import PersonRecord, Revocation, SpaceRecord
+from protocol.model.structure import Grant, PersonRecord, Revocation, SpaceRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.views import Basis, SpaceView, Views
 from protocol.replica.content.kept.memory_packs import MemoryPacks
@@ -110,6 +110,26 @@ async def test_once_a_revocation_is_to_be_weighed_everything_above_counts() -> N
     name = PersonRecord("Nadia", PersonRole.TEACHER)
     await bring(replica, [world.say(world.server, world.school, Kind.PERSON, name.encode(), subject=b"p" * 16)])
     assert await replica.view(room) is not view
+
+
+async def test_what_lies_above_hundreds_of_classes_is_read_and_weighed_once_for_all_of_them() -> None:
+    world = World(Random(2))
+    lost, machine = world.enrol(Role.HEAD, world.school), world.enrol(Role.MACHINE, world.classes[0])
+    world.say(world.server, world.school, Kind.REVOKE, Revocation(lost.key.public, ()).encode())
+    payloads = [SpaceRecord(f"C{number}", year="2026-2027").encode() for number in range(200)]
+    rooms = [world.say(world.server, world.school, Kind.SPACE, payload).id for payload in payloads]
+    said = Grant(machine.key.public, world.random.randbytes(32), bytes(32), Role.MACHINE, None, None).encode()
+    for room in rooms:
+        world.say(world.server, room, Kind.GRANT, said)
+    replica, store = await replica_of(world)
+    await bring(replica, world.entries)
+    before = store.scanned
+    for room in rooms:
+        roster = (await replica.view(room)).roster
+        assert roster.may_read(machine.key.public)
+        assert not roster.may_read(lost.key.public)
+    held = sum((await store.spaces()).values())
+    assert store.scanned - before < 3 * held
 
 
 async def test_who_looks_at_very_many_spaces_is_told_whether_anything_changed() -> None:

@@ -4,6 +4,8 @@ Rules:
 - a fold reads the whole set of its own space; of the spaces above it only what it heeds: grants, erasures and rulings,
   and all of them as soon as a revocation has to be weighed;
 - so a new school in the territory, or a name in the staff's list, makes no class be folded again;
+- what lies above is weighed once, for the space right above: a class in which nothing bears on that takes it over, and
+  reads its own set alone. Else the folds of thousands of classes would cost their square (docs/adr/0494);
 - a fold that is kept grows by what has come, where it can (`protocol.folds.growth`): only else is the whole set read;
 - what lies above is read once; afterwards only what has come since;
 - of many who ask for a space that has grown, one folds it, and the others wait;
@@ -21,7 +23,7 @@ from typing import Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from protocol.folds.coursework import Coursework
-from protocol.folds.growth import LETS_IN, MOVES_ALL, Heard, SpaceFold, fold_space, grown, growth_of
+from protocol.folds.growth import LETS_IN, MOVES_ALL, Heard, SpaceFold, fold_below, fold_space, grown, growth_of
 from protocol.folds.measures import Measures
 from protocol.model.entry import Entry, Kind
 from protocol.replica.interfaces import EntryStore
@@ -90,6 +92,7 @@ class _Above:
     count: int = 0
     heeded: list[Heard] = field(default_factory=list)
     revokes: bool = False
+    erases: bool = False
     erasures: list[Entry] = field(default_factory=list)
 
     def add(self, entries: Sequence[Entry]) -> None:
@@ -97,6 +100,7 @@ class _Above:
         self.heeded += [Heard.of(entry) for entry in entries if entry.header.kind in HEEDED_ABOVE]
         self.revokes = self.revokes or any(map(_weighs, entries))
         self.erasures += [entry for entry in entries if entry.header.kind in _ALONE]
+        self.erases = self.erases or any(entry.header.kind == Kind.ERASE for entry in entries)
 
 
 class Memory(Protocol):
@@ -197,6 +201,9 @@ class Views:
             if view is not None:
                 return view
         own = [stored.entry for stored in await self._store.scan(space)]
+        view = await self._from_above(space, own, above, filled, remembered)
+        if view is not None:
+            return view
         weighs = any(each.revokes for each in above) or any(map(_weighs, own))
         sets = [each.erasures for each in above]
         counts = _counts(above, weighs=False)
@@ -206,6 +213,23 @@ class Views:
         above_own = [entry for entries in sets for entry in entries]
         destroyed = self._destroyed | self._destroyed_at.get(space, frozenset())
         fold = fold_space(space, own, above_own, self._door, remembered, destroyed)
+        basis = Basis(len(own), counts, weighs, filled, remembered)
+        return SpaceView(fold, basis, _EMPTY_BYTES + _weight_bytes(own))
+
+    async def _from_above(
+        self, space: bytes, own: Sequence[Entry], above: Sequence[_Above], filled: int, remembered: Remembered
+    ) -> SpaceView | None:
+        """The folds of a space from those of the one above it, if nothing in it may bear on what was weighed there."""
+        over = self._door.parent(space)
+        if over is None or not self._destroyed_at.keys().isdisjoint((space, over)):
+            return None
+        era, higher = self._era, await self.view(over)
+        erases = any(each.erases for each in above)
+        fold = fold_below(higher.roster, space, own, self._door, remembered, erasures_above=erases)
+        if fold is None or era != self._era:
+            return None
+        weighs = higher.basis.weighs
+        counts = (higher.basis.own, *higher.basis.above) if weighs else _counts(above, weighs=False)
         basis = Basis(len(own), counts, weighs, filled, remembered)
         return SpaceView(fold, basis, _EMPTY_BYTES + _weight_bytes(own))
 
