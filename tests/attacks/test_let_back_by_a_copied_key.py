@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from protocol.identity import DeviceKeys
-from protocol.model.entry import Kind
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import PersonRecord
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import orders_by_key
 from protocol.rights.door import Authority
+from protocol.roles import PersonRole
 from tests.attacks.test_whose_a_device_is_at_a_server import Thieving, spy
 from tests.harness.attack import attack
+from tests.harness.copied_keys import brought, said_by_copy
 from tests.harness.kept_town import town_at_work
 from tests.harness.year_at_work import Year
 
@@ -27,6 +30,10 @@ def _whoever_said_it(*_: object) -> bool:
 
 async def _nobody(_: Office) -> Callable[[Authority], bool]:
     return lambda _given: False
+
+
+async def _whoever_says_who_left(_: Office) -> Callable[[Entry], bool]:
+    return lambda _said: True
 
 
 AS_ITS_OWN = {"protocol.replica.office.device_cuts.is_said_here": _whoever_said_it}
@@ -71,6 +78,31 @@ async def test_nor_does_one_that_somebody_had_let_in_by_its_name(thieving: Thiev
     await _is_let_back(thieving, his, person)
     space = await thieving.next_class()
     assert [await thieving.reads(each, space) for each in (thieving.year.teacher, his)] == [True, False]
+
+
+@attack(ROW, off={"protocol.replica.office.device_cuts.leaves_said_here": _whoever_says_who_left})
+async def test_nor_does_one_of_whose_person_the_copy_says_that_she_left_in_the_moment_of_the_report(
+    thieving: Thieving,
+) -> None:
+    his, person = spy(), await thieving.office.add_person("M. Durand", "teacher")
+    await thieving.brings(Kind.GRANT, thieving.let_in(his, person=person))  # from here on the server says what it says
+    await thieving.year.do("lost", device=his.signing.public.hex())
+    left = PersonRecord("M. Durand", PersonRole.TEACHER, left=True).encode()
+    await brought(thieving.here, said_by_copy(thieving.here, Kind.PERSON, left, subject=person))  # in that millisecond
+    (report,) = orders_by_key(await thieving.office.server.store.scan_kinds([Kind.REVOKE]))[his.signing.public]
+    assert report.header.at & 0xFFFF, "it is said before the report"
+    await _is_let_back(thieving, his, person)
+    assert not await thieving.reads(his, await thieving.next_class(person))
+    assert any(f"the device {his.signing.public.hex()} stays out" in line for line in thieving.office.said.lines)
+
+
+async def test_whose_computer_was_cut_off_as_she_left_one_class_comes_along_into_the_next(thieving: Thieving) -> None:
+    person, old = thieving.year.person, thieving.here.space
+    await thieving.next_class()
+    await thieving.year.do("ungrant", person=person, space=[old.hex()])
+    assert not await thieving.reads(thieving.year.teacher, old)
+    assert await thieving.reads(thieving.year.teacher, await thieving.next_class())
+    assert thieving.office.said.lines == []
 
 
 async def _told_of(thieving: Thieving) -> str:

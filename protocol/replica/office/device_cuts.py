@@ -2,7 +2,8 @@
 
 Rules:
 - a revocation goes with somebody who leaves where its author took that person off the same list with it; else it is
-  about the device, lost perhaps. No list that others write makes it the one or the other;
+  about the device, lost perhaps. No list that others write makes it the one or the other, nor, of what a server has
+  noted as its own, a word that it has not (docs/adr/0498);
 - what this very machine has said counts, whoever holds it back here; so does what any device that runs a school has
   said, while a word below the root's holds that back: a server would take any report back so (docs/adr/0177). But for
   a server, which knows what it has held back;
@@ -21,15 +22,15 @@ from protocol.errors import PeerFault
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonRecord, Revocation
 from protocol.replica.office.bureau import Office, is_ours, is_own
-from protocol.replica.office.said_here import is_said_here, noted_backs, noted_cuts
+from protocol.replica.office.said_here import is_said_here, leaves_said_here, noted_backs, noted_cuts
 from protocol.rights.door import Authority
 from protocol.rights.reachability import bits_led_to
 from protocol.rights.roster import Roster
 from protocol.roles import RANK, Role
 
 _SERVER = RANK[Role.SERVER]
-_Write: TypeAlias = tuple[bytes, bytes, int]
-"""What is written at once in one space: by whom, where, in which millisecond."""
+_Write: TypeAlias = tuple[bytes, bytes, int, bool]
+"""What is written at once in one space: by whom, where, in which millisecond; whether a server has said it itself."""
 
 
 class DeviceCut(NamedTuple):
@@ -67,14 +68,15 @@ async def standing_cuts(
     Also by those of the `outranked` revocations, which count for nothing.
     """
     orders = await _orders(office, keys, outranked)
-    left = await _leavings(office, persons) if orders else {}
+    said_here = await _said_here(office, [order for order, _, _ in orders])
+    left = await _leavings(office, persons, said_here=bool(said_here)) if orders else {}
     by_key: defaultdict[bytes, list[tuple[Entry, bool]]] = defaultdict(list)
     for order, key, in_doubt in orders:
         by_key[key].append((order, in_doubt))
     lifted = {name for key, against in by_key.items() for name in await _lifted(office, key, against)}
     found, parted = [], set[tuple[_Write, bytes]]()
     for order, key, in_doubt in orders:
-        write = _write_of(order)
+        write = _write_of(order, said_here=order.id in said_here)
         # of what is said of one device in a millisecond, on a clock that stands, the first alone goes with a person
         goes_with_person = order.header.at > left.get(write, order.header.at) and (write, key) not in parted
         parted.add((write, key))
@@ -226,13 +228,24 @@ def _is_in_doubt(office: Office, roster: Roster, order: Entry) -> bool:
     return office.rank < _SERVER and order.id in roster.doubtful
 
 
-async def _leavings(office: Office, persons: Collection[bytes]) -> dict[_Write, int]:
-    """Where each author took one of these people off a list, and when first of what was written at once."""
+async def _said_here(office: Office, orders: Collection[Entry]) -> set[bytes]:
+    """Those of these revocations that a server has noted as its own, or that a root has said; elsewhere none."""
+    noted = await noted_cuts(office.replica.store) if orders and office.rank >= _SERVER else None
+    return set() if noted is None else {order.id for order in orders if is_said_here(order, noted)}
+
+
+async def _leavings(office: Office, persons: Collection[bytes], *, said_here: bool) -> dict[_Write, int]:
+    """Where each author took one of these people off a list, and when first of what was written at once.
+
+    Those words that are `said_here`, at a server, once more as that.
+    """
+    is_said = await leaves_said_here(office) if said_here else lambda _: False
     found: dict[_Write, int] = {}
     for entry in await office.replica.store.scan_kinds([Kind.PERSON]) if persons else ():
         if entry.header.subject in persons and _says_left(entry):
-            write = _write_of(entry)
-            found[write] = min(entry.header.at, found.get(write, entry.header.at))
+            for surely in (False, True) if is_said(entry) else (False,):
+                write = _write_of(entry, said_here=surely)
+                found[write] = min(entry.header.at, found.get(write, entry.header.at))
     return found
 
 
@@ -357,8 +370,8 @@ class _Liftable:
         return entry.header.author, self._office.replica.door.rank_of(entry.header), own
 
 
-def _write_of(entry: Entry) -> _Write:
-    return entry.header.author, entry.header.space, entry.timestamp_ms
+def _write_of(entry: Entry, *, said_here: bool) -> _Write:
+    return entry.header.author, entry.header.space, entry.timestamp_ms, said_here
 
 
 def _says_left(entry: Entry) -> bool:

@@ -30,7 +30,7 @@ from typing import Final, Self
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonRecord
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.office.bureau import Office, is_ours
+from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import cuts_said_here, orders_by_key
 from protocol.replica.office.held_in_space import fallen, grants_not_held_back, not_held_back
 from protocol.replica.office.made_anew import came_at_once
@@ -38,9 +38,12 @@ from protocol.replica.office.said_here import (
     BACK_MARKS,
     CUT_MARKS,
     LEAVE_MARKS,
+    LEAVES_SINCE_MARK,
     is_said_here,
+    leaves_said_here,
     noted_cuts,
-    noted_leaves,
+    noting_since,
+    since_mark,
 )
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
@@ -54,8 +57,6 @@ WHOSE_SINCE_MARK: Final = "whose-device-since"
 """Since what arrival devices and codes are noted (as `EntryStore.latest` says it)."""
 CUTS_SINCE_MARK: Final = "cuts-made-since"
 """Since what arrival revocations are."""
-LEAVES_SINCE_MARK: Final = "taken-off-since"
-"""Since what arrival words are that take somebody off a list."""
 _NOTED_AS: Final[Mapping[int, str]] = {
     Kind.INVITE: CODE_MARKS,
     Kind.REVOKE: CUT_MARKS,
@@ -63,7 +64,6 @@ _NOTED_AS: Final[Mapping[int, str]] = {
 }
 _NOBODYS: Final = "machine"
 """As whose a machine is noted that is nobody's own: who runs a school is nobody's either, and something else."""
-_NUMBER_BYTES: Final = 8
 _BEFORE_ALL: Final = (0, b"")
 MOST_AT_ONCE: Final = 8
 """Of more devices that one person's could be nobody asks to whom each leads: grants name as many as a thief likes."""
@@ -80,12 +80,12 @@ class How(Enum):
 async def begin_noting(store: EntryStore, root: bytes, *, is_whole: bool = True) -> None:
     """From here on what comes in is noted; of a store that has lost entries nothing counts as of before that."""
     for mark in (WHOSE_SINCE_MARK, CUTS_SINCE_MARK, LEAVES_SINCE_MARK):
-        since = await _since(store, mark)
+        since = await noting_since(store, mark)
         if since is not None and await store.authored_by_then(root, since) is not None:
             continue
         latest = await store.latest() if is_whole else _BEFORE_ALL
         if latest is not None:
-            await store.set_marks({mark: latest[0].to_bytes(_NUMBER_BYTES, "big") + latest[1]})
+            await store.set_marks({mark: since_mark(latest)})
 
 
 async def note_said(store: EntryStore, said: Iterable[Entry]) -> None:
@@ -139,28 +139,10 @@ async def cuts_of_others(office: Office) -> list[Entry]:
     if office.rank < RANK[Role.SERVER]:
         return []
     store = office.replica.store
-    since = await _since(store, CUTS_SINCE_MARK)
+    since = await noting_since(store, CUTS_SINCE_MARK)
     later = await store.scan_kinds([Kind.REVOKE], 0 if since is None else since[0])
     noted = await noted_cuts(store)
     return [one for one in later if not is_said_here(one, noted)]
-
-
-async def leaves_said_here(office: Office) -> Callable[[Entry], bool]:
-    """Whether a word that takes somebody off a list, or makes two one, is this office's own, or a root's.
-
-    Of a server's those are that it has noted, or that were here before it did: out of a backup none was.
-    """
-    if office.rank < RANK[Role.SERVER]:
-        return lambda said: is_ours(office, said)
-    store, door = office.replica.store, office.replica.door
-    since, noted = await _since(store, LEAVES_SINCE_MARK), await noted_leaves(store)
-    first = 0 if since is None or await came_at_once(store) else since[0]
-    later = {one.id for one in await store.scan_kinds([Kind.PERSON], first)}
-
-    def is_said(said: Entry) -> bool:
-        return is_said_here(said, noted) or (said.id not in later and door.rank_of(said.header) == RANK[Role.SERVER])
-
-    return is_said
 
 
 async def own_leaves(office: Office, names: Collection[bytes]) -> set[bytes]:
@@ -283,7 +265,7 @@ class KnownHere:
     async def again(self) -> Self:
         """The same as things stand now; what was read is not read again."""
         store = self._office.replica.store
-        since, latest = await _since(store, WHOSE_SINCE_MARK), await store.latest()
+        since, latest = await noting_since(store, WHOSE_SINCE_MARK), await store.latest()
         first = 0 if since is None else since[0]
         looked = self._looked if self._looked is not None and self._looked[0] == first else None
         later, after = (frozenset[bytes](), first) if looked is None else (self._later, looked[1])
@@ -398,11 +380,6 @@ def teachers_devices(office: Office, person: bytes) -> list[Authority]:
     """All grants that ever called a device a teacher's own, in order of arrival, held back or not."""
     given = office.replica.door.authorities()
     return [each for each in given if each.person == person and each.role in HAS_READING_KEYS]
-
-
-async def _since(store: EntryStore, mark: str) -> tuple[int, bytes] | None:
-    value = await store.mark(mark)
-    return None if value is None else (int.from_bytes(value[:_NUMBER_BYTES], "big"), value[_NUMBER_BYTES:])
 
 
 def _mark(person: bytes | None, device: Device, role: Role) -> str:

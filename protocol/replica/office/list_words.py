@@ -12,7 +12,8 @@ from typing import Final
 
 from protocol.model.entry import Entry
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.known_here import KnownHere, leaves_said_here
+from protocol.replica.office.known_here import KnownHere
+from protocol.replica.office.said_here import leaves_said_here
 from protocol.rights.door import Authority
 from protocol.roles import RANK, Role
 

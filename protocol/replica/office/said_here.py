@@ -9,11 +9,14 @@ Whoever has a copy of its key says the like in its name, and notes nothing. A ro
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Final
 
-from protocol.model.entry import Entry
+from protocol.model.entry import Entry, Kind
 from protocol.replica.interfaces import EntryStore
+from protocol.replica.office.bureau import Office, is_ours
+from protocol.replica.office.made_anew import came_at_once
+from protocol.roles import RANK, Role
 
 CUT_MARKS: Final = "cuts-made/"
 """+ entry in hex: the revocations that this server has said."""
@@ -22,9 +25,12 @@ BACK_MARKS: Final = "let-back/"
 
 LEAVE_MARKS: Final = "taken-off/"
 """+ entry in hex: the words of this server's that take somebody off a list, make two one, or call somebody anew."""
+LEAVES_SINCE_MARK: Final = "taken-off-since"
+"""Since what arrival words are noted that take somebody off a list."""
 
 LIFTED_MARKS: Final = "unfrozen/"
 """+ entry in hex: the words of anybody's that freeze somebody, and that `person unfreeze` has lifted at this server."""
+_NUMBER_BYTES: Final = 8
 
 
 async def noted_cuts(store: EntryStore) -> frozenset[bytes]:
@@ -50,6 +56,35 @@ async def noted_lifted(store: EntryStore) -> frozenset[bytes]:
 def is_said_here(entry: Entry, noted: Container[bytes]) -> bool:
     """Whether what this server has `noted` holds an entry, or a root has said it."""
     return entry.header.grant is None or entry.id in noted
+
+
+async def leaves_said_here(office: Office) -> Callable[[Entry], bool]:
+    """Whether a word that takes somebody off a list, or makes two one, is this office's own, or a root's.
+
+    Of a server's those are that it has noted, or that were here before it did: out of a backup none was.
+    """
+    if office.rank < RANK[Role.SERVER]:
+        return lambda said: is_ours(office, said)
+    store, door = office.replica.store, office.replica.door
+    since, noted = await noting_since(store, LEAVES_SINCE_MARK), await noted_leaves(store)
+    first = 0 if since is None or await came_at_once(store) else since[0]
+    later = {one.id for one in await store.scan_kinds([Kind.PERSON], first)}
+
+    def is_said(said: Entry) -> bool:
+        return is_said_here(said, noted) or (said.id not in later and door.rank_of(said.header) == RANK[Role.SERVER])
+
+    return is_said
+
+
+async def noting_since(store: EntryStore, mark: str) -> tuple[int, bytes] | None:
+    """Since what arrival (as `EntryStore.latest` says it) something is noted, by the mark of that; None if never."""
+    value = await store.mark(mark)
+    return None if value is None else (int.from_bytes(value[:_NUMBER_BYTES], "big"), value[_NUMBER_BYTES:])
+
+
+def since_mark(latest: tuple[int, bytes]) -> bytes:
+    """What such a mark says."""
+    return latest[0].to_bytes(_NUMBER_BYTES, "big") + latest[1]
 
 
 async def _noted(store: EntryStore, marks: str) -> frozenset[bytes]:
