@@ -105,8 +105,10 @@ def doubtful(entries: Iterable[Entry], held: Mapping[bytes, int]) -> Iterable[by
     return (one.id for one in entries if one.header.kind == Kind.REVOKE and held.get(one.id, by_root) < by_root)
 
 
-def cuts_of(entries: Sequence[Entry], authorities: Sequence[Authority], door: Door) -> Cuts:
-    """What the revocations among `entries` do. Highest ranks first: only a higher rank can undo a revocation.
+def cuts_of(
+    entries: Sequence[Entry], authorities: Sequence[Authority], door: Door, *, but: Container[bytes] = ()
+) -> Cuts:
+    """What the revocations among `entries` do, `but` for some. Highest ranks first: only a higher rank can undo one.
 
     All of one rank about one key are weighed together: no cut takes the force of another of its rank, since what it
     reaches, and all that was let in by that, is of lower ranks.
@@ -114,7 +116,8 @@ def cuts_of(entries: Sequence[Entry], authorities: Sequence[Authority], door: Do
     if not any(is_weighed(entry) for entry in entries):
         return Cuts()
     said = _Said.of(entries, door)
-    cuts = (*_rotations(entries, door, said.by_author), *_revocations(entries, door, said.by_author))
+    weighed = [entry for entry in entries if entry.id not in but] if but else entries
+    cuts = (*_rotations(weighed, door, said.by_author), *_revocations(weighed, door, said.by_author))
     places, awaited = _placed(cuts, authorities)
     held_by: defaultdict[bytes, list[Authority]] = defaultdict(list)
     for each in authorities:

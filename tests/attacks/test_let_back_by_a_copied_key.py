@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import PersonRecord
+from protocol.model.structure import Grant, PersonRecord, Revocation
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import orders_by_key
 from protocol.rights.door import Authority
-from protocol.roles import PersonRole
+from protocol.roles import PersonRole, Role
 from tests.attacks.test_whose_a_device_is_at_a_server import Thieving, spy
 from tests.harness.attack import attack
+from tests.harness.commands import Desk
 from tests.harness.copied_keys import brought, said_by_copy
 from tests.harness.kept_town import town_at_work
 from tests.harness.year_at_work import Year
@@ -36,7 +39,15 @@ async def _whoever_says_who_left(_: Office) -> Callable[[Entry], bool]:
     return lambda _said: True
 
 
-AS_ITS_OWN = {"protocol.replica.office.device_cuts.is_said_here": _whoever_said_it}
+async def _whatever_holds_it_back(office: Office, spaces: Iterable[bytes]) -> dict[bytes, frozenset[bytes]]:
+    """As if the server knew all that is held back for a thief's."""
+    return {space: (await office.replica.view(space)).roster.held_back for space in spaces}
+
+
+AS_ITS_OWN = {
+    "protocol.replica.office.device_cuts.is_said_here": _whoever_said_it,
+    "protocol.replica.office.device_cuts.is_surely_ours": _whoever_said_it,
+}
 
 
 @pytest.fixture
@@ -94,6 +105,39 @@ async def test_nor_does_one_of_whose_person_the_copy_says_that_she_left_in_the_m
     await _is_let_back(thieving, his, person)
     assert not await thieving.reads(his, await thieving.next_class(person))
     assert any(f"the device {his.signing.public.hex()} stays out" in line for line in thieving.office.said.lines)
+
+
+@attack(ROW, off={"protocol.replica.office.device_cuts.held_surely": _whatever_holds_it_back})
+async def test_nor_does_one_whose_report_by_a_head_teacher_the_copy_holds_back(thieving: Thieving) -> None:
+    here, second = thieving.here, await thieving.here.device("teacher", thieving.year.person)
+    head = await here.head_of_the_school()
+    await here.sync()
+    await Desk(head.agent).ask("lost", device=second.agent.device.hex())
+    await here.sync(head)
+    assert not await thieving.reads(second, here.space)
+    cut = await thieving.brings(Kind.REVOKE, Revocation(head.agent.device, ()).encode(), space=here.school)
+    keys = head.agent.keys
+    again = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.HEAD, None, None).encode()
+    await thieving.brings(Kind.GRANT, again, space=here.school, parents=[cut.id])
+    await _is_let_back(thieving, second.agent.keys, thieving.year.person)
+    space = await thieving.next_class()
+    assert [await thieving.reads(each, space) for each in (thieving.year.teacher, second)] == [True, False]
+    assert any(f"the device {second.agent.device.hex()} stays out" in line for line in thieving.office.said.lines)
+
+
+async def test_what_a_stolen_heads_computer_had_reported_keeps_nobody_out_once_that_is_reported_here(
+    thieving: Thieving,
+) -> None:
+    here, teacher, head = thieving.here, thieving.year.teacher, await thieving.here.head_of_the_school()
+    await here.sync()
+    await note_arrivals(thieving.office.server.store, thieving.clock())
+    thieving.clock.advance(DAY_MS)
+    await Desk(head.agent).ask("lost", device=teacher.agent.device.hex())
+    await here.sync(head)
+    assert not await thieving.reads(teacher, here.space)
+    await thieving.year.do("lost", device=head.agent.device.hex(), since="12h")
+    assert await thieving.reads(teacher, await thieving.next_class())
+    assert thieving.office.said.lines == []
 
 
 async def test_whose_computer_was_cut_off_as_she_left_one_class_comes_along_into_the_next(thieving: Thieving) -> None:

@@ -139,12 +139,12 @@ async def _the_heads_right_is_ended(here: Here, head: Device) -> None:
     await here.room.territory.say(held.space, Kind.REVOKE, ends, target=held.grant)
 
 
-def _in_no_doubt(*_: Any) -> bool:
-    return False
+async def _in_no_doubt(*_: Any) -> set[bytes]:
+    return set()
 
 
 @pytest.mark.parametrize("way", [_what_the_head_said_is_held_back, _the_heads_right_is_ended])
-@attack(ROW, off={"protocol.replica.office.device_cuts._is_in_doubt": _in_no_doubt})
+@attack(ROW, off={"protocol.replica.office.device_cuts._in_doubt": _in_no_doubt})
 async def test_a_laptop_that_another_heads_computer_reported_comes_with_its_teacher_into_no_class(
     here: Here, way: Way
 ) -> None:

@@ -6,7 +6,7 @@ Rules:
   noted as its own, a word that it has not (docs/adr/0498);
 - what this very machine has said counts, whoever holds it back here; so does what any device that runs a school has
   said, while a word below the root's holds that back: a server would take any report back so (docs/adr/0177). But for
-  a server, which knows what it has held back;
+  a server, where a word that it has noted as its own holds it back: others say the like with its key (docs/adr/0498);
 - a revocation stands until a grant that names it lets the device itself back in, and is this machine's, the root's, or
   of whoever wrote the revocation, and of no lower rank, but for what is in doubt. The server's computers are one. The
   server itself, which asks nobody, takes any.
@@ -22,7 +22,14 @@ from protocol.errors import PeerFault
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonRecord, Revocation
 from protocol.replica.office.bureau import Office, is_ours, is_own
-from protocol.replica.office.said_here import is_said_here, leaves_said_here, noted_backs, noted_cuts
+from protocol.replica.office.held_without import held_surely
+from protocol.replica.office.said_here import (
+    is_said_here,
+    is_surely_ours,
+    leaves_said_here,
+    noted_backs,
+    noted_cuts,
+)
 from protocol.rights.door import Authority
 from protocol.rights.reachability import bits_led_to
 from protocol.rights.roster import Roster
@@ -195,15 +202,21 @@ async def _orders(
 
     The earliest first.
     """
-    found = []
-    for entry in await office.replica.store.scan_kinds([Kind.REVOKE]):
-        key = key_cut_off(entry)
-        if key is None or key not in keys:
-            continue
-        roster = (await office.replica.view(entry.header.space)).roster
-        in_doubt = _is_in_doubt(office, roster, entry)
-        if is_own(office, entry) or in_doubt or entry.id in roster.revocations or entry.id in outranked:
-            found.append((entry, key, in_doubt))
+    said = [
+        (entry, key)
+        for entry in await office.replica.store.scan_kinds([Kind.REVOKE])
+        if (key := key_cut_off(entry)) is not None and key in keys
+    ]
+    rosters = {entry.header.space: (await office.replica.view(entry.header.space)).roster for entry, _ in said}
+    in_doubt = await _in_doubt(office, [entry for entry, _ in said], rosters)
+    found = [
+        (entry, key, entry.id in in_doubt)
+        for entry, key in said
+        if is_own(office, entry)
+        or entry.id in in_doubt
+        or entry.id in rosters[entry.header.space].revocations
+        or entry.id in outranked
+    ]
     return sorted(found, key=lambda each: (each[0].header.at, each[0].id))
 
 
@@ -223,9 +236,11 @@ def orders_by_key(said: Iterable[Entry]) -> dict[bytes, list[Entry]]:
     return found
 
 
-def _is_in_doubt(office: Office, roster: Roster, order: Entry) -> bool:
-    """Whether an order is held back, and not by the root; a server knows what it has held back."""
-    return office.rank < _SERVER and order.id in roster.doubtful
+async def _in_doubt(office: Office, orders: Iterable[Entry], rosters: Mapping[bytes, Roster]) -> set[bytes]:
+    """Which of these are held back, and not by the root; nor, at a server, by what it has said itself."""
+    doubtful = [order for order in orders if order.id in rosters[order.header.space].doubtful]
+    held = await held_surely(office, {each.header.space for each in doubtful}) if office.rank >= _SERVER else {}
+    return {each.id for each in doubtful if each.id not in held.get(each.header.space, ())}
 
 
 async def _said_here(office: Office, orders: Collection[Entry]) -> set[bytes]:
@@ -274,11 +289,6 @@ async def back_by_others(office: Office) -> Callable[[Authority], bool]:
         if all(is_out(each) for each in office.replica.door.authorities_of(key) if came.get(each.grant, -1) < last[key])
     }
     return lambda given: given.key in gone and not is_out(given)
-
-
-def is_surely_ours(office: Office, entry: Entry, noted: Container[bytes]) -> bool:
-    """Whether an entry is an office's own word, or the root's: of a server's those alone that it has `noted`."""
-    return is_said_here(entry, noted) if office.rank >= _SERVER else is_ours(office, entry)
 
 
 async def cuts_said_here(office: Office) -> list[Entry]:

@@ -23,7 +23,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.bureau import Office, is_ours
 from protocol.replica.office.device_cuts import orders_by_key
 from protocol.replica.office.held_in_space import counting_where_they_lie, not_held_back
-from protocol.replica.office.known_here import cuts_of_others
+from protocol.replica.office.said_here import cuts_of_others
 from protocol.replica.office.withdrawals import revoke_device
 from protocol.replica.office.words_of_office import in_force, lets_in
 from protocol.rights.door import Authority

@@ -37,11 +37,10 @@ from protocol.replica.office.made_anew import came_at_once
 from protocol.replica.office.said_here import (
     BACK_MARKS,
     CUT_MARKS,
+    CUTS_SINCE_MARK,
     LEAVE_MARKS,
     LEAVES_SINCE_MARK,
-    is_said_here,
     leaves_said_here,
-    noted_cuts,
     noting_since,
     since_mark,
 )
@@ -55,8 +54,6 @@ CODE_MARKS: Final = "codes-made/"
 """+ entry in hex: the codes that this server has made."""
 WHOSE_SINCE_MARK: Final = "whose-device-since"
 """Since what arrival devices and codes are noted (as `EntryStore.latest` says it)."""
-CUTS_SINCE_MARK: Final = "cuts-made-since"
-"""Since what arrival revocations are."""
 _NOTED_AS: Final[Mapping[int, str]] = {
     Kind.INVITE: CODE_MARKS,
     Kind.REVOKE: CUT_MARKS,
@@ -129,20 +126,6 @@ def _listed(said: Entry) -> PersonRecord | None:
 def _noted_as(said: Entry) -> str | None:
     is_noted = said.header.kind == Kind.INVITE or is_about_cuts(said)
     return _NOTED_AS[said.header.kind] if is_noted else None
-
-
-async def cuts_of_others(office: Office) -> list[Entry]:
-    """The revocations that came since that is noted, and that neither this server nor a root has said.
-
-    Of an office that is no server's none: it goes by its own key.
-    """
-    if office.rank < RANK[Role.SERVER]:
-        return []
-    store = office.replica.store
-    since = await noting_since(store, CUTS_SINCE_MARK)
-    later = await store.scan_kinds([Kind.REVOKE], 0 if since is None else since[0])
-    noted = await noted_cuts(store)
-    return [one for one in later if not is_said_here(one, noted)]
 
 
 async def own_leaves(office: Office, names: Collection[bytes]) -> set[bytes]:

@@ -20,6 +20,8 @@ from protocol.roles import RANK, Role
 
 CUT_MARKS: Final = "cuts-made/"
 """+ entry in hex: the revocations that this server has said."""
+CUTS_SINCE_MARK: Final = "cuts-made-since"
+"""Since what arrival revocations are noted (as `EntryStore.latest` says it)."""
 BACK_MARKS: Final = "let-back/"
 """+ entry in hex: the grants of this server's that name revocations, and take them back."""
 
@@ -56,6 +58,25 @@ async def noted_lifted(store: EntryStore) -> frozenset[bytes]:
 def is_said_here(entry: Entry, noted: Container[bytes]) -> bool:
     """Whether what this server has `noted` holds an entry, or a root has said it."""
     return entry.header.grant is None or entry.id in noted
+
+
+def is_surely_ours(office: Office, entry: Entry, noted: Container[bytes]) -> bool:
+    """Whether an entry is an office's own word, or the root's: of a server's those alone that it has `noted`."""
+    return is_said_here(entry, noted) if office.rank >= RANK[Role.SERVER] else is_ours(office, entry)
+
+
+async def cuts_of_others(office: Office) -> list[Entry]:
+    """The revocations that came since that is noted, and that neither this server nor a root has said.
+
+    Of an office that is no server's none: it goes by its own key.
+    """
+    if office.rank < RANK[Role.SERVER]:
+        return []
+    store = office.replica.store
+    since = await noting_since(store, CUTS_SINCE_MARK)
+    later = await store.scan_kinds([Kind.REVOKE], 0 if since is None else since[0])
+    noted = await noted_cuts(store)
+    return [one for one in later if not is_said_here(one, noted)]
 
 
 async def leaves_said_here(office: Office) -> Callable[[Entry], bool]:

@@ -25,7 +25,6 @@ from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import (
     DeviceCut,
-    is_surely_ours,
     key_cut_off,
     orders_by_key,
     standing_cuts,
@@ -34,7 +33,7 @@ from protocol.replica.office.grants import Looked, Why, cuts_that_matter, device
 from protocol.replica.office.heard import Word, said_by
 from protocol.replica.office.known_here import KnownHere, teachers_devices
 from protocol.replica.office.mentioned import mentioned
-from protocol.replica.office.said_here import noted_cuts
+from protocol.replica.office.said_here import is_surely_ours, noted_cuts
 from protocol.rights.vouching import Device, device_words
 from protocol.roles import HAS_READING_KEYS, RANK, Role
 

@@ -35,9 +35,10 @@ from protocol.replica.office.doubles import made_one_with
 from protocol.replica.office.further_words import leaving_drafts, stays_frozen
 from protocol.replica.office.grants import devices_of, grants_of, with_below, write_and_tend
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, lists_of
-from protocol.replica.office.known_here import cuts_of_others, note_leaves
+from protocol.replica.office.known_here import note_leaves
 from protocol.replica.office.mistaken import note_if_mistaken
 from protocol.replica.office.people import Listing, listings, listings_of
+from protocol.replica.office.said_here import cuts_of_others
 from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Authority
 from protocol.rights.successions import predecessors_of, successors_of

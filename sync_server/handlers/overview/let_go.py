@@ -22,35 +22,19 @@ docs/adr/0332, docs/adr/0349, docs/adr/0359, docs/adr/0369, docs/adr/0379, docs/
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Sequence
-from typing import Final, NamedTuple, TypeAlias
-from weakref import WeakKeyDictionary
 
 from protocol.model.entry import Entry
 from protocol.replica.office.erasures import closed_by_kit
-from protocol.replica.office.known_here import KnownHere, cuts_of_others
+from protocol.replica.office.held_without import found_without
+from protocol.replica.office.known_here import KnownHere
 from protocol.replica.office.made_anew import MADE_ANEW_MARK
+from protocol.replica.office.said_here import cuts_of_others
 from protocol.replica.office.withdrawals import ungrant_device
 from protocol.rights.door import Authority, Door
-from protocol.rights.revocations import cuts_of, without_right
-from protocol.rights.roster import authorities_over
 from protocol.roles import DEVICES, RANK, Role
 from sync_server.handlers.overview.devices import Device, DeviceState
 from sync_server.handlers.overview.members import list_devices
 from sync_server.opened.app import Server
-
-_Basis: TypeAlias = tuple[tuple[int, ...], frozenset[bytes]]
-"""From what it was found which grants of a space give nothing: how many entries, of which store, without which."""
-
-
-class _Found(NamedTuple):
-    """Without doubtful words: the keys cut off and the grants that give nothing, and what is held back."""
-
-    basis: _Basis
-    out: frozenset[bytes]
-    held: frozenset[bytes]
-
-
-_FOUND: Final[WeakKeyDictionary[Server, dict[bytes, _Found]]] = WeakKeyDictionary()
 
 
 async def still_waited_for(server: Server) -> list[Device]:
@@ -103,7 +87,7 @@ async def kept_from_telling(server: Server, devices: Iterable[Device], space: by
 
 async def never_let_in(server: Server, devices: Iterable[bytes], space: bytes) -> frozenset[bytes]:
     """Those of the devices that nobody is known to have let into a space, or above it, under any of their keys."""
-    held = (await _found(server, space, await _doubted(server))).held
+    held = (await found_without(server.replica, space, await _doubted(server))).held
     return frozenset([device for device in devices if not _is_let_in(server.replica.door, device, space, held)])
 
 
@@ -149,7 +133,7 @@ async def _is_let_go(server: Server, device: bytes, spaces: Collection[bytes], d
     for space in spaces:
         known = given if is_let_in or not untold_of(space) else []
         here = {each.grant for each in known if door.covers(each, space)} or {device}
-        if not here <= (await _found(server, space, doubted)).out:
+        if not here <= (await found_without(server.replica, space, doubted)).out:
             return False
     return True
 
@@ -160,24 +144,6 @@ async def _is_let_in_anywhere(server: Server, given: Iterable[Authority], doubte
     What is held back says nothing of how its device came in, and so nothing of where that has ended.
     """
     for each in given:
-        if each.grant not in (await _found(server, each.space, doubted)).held:
+        if each.grant not in (await found_without(server.replica, each.space, doubted)).held:
             return True
     return False
-
-
-async def _found(server: Server, space: bytes, doubted: Sequence[Entry]) -> _Found:
-    """What the words of a space, and of those above it, do without the `doubted` ones."""
-    door = server.replica.door
-    line = door.lineage(space)
-    without = frozenset(order.id for order in doubted if order.header.space in line)
-    counts = [(await server.store.position(member)).count for member in line]
-    basis = (server.loss.at_ms if server.loss else 0, *counts), without
-    kept = _FOUND.setdefault(server, {})
-    if space not in kept or kept[space].basis != basis:
-        entries = [stored.entry for member in line for stored in await server.store.scan(member)]
-        authorities = authorities_over(space, door)
-        cuts = cuts_of([entry for entry in entries if entry.id not in without], authorities, door)
-        gone = without_right(authorities, cuts)
-        cut = {each.grant for each in authorities if each.key in cuts.keys}
-        kept[space] = _Found(basis, frozenset(cuts.keys | cut | gone), frozenset(cuts.held))
-    return kept[space]
