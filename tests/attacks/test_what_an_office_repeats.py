@@ -171,12 +171,12 @@ async def test_her_page_asks_before_it_writes_a_name_of_an_hour_in_her_name(scen
     async with portal(scene.head.agent) as surfer:
         answer = await surfer.send(f"/school/{old}", f"/school/{old}/leave", {"person": scene.lea})
         page = html.unescape(answer.text)
-        assert "en son propre nom : Tom (élève)" in page
+        assert "signer que cette personne est Tom (élève)" in page
         assert "Les listes disent aussi, ou ont dit : Léa." in page
         assert scene.lea in await scene.named(scene.here.space)
         who = {"who": f"person:{petit}"}
         page = html.unescape((await surfer.send(f"/school/{new}", f"/school/{new}/let-in", who)).text)
-        assert "en son propre nom : Mme Roy (enseignant)" in page
+        assert "signer que cette personne est Mme Roy (enseignant)" in page
         assert not (await scene.head.agent.replica.view(bytes.fromhex(new))).roster.persons
         await surfer.send(f"/school/{new}", f"/school/{new}/let-in", who | {"renamed": "yes"})
         await surfer.send(f"/school/{old}", f"/school/{old}/leave", {"person": scene.lea, "renamed": "yes"})

@@ -142,7 +142,7 @@ async def test_a_pc_that_a_head_reports_after_a_thief_did_stays_out_when_the_thi
         assert here.space not in await here.office.server.replica.readable(key)
 
 
-@attack(HEAD, off={"protocol.replica.office.withdrawals.own_leaves": _any_word})
+@attack(HEAD, off={"protocol.replica.office.further_words.own_leaves": _any_word})
 async def test_who_was_taken_off_the_list_by_a_thief_first_stays_off_it_by_the_heads_word(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         durand = await here.office.add_person("M. Durand", "teacher")

@@ -59,7 +59,7 @@ class NextYear:
     async def class_without_the_pc(self) -> bytes:
         school = await uai_of(self.here.office.server, self.here.school)
         space = (await self.here.office.do("space add", name="CM2", school=school))["space"]
-        await self.here.office.do("grant", person=self.pupil, space=[space])
+        await self.here.office.do("grant", person=self.pupil, space=[space], renamed_too=True)
         return bytes.fromhex(space)
 
     async def lets_the_pc_in(self, space: bytes) -> None:

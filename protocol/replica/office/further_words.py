@@ -64,13 +64,13 @@ async def repeated(office: Office, person: bytes, spaces: Iterable[bytes]) -> Re
     now = await _that_count(office, near) or list(near.values())
     sure = await _surely_said(office, now)
     said = [(each.name, each.role) for each in now]
-    if not sure:
-        ever = (await mentions(office.replica, [person]))[person]
-        there = [space for space in ever if not beside or line.intersection(door.lineage(space))]
-        said += [(each.name, each.role) for space in there for each in _records(ever[space])]
+    ever = (await mentions(office.replica, [person]))[person]
+    there = [space for space in ever if not beside or line.intersection(door.lineage(space))]
+    first = [(each.name, each.role) for space in there for each in _records(ever[space])]
+    said += [] if sure else first
     heard = {name: place for place, name in enumerate((await mentioned(office.replica, [person]))[person].names)}
     best = min(sure or now, key=lambda each: heard.get(each.name, len(heard)))
-    name, role = best.name, best.role
+    name, role = best.name, best.role if sure else first[0][1]
     names = called_otherwise(name, dict.fromkeys(each for each, _ in said))
     roles = dict.fromkeys(each for _, each in said if each is not role)
     return Repeated(name, role, tuple(names), tuple(roles))
