@@ -19,18 +19,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from protocol.errors import RelaisError
 from protocol.folds.measures import Drill
 from protocol.messages.calls import ReconcileRequest
-from protocol.model.entry import Entry
 from sync_agent.app import Agent
 from sync_agent.machine.marks import DRILL_TOLD_MARK
 from sync_agent.scheduler import Draw
 from sync_agent.school.measures import DrillTransport, is_told, ordered, schools_of
-from sync_agent.sync.reconciling import Reconciling
+from sync_agent.sync.reconciling import Reconciling, Taking
 from sync_agent.transport.sealed_calls import SealedCalls
 
 ASK_AFTER_S: Final = (60.0, 300.0)
@@ -97,7 +96,7 @@ class DrillEnd:
 
     async def ask(self) -> None:
         """Ask once. Who does not answer is asked again later."""
-        reconciling = Reconciling(self._agent, SealedCalls(self._agent, self._transport.past_drill), _Taking())
+        reconciling = Reconciling(self._agent, SealedCalls(self._agent, self._transport.past_drill), Taking())
         try:
             async with asyncio.timeout(ANSWER_S):
                 for school in await schools_of(self._agent):
@@ -106,21 +105,3 @@ class DrillEnd:
             _log.info("whether the drill was stopped cannot be asked: %s", error)
             return
         self._heard()
-
-
-class _Taking:
-    """See `Giving`: what the server lacks waits until the drill is over."""
-
-    async def give(self, have: Sequence[bytes]) -> int:
-        """None of it."""
-        del have
-        return 0
-
-    async def push(self) -> tuple[Entry, ...]:
-        """Nothing."""
-        return ()
-
-    def marks(self, space: bytes) -> Mapping[str, bytes | None]:
-        """Nothing: what the server brings, it holds."""
-        del space
-        return {}

@@ -119,6 +119,24 @@ class ToOutbox:
         return {}
 
 
+class Taking:
+    """Of the server alone: what it lacks goes with a sync."""
+
+    async def give(self, have: Sequence[bytes]) -> int:
+        """None of it."""
+        del have
+        return 0
+
+    async def push(self) -> tuple[Entry, ...]:
+        """Nothing."""
+        return ()
+
+    def marks(self, space: bytes) -> Mapping[str, bytes | None]:
+        """Nothing: what the server brings, it holds."""
+        del space
+        return {}
+
+
 class Reconciling:
     """Reconciles spaces with one other replica, one at a time."""
 

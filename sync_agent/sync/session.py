@@ -33,6 +33,7 @@ from sync_agent.network.trouble import seen_in
 from sync_agent.pacing.budget import Hold
 from sync_agent.pacing.spending import held_back
 from sync_agent.school.device_names import note_called
+from sync_agent.sync.above_first import hear_what_lies_above
 from sync_agent.sync.after_news import tend_after_news
 from sync_agent.sync.asking import Asked, Asking
 from sync_agent.sync.carried_reports import sent_marks
@@ -178,6 +179,7 @@ class Session:
         if not self._began:
             await forget_unknown(self._store)
             self._asking.challenge = await self._store.mark(CHALLENGE_MARK)
+            await hear_what_lies_above(self.agent, self._calls)
             self._began = True
         run.received += await self._payloads.ask()
         await self._repair.ask_again()

@@ -18,6 +18,8 @@ from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, SpaceRecord
 from protocol.replica.answering.news import News
 from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.at_work.views import Basis, SpaceView, Views
+from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.storage import database
 from protocol.roles import Role
@@ -228,6 +230,32 @@ async def test_nor_does_it_say_of_them_that_it_holds_something_of_them(tmp_path:
         await machine.session.sync()
         asked = await Asking(machine.agent).compose(Said(requests=1))
         assert asked.request.ended == ()
+
+
+@attack(ROW, off={"sync_agent.sync.session.hear_what_lies_above": _none_is})
+async def test_what_the_kit_has_said_is_heard_before_any_of_these_classes_is_folded_after_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.sync.above_first.MANY_CLASSES", MOST)
+    folded = list[tuple[EntryStore, bytes]]()
+    changed = Views.changed
+
+    async def counted(views: Views, space: bytes, basis: Basis | None) -> SpaceView | None:
+        folded.append((views._store, space))
+        return await changed(views, space, basis)
+
+    async with town(tmp_path) as here:
+        _, machine, *_ = await here.class_in_step()
+        since_ms = await before_the_theft(here)
+        made = await invents_classes(here, machine.agent.keys)
+        await machine.session.sync()
+        assert set(made) <= (await machine.agent.spaces()).keys()
+        await kits_word(here, tmp_path, since_ms)
+        await machine.starts_again()
+        monkeypatch.setattr(Views, "changed", counted)
+        await machine.session.sync()
+        assert not {space for store, space in folded if store is machine.agent.replica.store}.intersection(made)
+        assert set(made).isdisjoint(await machine.agent.spaces())
 
 
 async def test_what_a_reported_laptop_made_up_is_closed_to_nobody_by_a_servers_word(tmp_path: Path) -> None:
