@@ -36,7 +36,6 @@ from protocol.replica.content.deltas.strong_worker import StrongWorker
 from protocol.replica.http.connections import Bounds, listening
 from protocol.replica.http.live import MAX_LISTENERS
 from protocol.replica.office.arrivals import CLOCK_SET_BACK, NOTE_INTERVAL_S, note_arrivals
-from protocol.replica.office.held_codes import go_on_with_reports
 from protocol.replica.office.stays import end_stays
 from protocol.replica.process.background import background
 from protocol.replica.process.native_memory import giving_back, keep_little
@@ -256,16 +255,11 @@ class Service:
 
     async def _tend_space_keys(self) -> None:
         """Whatever brought grants, revocations or keys (agents that refill this server, say): what is due is done."""
-        looked_at: Mapping[bytes, int] = {}
         while True:
             try:
                 await self._server.space_keeper.tend_grown()
                 if ended := await end_stays(self._server):
                     _log.info("%d stays were over, and have been ended", ended)
-                if (counts := await self._server.store.spaces()) != looked_at:
-                    looked_at = counts
-                    if out := await go_on_with_reports(self._server):
-                        _log.warning("%d devices that came in by codes of lost ones have been cut off as well", out)
             except RelaisError as failure:
                 _log.error("the keys of spaces cannot be looked after: %s", failure)
                 if isinstance(failure, LocalFailure):

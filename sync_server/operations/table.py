@@ -185,8 +185,9 @@ async def _devices(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
     for key in (device.id.hex() for device in devices if device.let_in_since):
         await outgoing.progress(
             f"the device {key} was cut off here, or came in by a code of one that was, and a head's computer, or an "
-            "administrator's, has let it in, perhaps without having heard of that, or whoever has a copy of this "
-            f"server's key: `lost {key}` cuts it off, `grant --device {key} --space …` agrees"
+            "administrator's, has let it in, perhaps without having heard of that, or this server before it was "
+            f"restored, or whoever has a copy of this server's key: `lost {key}` cuts it off, "
+            f"`grant --device {key} --space …` agrees"
         )
     for code in await overused_codes(server):
         await outgoing.progress(code.sentence)

@@ -7,7 +7,7 @@ nobody whom the thief only says it let in.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,7 +18,7 @@ from protocol.model.structure import Grant, Invite, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.held_codes import go_on_with_reports, let_in_by_held_codes
+from protocol.replica.office.held_codes import let_in_by_codes_of
 from protocol.roles import Role
 from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.handlers.overview.members import list_devices
@@ -34,7 +34,7 @@ AT_THE_HEADS = "a head teacher's computer lets a server's device in as a teacher
 
 
 async def _whoever_is_named(office: Office, device: bytes) -> dict[bytes, None]:
-    """As it was before: nobody asks whether the grant that names the code counts, nor who wrote it."""
+    """As it was before: nobody asks whether the grant that names the code counts, who wrote it, or what else let in."""
     door = office.replica.door
     made = [one for one in await office.replica.store.scan_kinds([Kind.INVITE]) if one.header.author == device]
     held = {one.id for one in made if one.id in (await office.replica.view(one.header.space)).roster.held_back}
@@ -112,8 +112,12 @@ async def test_whoever_a_stolen_server_says_came_in_by_its_code_stays_when_its_k
         assert not any(line.startswith("cut off") for line in here.office.said.lines)
 
 
+def _any(_: object) -> bool:
+    return True
+
+
 async def _out_everywhere(office: Office, makers: Collection[bytes], **_: object) -> Came:
-    return {maker: dict.fromkeys(await let_in_by_held_codes(office, maker)) for maker in makers}
+    return {maker: dict.fromkeys(of) for maker, of in (await let_in_by_codes_of(office, makers, counted=_any)).items()}
 
 
 @attack(AT_THE_HEADS, off={"sync_server.handlers.by_kit.newcomers.let_in_by_codes_of": _out_everywhere})
@@ -182,8 +186,7 @@ class LateGrant:
         return self.here.space in await self.here.office.server.replica.readable(self.keys.signing.public)
 
     async def is_told(self) -> bool:
-        (row,) = [each for each in await list_devices(self.here.office.server) if each.id == self.keys.signing.public]
-        return row.let_in_since
+        return await _is_told(self.here, self.keys.signing.public)
 
     async def let_in_by_name(self) -> None:
         await self.here.office.do("grant", device=self.keys.signing.public.hex(), space=[self.here.space.hex()])
@@ -204,25 +207,25 @@ class LateGrant:
         return said.id
 
 
-@attack(GRANT_COMES_LATER, off={"protocol.replica.office.held_codes.let_in_by_codes_of": _nobody})
-async def test_whom_a_restored_server_had_let_in_by_a_thiefs_code_goes_when_it_hears_of_it(tmp_path: Path) -> None:
+@attack(GRANT_COMES_LATER, off={"sync_server.handlers.overview.members.came_by_reported_codes": _nobody})
+async def test_whom_a_restored_server_had_let_in_by_a_thiefs_code_is_told_as_it_hears_of_it(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         thief = LateGrant(here)
         await thief.begin()
         await thief.comes()
-        await go_on_with_reports(here.office.server)
+        assert await thief.is_told()
+        await here.office.do("lost", device=thief.keys.signing.public.hex())
         assert not await thief.may_read()
 
 
-async def test_who_came_by_a_thiefs_code_and_was_let_in_by_name_stays(tmp_path: Path) -> None:
+async def test_who_came_by_a_thiefs_code_and_was_let_in_by_name_is_told_no_more(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         thief = LateGrant(here)
         await thief.begin()
         await thief.comes()
-        assert await go_on_with_reports(here.office.server) == 1
         await thief.let_in_by_name()
-        assert await go_on_with_reports(here.office.server) == 0
         assert await thief.may_read()
+        assert not await thief.is_told()
 
 
 @attack(GRANT_COMES_LATER, off={"sync_server.handlers.overview.members.let_in_by_codes_of": _nobody})
@@ -233,7 +236,6 @@ async def test_whom_another_heads_computer_let_in_by_a_thiefs_code_is_told_until
         thief = LateGrant(here)
         await thief.begin()
         await thief.comes_from_another_head()
-        assert await go_on_with_reports(here.office.server) == 0  # by a thief's word a server cuts nobody off
         assert await thief.is_told()
         await thief.let_in_by_name()
         assert not await thief.is_told()
@@ -245,7 +247,7 @@ async def _none_of_others(_: Office) -> list[Entry]:
 
 
 @attack(GRANT_COMES_LATER, off={"protocol.replica.office.held_codes.cuts_of_others": _none_of_others})
-async def test_nobody_who_came_in_by_a_heads_code_goes_because_a_copied_key_cuts_her_off_for_a_minute(
+async def test_nobody_who_came_in_by_a_heads_code_is_told_because_a_copied_key_cuts_her_off_for_a_minute(
     tmp_path: Path,
 ) -> None:
     async with town(tmp_path) as here:
@@ -257,5 +259,109 @@ async def test_nobody_who_came_in_by_a_heads_code_goes_because_a_copied_key_cuts
         await here.sync()
         cut = Revocation(head.agent.device, ()).encode()
         await thief_says(here.office, Draft(here.school, Kind.REVOKE, server.grant, cut))
-        assert await go_on_with_reports(server) == 0
         assert here.space in await server.replica.readable(pc.agent.device)
+        assert not await _is_told(here, pc.agent.device)
+
+
+# --- codes that a copy of the server's key names for those who have been there all year (docs/adr/0497) ---------------
+
+
+class CopiedKey:
+    """A class at work, a head's computer that made a code last night, and a copy of the server's key."""
+
+    def __init__(self, here: Town) -> None:
+        self.here = here
+
+    async def begin(self) -> None:
+        here = self.here
+        self.there, self.head = await those_there(here), await here.head_of_the_school()
+        await here.sync()
+        await note_arrivals(here.office.server.store, here.office.clock())
+        here.office.clock.advance(DAY_MS)
+        made = await Desk(self.head.agent).ask("invite", role="machine", space=[here.office.space], uses=2, ttl="72h")
+        self.code = made["code"]
+        await here.sync()
+
+    async def names(self, *, after_a_minute_outside: bool) -> None:
+        """In a grant for each device of the class; perhaps as what lets it back in, whom it has just cut off there."""
+        here, server = self.here, self.here.office.server
+        (made,) = [
+            one for one in await server.store.scan_kinds([Kind.INVITE]) if one.header.author == self.head.agent.device
+        ]
+        for device in self.there:
+            (first, *_) = server.replica.door.authorities_of(device.agent.device)
+            given = Grant(first.key, first.agreement, first.tls_sha256, first.role, first.person, made.id).encode()
+            cut: tuple[bytes, ...] = ()
+            if after_a_minute_outside:
+                order = Draft(here.space, Kind.REVOKE, server.grant, Revocation(first.key, ()).encode())
+                cut = tuple([said.id for said in await thief_says(here.office, order)])
+            await thief_says(here.office, Draft(here.space, Kind.GRANT, server.grant, given, parents=cut))
+        await note_arrivals(server.store, here.office.clock())
+
+    async def is_reported(self) -> None:
+        await self.here.office.do("lost", device=self.head.agent.device.hex(), since="12h")
+
+    async def are_there(self) -> list[bool]:
+        readable = self.here.office.server.replica.readable
+        return [self.here.space in await readable(device.agent.device) for device in self.there]
+
+
+def _any_way_in(*_: object) -> bool:
+    """As if who is named as having come by a code had no other way in."""
+    return True
+
+
+async def _all_that_is_held_back(office: Office, spaces: Iterable[bytes]) -> dict[bytes, frozenset[bytes]]:
+    """As if what a copied key holds back were so by the server's own word."""
+    return {space: (await office.replica.view(space)).roster.held_back for space in spaces}
+
+
+BY_NOTHING_ELSE = {"protocol.replica.office.held_codes._by_nothing_else": _any_way_in}
+
+
+@attack("a device is lost", off=BY_NOTHING_ELSE)
+async def test_whom_a_copied_key_says_to_have_come_by_it_stays_when_a_heads_computer_is_reported(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        copied = CopiedKey(here)
+        await copied.begin()
+        await copied.names(after_a_minute_outside=False)
+        await copied.is_reported()
+        assert await copied.are_there() == [True, True]
+
+
+@attack("a device is lost", off={"protocol.replica.office.held_codes.held_surely": _all_that_is_held_back})
+async def test_also_where_it_has_cut_them_off_and_let_them_back_by_that(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        copied = CopiedKey(here)
+        await copied.begin()
+        await copied.names(after_a_minute_outside=True)
+        await copied.is_reported()
+        assert await copied.are_there() == [True, True]
+
+
+@attack("a device is lost", off=BY_NOTHING_ELSE)
+async def test_nor_is_anybody_told_whom_it_says_so_of_after_the_report(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        copied = CopiedKey(here)
+        await copied.begin()
+        await copied.is_reported()
+        await copied.names(after_a_minute_outside=False)
+        assert await copied.are_there() == [True, True]
+        assert [await _is_told(here, device.agent.device) for device in copied.there] == [False, False]
+
+
+async def test_who_did_come_by_that_code_and_by_nothing_else_goes_with_it(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        copied = CopiedKey(here)
+        await copied.begin()
+        his = await here.device("machine", code=copied.code)
+        await here.sync()
+        await copied.is_reported()
+        assert here.space not in await here.office.server.replica.readable(his.agent.device)
+
+
+async def _is_told(here: Town, device: bytes) -> bool:
+    (row,) = [each for each in await list_devices(here.office.server) if each.id == device]
+    return row.let_in_since

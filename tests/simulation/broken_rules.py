@@ -49,7 +49,7 @@ BROKEN_RULES: Final = {
         BrokenRule(mutations.destroys_too_early, 1),
         BrokenRule(trust_mutations.believes_what_a_thief_brought, 11),
         BrokenRule(trust_mutations.forgets_whom_a_thief_let_in, 4533),
-        BrokenRule(trust_mutations.ends_a_report_with_the_report, 3655069),
+        BrokenRule(trust_mutations.tells_of_nobody_who_came_by_a_reported_code, 3655069),
         BrokenRule(trust_mutations.copies_outlive_their_original, 4727),
         BrokenRule(trust_mutations.tells_of_no_copies, 3406560),
         BrokenRule(trust_mutations.destroys_by_a_thiefs_word, 2392),

@@ -18,7 +18,6 @@ from protocol.replica.answering.challenges import Challenges
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.interfaces import ContentStore, EntryStore
 from protocol.replica.office.arrivals import NOTE_INTERVAL_S, note_arrivals
-from protocol.replica.office.held_codes import go_on_with_reports
 from protocol.replica.storage.sqlite import SqliteStore
 from sync_server.handlers.store.codes_of_before import enrolment_at
 from sync_server.opened.app import Server, _with_certificate, _with_next_keys
@@ -186,7 +185,6 @@ class Office:
         """What `run` does beside answering."""
         while True:
             await server.space_keeper.tend_grown()
-            await go_on_with_reports(server)
             await self._note(server)
             await asyncio.sleep(TEND_S)
 

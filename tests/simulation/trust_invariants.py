@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Final
 
 from protocol.errors import PeerFault
@@ -67,21 +67,27 @@ async def _thefts(world: World) -> None:
                 for name in sorted(report.known & theirs.keys() & roster.held_back):
                     raise BrokenError(f"{_named(theirs[name])} was there before the theft, and waits")
         let_in = {other for other, by in world.trust.let_in.items() if by in line}
-        await _read_nothing(world, server, line | let_in, report)
+        await _read_nothing(world, server, line | let_in, report, came_by_codes=let_in)
 
 
-async def _read_nothing(world: World, server: Replica, keys: Iterable[Device], report: Report) -> None:
+async def _read_nothing(
+    world: World, server: Replica, keys: Iterable[Device], report: Report, *, came_by_codes: Container[Device] = ()
+) -> None:
     """… but for a class that a head's computer made, and let it into, before it heard of the theft.
 
     Of keys that a thief has made of the stolen ones, whoever reported the theft was told so (docs/adr/0235), and where
-    that class came later, the server tells it (docs/adr/0236).
+    that class came later, the server tells it (docs/adr/0236); and of who came in by a code of theirs, where a restored
+    server had let them in, and heard of it later (docs/adr/0276).
     """
     office = world.office.server
     told = {each.id for each in await list_devices(office) if each.let_in_since} if office is not None else set()
     heads = {machine.device for machine in world.machines if machine.birth.role is Role.HEAD}
     for key in sorted(keys):
         opened = (await server.readable(key)).values()
-        if any(each.author not in heads or each.space not in world.trust.made_spaces for each in opened):
+        is_told = key in came_by_codes and key in told
+        if not is_told and any(
+            each.author not in heads or each.space not in world.trust.made_spaces for each in opened
+        ):
             raise BrokenError(f"{key.hex()[:8]}, which a thief has, may read on")
         if opened and key not in report.copies | told:
             raise BrokenError(f"{key.hex()[:8]}, which a thief has, reads on, and nobody is told")

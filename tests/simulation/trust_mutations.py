@@ -41,13 +41,13 @@ def forgets_whom_a_thief_let_in() -> AbstractContextManager[object]:
     """Whoever came in by a thief's code stays."""
     stack = ExitStack()
     stack.enter_context(mock.patch("protocol.replica.office.losses.let_in_by_held_codes", _nobody))
-    stack.enter_context(ends_a_report_with_the_report())  # which would see to it
+    stack.enter_context(tells_of_nobody_who_came_by_a_reported_code())  # who would be told
     return stack
 
 
-def ends_a_report_with_the_report() -> AbstractContextManager[object]:
-    """Whoever came in by a thief's code stays where a restored server hears of it later (docs/adr/0276)."""
-    return mock.patch("tests.simulation.office.go_on_with_reports", mock.AsyncMock(return_value=0))
+def tells_of_nobody_who_came_by_a_reported_code() -> AbstractContextManager[object]:
+    """Whoever came in by a thief's code reads on where a restored server hears of it later, untold (docs/adr/0276)."""
+    return mock.patch("sync_server.handlers.overview.members.came_by_reported_codes", _nobody)
 
 
 def tells_of_no_copies() -> AbstractContextManager[object]:

@@ -3,12 +3,13 @@
 Rules:
 - which code a grant names is for its author to say: only one that counts, and that somebody else wrote than who made
   the code, shows that a device came by it;
-- a report cuts off whom it finds so. A grant that comes back later, to a server that was restored from a backup, was
-  found by no report: where a server has written it itself, and has cut off itself who made the code, it goes on with
-  that report; of grants that others have written it tells (docs/adr/0276);
-- once: whoever was cut off by name before, and let in again, stays;
-- a report that is held back is none, nor at a server one that it has not noted as said here (`known_here`): whoever
-  had its key writes as many as they like, of keys that they made, or of a head's whom they let back in a minute later;
+- somebody else is whoever has a copy of a server's key, too, and names such a code for a PC that has been here all
+  year. So a report cuts off those who have no other way in: whose every grant names one, but for what this office's own
+  words, or the root's, hold back (docs/adr/0497);
+- a grant that comes later, to a server that was restored from a backup, was found by no report: of it the server tells,
+  until somebody lets the device in by its name (docs/adr/0276). By itself it cuts nobody off;
+- a report that is held back is none, nor at a server one that it has not noted as said here (`said_here`): whoever had
+  its key writes as many as they like, of keys that they made, or of a head's whom they let back in a minute later;
 - all codes and grants are gone through once, however many keys were cut off: whoever asks, asks with each change.
 """
 
@@ -17,48 +18,89 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from protocol.errors import Refused
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Kind
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.bureau import Office, is_ours
 from protocol.replica.office.device_cuts import orders_by_key
-from protocol.replica.office.held_in_space import counting_where_they_lie, not_held_back
+from protocol.replica.office.held_in_space import counting_where_they_lie, grants_not_held_back, not_held_back
+from protocol.replica.office.held_without import held_surely
 from protocol.replica.office.said_here import cuts_of_others
-from protocol.replica.office.withdrawals import revoke_device
 from protocol.replica.office.words_of_office import in_force, lets_in
 from protocol.rights.door import Authority
 
 
-async def let_in_by_held_codes(office: Office, device: bytes) -> dict[bytes, frozenset[bytes] | None]:
-    """Who came in by a code of this device, or of its successors, which a revocation holds back: and to which spaces.
+async def let_in_by_held_codes(office: Office, device: bytes) -> list[bytes]:
+    """Who came in by codes of this device, or of its successors, that a revocation holds back; and by nothing else."""
+    came = (await _naming_codes_of(office, [device], _each)).get(device, {})
+    given = {key: office.replica.door.authorities_of(key) for key in came}
+    held = await held_surely(office, {each.space for some in given.values() for each in some})
+    standing = {key: [each for each in some if each.grant not in held[each.space]] for key, some in given.items()}
+    return [key for key, by_codes in came.items() if _by_nothing_else(standing[key], by_codes)]
 
-    None is everywhere: that was the first way in. Whoever was here before is out where the code led, and stays where it
-    had been.
+
+async def came_by_reported_codes(office: Office, counted: Callable[[Authority], bool]) -> set[bytes]:
+    """Who is in by codes that this machine's own reports hold back, or the root's, and by nothing else that counts.
+
+    Of the grants that name such a code those alone are `counted` of which that says so. Whoever was cut off by name
+    before, and let in again, is none.
     """
-    return (await let_in_by_codes_of(office, [device])).get(device, {})
+    replica = office.replica
+    others = {order.id for order in await cuts_of_others(office)}
+    said = [order for order in await replica.store.scan_kinds([Kind.REVOKE]) if is_ours(office, order)]
+    orders = orders_by_key(order for order in said if order.id not in others)
+    found = set[bytes]()
+    for maker, came in (await _naming_codes_of(office, orders, counted)).items():
+        for key, by_codes in came.items() if await not_held_back(replica, orders[maker]) else ():
+            standing = await grants_not_held_back(replica, replica.door.authorities_of(key))
+            is_named = bool(await not_held_back(replica, orders.get(key, ())))
+            if not is_named and _by_nothing_else(standing, by_codes):
+                found.add(key)
+    return found
+
+
+def _by_nothing_else(given: Iterable[Authority], by_codes: Iterable[Authority]) -> bool:
+    """Whether each of a device's grants names a code that one of these does."""
+    codes = {each.invite for each in by_codes}
+    return all(each.invite in codes for each in given)
 
 
 async def let_in_by_codes_of(
-    office: Office, makers: Collection[bytes], *, counted: Callable[[Authority], bool] = lambda _: True
+    office: Office, makers: Collection[bytes], *, counted: Callable[[Authority], bool]
 ) -> dict[bytes, dict[bytes, frozenset[bytes] | None]]:
-    """The same of several devices, by whose code it was; those of whom nobody came in so are left out.
+    """Who came in by codes of several devices that a revocation holds back, by whose code it was: and to which spaces.
 
-    Of the grants that name such a code those alone are `counted` of which that says so.
+    None is everywhere: that was the first way in. Whoever was here before is out where the code led, and stays where it
+    had been. Of the grants that name such a code those alone are `counted` of which that says so.
+    """
+    return {
+        maker: {key: await _led(office.replica, key, given) for key, given in of.items()}
+        for maker, of in (await _naming_codes_of(office, makers, counted)).items()
+    }
+
+
+def _each(_given: Authority) -> bool:
+    return True
+
+
+async def _naming_codes_of(
+    office: Office, makers: Collection[bytes], counted: Callable[[Authority], bool]
+) -> dict[bytes, dict[bytes, list[Authority]]]:
+    """By what grants that count each device came in by held back codes of these, by whose they are.
+
+    Those of whom nobody came in so are left out.
     """
     replica = office.replica
     naming = [each for each in replica.door.authorities() if each.invite is not None and counted(each)]
     standing = await counting_where_they_lie(replica, naming if makers else [], lambda grant: grant.space, lets_in)
     held = await _held_codes(replica, {each.invite for each in standing if each.invite is not None})
     lines = _Lines(replica.door.authorities() if held else [])
-    by_maker: defaultdict[bytes, defaultdict[bytes, list[Authority]]] = defaultdict(lambda: defaultdict(list))
+    by_maker: defaultdict[bytes, dict[bytes, list[Authority]]] = defaultdict(dict)
     for grant in standing:
         if grant.invite in held:
             # a device that names its own code, or that of the one it came of, says nothing of who came by it
             for maker in lines.of(held[grant.invite], among=makers) - lines.of(grant.author, among=makers):
-                by_maker[maker][grant.key].append(grant)
-    return {
-        maker: {key: await _led(replica, key, given) for key, given in of.items()} for maker, of in by_maker.items()
-    }
+                by_maker[maker].setdefault(grant.key, []).append(grant)
+    return by_maker
 
 
 async def _led(replica: Replica, key: bytes, by_codes: Collection[Authority]) -> frozenset[bytes] | None:
@@ -101,25 +143,3 @@ def _all_before(key: bytes, before: Mapping[bytes, Collection[bytes]]) -> set[by
         found |= fresh
         pending += fresh
     return found
-
-
-async def go_on_with_reports(office: Office) -> int:
-    """Cut off whom this machine has let in by a code that its own report holds back; how many devices.
-
-    As that report would have done, had the grants been here then (docs/adr/0276).
-    """
-    said: list[Entry] = await office.replica.store.scan_kinds([Kind.REVOKE])
-    others = {order.id for order in await cuts_of_others(office)}
-    orders = orders_by_key(order for order in said if is_ours(office, order) and order.id not in others)
-    own = await let_in_by_codes_of(office, orders, counted=lambda grant: grant.author == office.own_device[0])
-    done = 0
-    for maker, came in own.items():
-        for device, led in came.items() if await not_held_back(office.replica, orders[maker]) else ():
-            if await not_held_back(office.replica, orders.get(device, ())):
-                continue
-            try:
-                await revoke_device(office, device, within=led, anyway=True)
-            except Refused:  # by a right that is not below this office's it stays, and `lost` says so
-                continue
-            done += 1
-    return done

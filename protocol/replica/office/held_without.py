@@ -11,12 +11,13 @@ from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
-from protocol.model.entry import Entry
+from protocol.model.entry import Entry, Kind
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.office.bureau import Office
+from protocol.replica.office.bureau import Office, is_ours
 from protocol.replica.office.said_here import cuts_of_others
 from protocol.rights.revocations import cuts_of, without_right
 from protocol.rights.roster import authorities_over
+from protocol.roles import RANK, Role
 
 _Basis: TypeAlias = tuple[tuple[int, ...], frozenset[bytes]]
 """From what it was found: how many entries there are, how often they were written anew, and without which."""
@@ -34,9 +35,18 @@ _FOUND: Final[WeakKeyDictionary[Replica, dict[bytes, Found]]] = WeakKeyDictionar
 
 
 async def held_surely(office: Office, spaces: Iterable[bytes]) -> dict[bytes, frozenset[bytes]]:
-    """What is held back in each of these spaces though all is passed over that others say since a server notes."""
-    others = await cuts_of_others(office)
-    return {space: (await found_without(office.replica, space, others)).held for space in set(spaces)}
+    """What is held back in each of these spaces though all is passed over that others say.
+
+    Others than this office and a root; at a server since it notes what it says itself.
+    """
+    passed_over = await _said_by_others(office)
+    return {space: (await found_without(office.replica, space, passed_over)).held for space in set(spaces)}
+
+
+async def _said_by_others(office: Office) -> list[Entry]:
+    if office.rank >= RANK[Role.SERVER]:
+        return await cuts_of_others(office)
+    return [one for one in await office.replica.store.scan_kinds([Kind.REVOKE]) if not is_ours(office, one)]
 
 
 async def found_without(replica: Replica, space: bytes, doubted: Collection[Entry]) -> Found:

@@ -4,7 +4,8 @@ Rules:
 - known is what came in by a code that was made here, by hand or by a school's computer that is known itself, and what
   somebody let in by the device's own name: noted as that happens, for whoever has a copy of the key says all the rest;
 - of a machine that is nobody's people compare no words: its name says something once it is known that what let it in
-  first counts no more, and not before; and it is known as a machine, and as nothing else (docs/adr/0394);
+  first counts no more, and not before; and it is known as a machine, and as nothing else (docs/adr/0394). That somebody
+  let it in by that name is noted as told: it ends what is told of it (docs/adr/0497);
 - so is what such a computer has let in itself, unless by a code of nobody's;
 - of what was here before anything was noted: whom the key let in that is the server's now, and who came first;
 - who came along and was told of counts until somebody is known: told, once the line was given (docs/adr/0417);
@@ -150,15 +151,19 @@ async def note_device(office: Office, person: bytes | None, device: Device, role
     before = (await office.replica.store.marks(mark)).get(mark)
     if before is None or how is How.NAME or before == How.TOLD.value:
         await office.replica.store.set_marks({mark: how.value})
-        if role not in SHARED:  # whose devices are in which order hangs on no machine
+        if role not in SHARED or how is How.TOLD:  # whose devices are in which order hangs on no machine
             office.replica.noted += 1
 
 
 async def note_named(office: Office, person: bytes | None, device: Device, role: Role) -> None:
-    """Somebody lets a device in by its own name, in a role; to be said before it is."""
-    if role in SHARED and (office.rank < RANK[Role.SERVER] or not await _counts_no_more(office, device[0])):
+    """Somebody lets a device in by its own name, in a role; to be said before it is.
+
+    Of a machine that says nothing while what let it in first counts; that somebody did is noted all the same.
+    """
+    if role in SHARED and office.rank < RANK[Role.SERVER]:
         return
-    await note_device(office, person, device, role, How.NAME)
+    is_known = role not in SHARED or await _counts_no_more(office, device[0])
+    await note_device(office, person, device, role, How.NAME if is_known else How.TOLD)
 
 
 async def _counts_no_more(office: Office, key: bytes) -> bool:
@@ -198,14 +203,19 @@ async def let_in_by_name(store: EntryStore) -> Callable[[Authority], bool]:
     return await _let_in(store, How.NAME)
 
 
+async def agreed_to(store: EntryStore) -> Callable[[Authority], bool]:
+    """Whether somebody has ever let the device of a grant in by its own name, or was told that it came along."""
+    return await _let_in(store, How.NAME, How.TOLD)
+
+
 async def let_in_by_code(store: EntryStore) -> Callable[[Authority], bool]:
     """Whether it came in by a code of somebody whom this server knew, and nobody has let it in by name."""
     return await _let_in(store, How.CODE)
 
 
-async def _let_in(store: EntryStore, by: How) -> Callable[[Authority], bool]:
+async def _let_in(store: EntryStore, *by: How) -> Callable[[Authority], bool]:
     """As whosever; of what is known as a machine only where a grant lets it in as that."""
-    noted = [mark for mark, how in (await store.marks(WHOSE_MARKS)).items() if how == by.value]
+    noted = [mark for mark, how in (await store.marks(WHOSE_MARKS)).items() if how in {each.value for each in by}]
     own = {_device(mark) for mark in noted if not mark.startswith(f"{WHOSE_MARKS}{_NOBODYS}-")}
     machines = {_device(mark) for mark in noted}
 

@@ -149,9 +149,9 @@ async def lost(
 ) -> Loss:
     """What the device held, and what it has said that others are bound by; with `cut` it is revoked as well.
 
-    With `since_ms`, what it has brought since then counts no more either, and whoever came in by a code that it made
-    since is cut off too. Raises `BadInput(UNKNOWN_DEVICE)`, `Refused(NO_RIGHT)` for a device that this office may not
-    cut off, and, if not `anyway`, as `revoke_device` does.
+    With `since_ms`, what it has brought since then counts no more either, and whoever came in by codes that it made
+    since, and by nothing else, is cut off too. Raises `BadInput(UNKNOWN_DEVICE)`, `Refused(NO_RIGHT)` for a device that
+    this office may not cut off, and, if not `anyway`, as `revoke_device` does.
     """
     replica = office.replica
     grants = [
@@ -223,9 +223,9 @@ async def lost(
 async def _cut_off_with_it(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> list[Kept]:
     """Cut off whoever came in by its codes, as far as those are held back; what they keep."""
     kept = []
-    for other, led in (await let_in_by_held_codes(office, device)).items():
+    for other in await let_in_by_held_codes(office, device):
         try:
-            kept += await revoke_device(office, other, governs, within=led)
+            kept += await revoke_device(office, other, governs)
         except Refused:  # elsewhere, or not below this office
             kept += await rights_beyond(office, other, governs)
     return kept

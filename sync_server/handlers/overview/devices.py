@@ -118,7 +118,7 @@ class Device:
     was never known. `oldest_ms` is the time of the oldest hand-in of its that is not here, as far as we know.
     `clone_of` is the device whose keys let it in, if it found itself cloned; `confirmed` is false until a person has
     looked at that. `let_in_since`: a server has cut it off, or who made the code by which it came, and others alone
-    have let it in (docs/adr/0236, docs/adr/0276).
+    have let it in, or a grant that came later (docs/adr/0236, docs/adr/0276).
     """
 
     id: bytes

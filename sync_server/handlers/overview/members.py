@@ -13,8 +13,9 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Revocation
 from protocol.replica.office.device_cuts import cut_off_here, orders_by_key
-from protocol.replica.office.held_codes import let_in_by_codes_of
+from protocol.replica.office.held_codes import came_by_reported_codes, let_in_by_codes_of
 from protocol.replica.office.held_in_space import not_held_back
+from protocol.replica.office.known_here import agreed_to
 from protocol.rights.door import Authority, Door
 from protocol.roles import DEVICES, Role
 from sync_server.handlers.overview.devices import Device, Member, device_of
@@ -85,7 +86,7 @@ class Members:
             *_, last = [None, *(await not_held_back(self._server.replica, orders[key]))]
             if last is not None and all(came.get(each.grant, 0) > came[last.id] for each in held):
                 found.add(key)
-        return found | await self._let_in_by_codes(orders, closed)
+        return found | await self._let_in_by_codes(orders, closed) | await self._by_reported_codes(authorities, closed)
 
     async def _let_in_by_codes(self, orders: Mapping[bytes, Collection[Entry]], closed: Container[bytes]) -> set[bytes]:
         """Who came in elsewhere by codes of whom these orders cut off that their report holds back (docs/adr/0276)."""
@@ -100,6 +101,13 @@ class Members:
                 if not any(each.grant not in closed and _is_by_server(door, each.under) for each in there):
                     found.add(key)
         return found
+
+    async def _by_reported_codes(self, authorities: Iterable[Authority], closed: Container[bytes]) -> set[bytes]:
+        """Whom servers' keys let in by codes that a report here holds back; nobody has agreed to it (docs/adr/0497)."""
+        door, is_agreed_to = self._server.replica.door, await agreed_to(self._server.store)
+        came = await came_by_reported_codes(self._server, lambda grant: _is_by_server(door, grant.under))
+        standing = {each.key for each in authorities if each.key in came and each.grant not in closed}
+        return standing - {each.key for each in authorities if each.key in came and is_agreed_to(each)}
 
 
 async def list_devices(server: Server) -> list[Device]:
