@@ -13,8 +13,9 @@ from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.device_cuts import DeviceCut, cuts_said_here, orders_by_key
-from protocol.replica.office.held_in_space import fallen, grants_not_held_back
+from protocol.replica.office.device_cuts import DeviceCut, cuts_said_here
+from protocol.replica.office.held_by_others import grants_not_held_back_by_this_office
+from protocol.replica.office.held_in_space import grants_not_held_back
 from protocol.replica.office.known_here import (
     MOST_AT_ONCE,
     How,
@@ -124,12 +125,8 @@ async def _called_at_the_server(office: Office, person: bytes) -> tuple[list[Aut
     But for what is held back by this server's own word, or the root's: somebody who has its key holds back anybody's.
     """
     said = teachers_devices(office, person)
-    counting = await grants_not_held_back(office.replica, said)
-    if len(counting) == len(said):
-        return said, counting
-    ended = orders_by_key(await cuts_said_here(office))
-    fell, counts = await fallen(office.replica, ended), {each.grant for each in counting}
-    return [each for each in said if each.grant in counts or each.grant not in fell], counting
+    ever = await grants_not_held_back_by_this_office(office, said)
+    return ever, await grants_not_held_back(office.replica, said)
 
 
 async def _led_to_by_all(

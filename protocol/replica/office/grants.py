@@ -6,7 +6,8 @@ Rules:
 - a device that comes back gets a grant that names the revocations which it overcomes (`protocol.rights.roster`);
 - only a grant to the device itself overcomes a revocation: granting a person lets no stolen laptop back in, nor one
   that another school calls theirs; what was cut off for its own sake comes along nowhere (`device_cuts`);
-- a further grant gives the role that the device has by right: what a thief gave it, and is held back, is none;
+- a further grant gives the role that the device has by right: what a thief gave it, and is held back, is none; but what
+  others' words hold back was said all the same (`held_by_others`, docs/adr/0499);
 - a further grant names a device with the keys, and as the person's, that the first grant names that came here, of those
   by who has a say in the class: another pair of keys beside the one that signs is a thief's, and would be given the
   keys of the class; and whoever calls it somebody else's later makes it nobody else's (docs/adr/0176);
@@ -39,7 +40,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.called_first import goes_by_no_order, least_first, least_of
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.further_words import listing_drafts
-from protocol.replica.office.held_in_space import grants_not_held_back
+from protocol.replica.office.held_by_others import grants_not_held_back_by_this_office
 from protocol.replica.office.known_here import note_listed, note_named
 from protocol.replica.office.people import listings, listings_of, mentions
 from protocol.replica.office.stays import end_past_rights
@@ -148,7 +149,7 @@ async def _further(
 async def _with_a_say(office: Office, device: bytes, spaces: Sequence[bytes]) -> list[Authority]:
     """Of a device's standing grants those whose words count here; without successors of copied keys, if others do."""
     every = grants_of(office, device)
-    honest = await grants_not_held_back(office.replica, every)
+    honest = await grants_not_held_back_by_this_office(office, every)
     standing = await _as_shared(office, honest) or await _lasting(office, honest) or every
     known = [grant for grant in standing if grant.rank < office.rank] or standing
     if office.rank < RANK[Role.SERVER]:  # which has a say everywhere, and so has whoever copied its key
@@ -331,7 +332,7 @@ async def standing_grants(office: Office, device: bytes) -> list[Authority]:
     `BadInput(UNKNOWN_DEVICE)`.
     """
     known = grants_of(office, device)
-    return await _lasting(office, await grants_not_held_back(office.replica, known)) or known
+    return await _lasting(office, await grants_not_held_back_by_this_office(office, known)) or known
 
 
 async def _lasting(office: Office, honest: Sequence[Authority]) -> list[Authority]:
@@ -372,12 +373,12 @@ async def _repeated(office: Office, alike: Sequence[Authority], known: Sequence[
 
     Keys and code are the first one's: who came by a thief's code goes with it, and nobody else. Role and end are what
     gives least, unless this machine has said others since: the server's key is enough to say both anew, and at a server
-    to say it as this machine. There they are the first one's of all, if any was first; only once its end is over, the
-    last end that the device has.
+    to say it as this machine. There all of these are the first one's of all, be it ended, if any was first; only once
+    its end is over, the last end that the device has.
     """
     first, said = alike[0], alike[0]
     if office.rank >= RANK[Role.SERVER]:
-        said = await _first_said(office, first)
+        first = said = await _first_said(office, first)
         if said.until_ms is not None and said.until_ms <= office.now_ms():
             said = replace(said, until_ms=await _end_of(office, known))
     else:
@@ -394,7 +395,7 @@ async def _first_said(office: Office, like: Authority) -> Authority:
     A clone that was confirmed as what the machine was before it is that again.
     """
     same = [each for each in grants_of(office, like.key) if _standing(each) == _standing(like)]
-    same = await grants_not_held_back(office.replica, same) or [like]
+    same = await grants_not_held_back_by_this_office(office, same) or [like]
     if same[0].predecessor is None and await goes_by_no_order(office):
         return least_of([each for each in same if each.predecessor is None], office.now_ms())
     began = office.replica.door.began_with(same[0])
