@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from protocol.beside_words import beside_words
 from protocol.errors import BadInput, Code
 from protocol.folds.coursework import HandInState, Work
 from protocol.model.work import ItemKind
@@ -26,7 +25,7 @@ from sync_agent.portal.teacher.held_back import news_of
 from sync_agent.portal.teacher.readers import MAX_NOTICES, home_notices
 from sync_agent.portal.teacher.sign_in_notices import home_sign_ins
 from sync_agent.portal.wording import Words
-from sync_agent.school.device_names import device_names, key_words
+from sync_agent.school.device_names import key_words
 from sync_agent.school.forgetting import forgetting_of
 from sync_agent.school.held_back import own_held_back
 from sync_agent.school.let_count import let_count_here
@@ -110,10 +109,7 @@ class Pages:
         found = next((each for each in told if each is not None), None)
         if found is None:
             return None
-        by = visit.kit_or_server(self._shelf, found.grant)
-        if by is None:
-            named = (await device_names(agent)).get(found.by)
-            by = f"« {beside_words(named)} »" if named else key_words(found.by, agent.replica.door)
+        by = visit.said_by(self._shelf, found.by, found.grant)
         if found.in_doubt:
             return visit.say("home.forgotten_in_doubt", by=by)
         return visit.say("home.forgotten", by=by, day=visit.say.day(found.final_ms, visit.now_ms))

@@ -38,6 +38,7 @@ from sync_agent.portal.shown.shelf import Piece, Room, Shelf, Told
 from sync_agent.portal.shown.standing import Exchange
 from sync_agent.portal.wording import CATALOGUES, Register, Words
 from sync_agent.scheduler import Outcome
+from sync_agent.school.device_names import key_words
 from sync_agent.school.measures import NOTHING_ORDERED, Ordered, ordered
 from sync_agent.school.own_stay import OwnStay, own_stay
 from sync_agent.school.sign_in import Guards
@@ -297,12 +298,16 @@ class Visit:
         names = (self._author_of(shelf, room, grant) for grant in grants)
         return next((name for name in names if name is not None), None) or self.say("unknown.somebody")
 
-    def kit_or_server(self, shelf: Shelf, grant: bytes | None) -> str | None:
-        """Which of these has said what stands under a grant; None where it is another device's word."""
-        given = shelf.agent.replica.door.authority(grant)
+    def said_by(self, shelf: Shelf, author: bytes, grant: bytes | None) -> str:
+        """Who has said what stands under a grant: of another device its key's words, never whose it is said to be.
+
+        A copied server key lets in what it likes as a head teacher's; a name here would have her decide what it does.
+        """
+        door = shelf.agent.replica.door
+        given = door.authority(grant)
         if given is None:
             return self.say("school.by_kit")
-        return self.say("school.by_server") if given.role is Role.SERVER else None
+        return self.say("school.by_server") if given.role is Role.SERVER else key_words(author, door)
 
 
 async def visit_of(

@@ -158,7 +158,7 @@ class SchoolPages:
         agent, say = self._desk.shelf.agent, visit.say
         rows: list[dict[str, object]] = []
         for each in await forgettings(agent.replica, office.governs, visit.now_ms):
-            by = self._by(visit, each.by, each.grant) or key_words(each.by, agent.replica.door)
+            by = self._by(visit, each.by, each.grant)
             day = say.day(each.final_ms, visit.now_ms)
             where = say("school.on_lists", n=each.listed) if each.listed > each.persons else ""
             pace = say("school.a_day") if each.listed > 1 else ""
@@ -167,11 +167,11 @@ class SchoolPages:
             )
         return rows
 
-    def _by(self, visit: Visit, author: bytes, grant: bytes | None) -> str | None:
-        """Whose word something is that was said under a grant; None where it is another device's."""
+    def _by(self, visit: Visit, author: bytes, grant: bytes | None) -> str:
+        """Whose word something is that was said under a grant."""
         if author == self._desk.shelf.agent.device:
             return visit.say("school.by_this")
-        return visit.kit_or_server(self._desk.shelf, grant)
+        return visit.said_by(self._desk.shelf, author, grant)
 
     async def add_class(self, request: web.Request) -> web.Response:
         """A class more."""
@@ -357,19 +357,19 @@ class SchoolPages:
             shown = None if words is None else str(words)
             before = bool(row.get("is_in"))
             reason = Why(str(row.get("why", Why.UNKNOWN.value)))
-            why = "" if shown else self._why_out(visit, reason, cuts.get(device), called)
+            why = "" if shown else self._why_out(visit, reason, cuts.get(device))
             is_cut_off = reason is Why.CUT_OFF
             found.append(Inspected(device, called(device, None), shown, comes, seen, other, before, why, is_cut_off))
         return found, int(str(answered[LEFT_OFF]))
 
-    def _why_out(self, visit: Visit, why: Why, cut: CutOff | None, called: Callable[[bytes, bytes | None], str]) -> str:
+    def _why_out(self, visit: Visit, why: Why, cut: CutOff | None) -> str:
         """Why a computer stays out, as far as it hangs on no look at its screen."""
         say = visit.say
         if why not in (Why.CUT_OFF, Why.LEFT):
             return say(f"school.looked_{why.value}")
         if cut is None:
             return say("school.looked_out")
-        by = self._by(visit, cut.word.by, cut.word.grant) or called(cut.word.by, None)
+        by = self._by(visit, cut.word.by, cut.word.grant)
         return say(f"school.looked_{why.value}", when=say.when(cut.word.at_ms, visit.now_ms), by=by)
 
     async def code(self, request: web.Request) -> web.Response:
@@ -500,7 +500,7 @@ class SchoolPages:
         called = await self._called_by_key(visit, office)
 
         def said(key: str, word: Word, **facts: str) -> str:
-            by = self._by(visit, word.by, word.grant) or called(word.by, None)
+            by = self._by(visit, word.by, word.grant)
             return say(key, day=say.day(word.at_ms, visit.now_ms), by=by, **facts)
 
         def since(person: Person) -> list[str]:

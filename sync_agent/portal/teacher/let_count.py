@@ -58,13 +58,13 @@ class LetCountPage:
         return see("/")
 
     def _ruled(self, visit: Visit, word: LetCountWord, names: Mapping[bytes, str | None]) -> Ruled:
-        by = visit.kit_or_server(self._desk.shelf, word.ruling.header.grant)
+        ruling = word.ruling
         return Ruled(
             word,
             shown_word(visit, word.entry),
             self._called(visit, word.entry, names),
-            visit.say.day(word.ruling.timestamp_ms, visit.now_ms),
-            by or self._called(visit, word.ruling, names),
+            visit.say.day(ruling.timestamp_ms, visit.now_ms),
+            visit.said_by(self._desk.shelf, ruling.header.author, ruling.header.grant),
         )
 
     def _called(self, visit: Visit, said: Entry, names: Mapping[bytes, str | None]) -> str:
