@@ -544,7 +544,7 @@ def first_keys(said: Iterable[Entry], roster: Roster, door: Door) -> dict[Device
 
 
 def named_by(agent: Agent, grant: Authority) -> str:
-    """The role of who wrote a grant."""
+    """The role of who wrote a grant: as what that device was let in, whoever has it. Pages say no more of it."""
     roles = [
         each for each in agent.replica.door.authorities_of(grant.author) if agent.replica.door.covers(each, grant.space)
     ]

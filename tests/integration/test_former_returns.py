@@ -78,7 +78,7 @@ async def test_what_she_said_since_her_laptop_was_found_counts_again_once_her_ne
         assert device_words(own_device(here.teacher.agent)) in asked
         assert "Signalé perdu ou volé : " in asked
         assert "Remis en service : " in asked
-        assert "nommé par la direction" in asked
+        assert "nommé par un appareil inscrit pour la direction" in asked
         assert "Il a parlé en votre nom jusqu'à : " in asked
         assert "Il a écrit 1 réponse à un élève" in asked
         before = await _vouches(here, new)

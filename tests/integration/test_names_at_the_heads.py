@@ -11,12 +11,16 @@ import pytest
 from protocol.errors import BadInput, Code, NoAnswer
 from protocol.identity import three_words
 from protocol.messages.wire import Call
+from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
+from protocol.replica.at_work.replica import Draft
 from sync_agent.machine.marks import CALLED_MARKS
 from sync_agent.school.device_names import device_names, note_met
 from sync_agent.school.office import noting_arrivals
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import thief_says
 from tests.harness.lan import exchange
 from tests.harness.office_devices import Town, town
 from tests.harness.patience import until
@@ -146,3 +150,15 @@ async def test_nobody_is_forgotten_by_a_name_which_may_be_that_of_another_who_is
     assert refused.value.code is Code.UNKNOWN_PERSON
     listed = await desk.ask("person list", space=here.space.hex())
     assert pupil in {row["person"] for row in listed}
+
+
+async def test_a_child_whom_she_adds_where_her_word_is_held_back_just_now_is_added(here: Town) -> None:
+    head = await here.device("head", space=SCHOOL)
+    cut = Revocation(head.agent.device, ()).encode()
+    await thief_says(here.office, Draft(here.space, Kind.REVOKE, here.office.server.grant, cut))
+    await here.sync(head)
+    added = await Desk(head.agent).ask("person add", name="Léa", role="pupil", space=[here.space.hex()])
+    child = bytes.fromhex(added["person"])
+    assert child not in (await head.agent.replica.view(here.space)).roster.persons
+    lists = await head.agent.replica.store.scan_kinds([Kind.PERSON])
+    assert child in {entry.header.subject for entry in lists}, "she is on the list once her word counts there again"

@@ -129,10 +129,13 @@ async def told_of_numbers(office: Office, erased: Collection[bytes]) -> list[str
 async def told_of_namesakes(office: Office, person: bytes, spaces: Sequence[bytes], if_one: str) -> list[str]:
     """What to say to whoever has put somebody on lists that have one of that name already, or whose school has.
 
-    `if_one` says what to do where it is the same person.
+    `if_one` says what to do where it is the same person. A list that does not show them here (the class is hidden, or
+    what this office says is held back) has nothing to say of them.
     """
     told = []
     for space in spaces:
+        if person not in (await office.replica.view(space)).roster.persons:
+            continue
         groups = await duplicates_in(office.replica, space)
         if any(person in {one.id for one in group} for group in groups):
             told.append(await _told(office, space, person, if_one))
