@@ -147,7 +147,8 @@ def cuts_of(
         in_force[place] = counting
         _spread(beyond, said.under, held, rank)
     returned = {key for key, returning in back.items() if returning - held.keys() - over}
-    held.update((grant, 0) for key in returned for grant in said.grants[key] if grant not in back[key])
+    for grant in (grant for key in returned for grant in said.grants[key] if grant not in back[key]):
+        held.setdefault(grant, 0)
     void = _end_of_successors(authorities, said, in_force, back, held_by, held)
     forced = {name: cut.key for counting in in_force.values() for cut in counting for name in (cut.entry, *cut.again)}
     return Cuts(held, frozenset(back.keys() - returned), forced, frozenset(void | over), awaited)

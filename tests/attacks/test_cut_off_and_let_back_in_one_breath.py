@@ -19,7 +19,7 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.office import grants
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import cuts_said_here, orders_by_key
-from protocol.replica.office.held_in_space import fallen, grants_not_held_back
+from protocol.replica.office.held_in_space import grants_not_held_back
 from protocol.replica.office.stays import end_stays
 from protocol.rights.door import Authority
 from protocol.rights.vouching import device_words
@@ -187,8 +187,8 @@ async def test_nor_is_a_pc_a_teachers_there_whose_head_a_stolen_key_cut_off_with
 async def _but_what_fell_with_old_keys(office: Office, grants: Collection[Authority]) -> list[Authority]:
     """As it was: whatever a key had said that was replaced since, and is held back, was held back by that."""
     counting = await grants_not_held_back(office.replica, grants)
-    fell = await fallen(office.replica, orders_by_key(await cuts_said_here(office)))
-    return [each for each in grants if each in counting or each.grant not in fell]
+    ended = orders_by_key(await cuts_said_here(office))
+    return [each for each in grants if each in counting or each.author not in ended]
 
 
 @attack(

@@ -12,8 +12,9 @@ from protocol.clock import DAY_MS
 from protocol.errors import Code, Refused
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Kind
-from protocol.model.structure import Grant, Invite
+from protocol.model.structure import Grant, Invite, Revocation
 from protocol.replica.office.arrivals import note_arrivals
+from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as Pair
 from protocol.roles import Role
 from protocol.trust.invitation import Invitation
@@ -33,6 +34,10 @@ async def _no_machines(*_: object) -> list[Pair]:
 
 async def _always(*_: object) -> bool:
     return True
+
+
+def _by_whomever(roster: Roster, **_: object) -> frozenset[bytes]:
+    return roster.held_back
 
 
 @pytest.fixture
@@ -104,6 +109,60 @@ async def test_one_that_this_server_has_let_into_another_is_cut_off_there_and_na
 @attack(ROW, off={"protocol.replica.office.known_here._counts_no_more": _always})
 async def test_that_somebody_had_named_it_before_that_was_known_does_not_keep_it_in(thieving: Thieving) -> None:
     await _named_before_it_was_known(thieving)
+
+
+@attack(ROW, off={"protocol.replica.office.held_in_space._fell": _by_whomever})
+async def test_nor_where_the_stolen_key_had_cut_it_off_and_let_it_back_in_one_breath(thieving: Thieving) -> None:
+    his, cm1 = spy(), await _another_class(thieving)
+    await thieving.is_stolen()
+    given = thieving.let_in(his, Role.MACHINE)
+    await thieving.brings(Kind.GRANT, given)
+    cut = await thieving.brings(Kind.REVOKE, Revocation(his.signing.public, ()).encode())
+    await thieving.brings(Kind.GRANT, given, parents=[cut.id])
+    await thieving.new_keys()
+    await _let_in(thieving, his, cm1)
+    assert await thieving.reads(his, cm1)
+    await thieving.new_keys(since=True)
+    assert not await thieving.reads(his, cm1)
+
+
+async def test_nor_where_a_lost_laptop_of_a_heads_has_let_it_back_that_still_counts(thieving: Thieving) -> None:
+    his, cm1, head = spy(), await _another_class(thieving), await thieving.here.head_of_the_school()
+    key, door = head.agent.keys.signing, thieving.office.server.replica.door
+    right, given = door.authorities_of(head.agent.device)[0].grant, thieving.let_in(his, Role.MACHINE)
+    await thieving.is_stolen()
+    await thieving.brings(Kind.GRANT, given)
+    cut = await thieving.brings(Kind.REVOKE, Revocation(his.signing.public, ()).encode(), key=key, under=right)
+    await thieving.brings(Kind.GRANT, given, key=key, under=right, parents=[cut.id])
+    await thieving.new_keys()
+    await _let_in(thieving, his, cm1)
+    assert his.signing.public.hex() in await _told_after_since(thieving)
+    assert not await thieving.reads(his, cm1)
+
+
+@attack(ROW, off={"protocol.replica.office.held_in_space._fell": _by_whomever})
+async def test_no_pc_goes_since_a_lost_laptop_of_a_heads_cut_it_off_and_let_it_back(thieving: Thieving) -> None:
+    head, pc, server = await thieving.here.head_of_the_school(), thieving.year.machine, thieving.office.server.replica
+    key, right = head.agent.keys.signing, server.door.authorities_of(head.agent.device)[0].grant
+    tips = tuple(await server.tips(thieving.here.space, pc.agent.device))
+    order = Revocation(pc.agent.device, tips).encode()
+    cut = await thieving.brings(Kind.REVOKE, order, key=key, under=right)
+    back = thieving.let_in(pc.agent.keys, Role.MACHINE)
+    await thieving.brings(Kind.GRANT, back, key=key, under=right, parents=[cut.id])
+    await thieving.is_stolen()
+    assert "machines" not in await _told_after_since(thieving)
+    assert await thieving.reads(pc, thieving.here.space)
+
+
+async def test_nor_does_one_that_was_taken_out_of_a_class_and_let_in_again_before_the_theft(thieving: Thieving) -> None:
+    pc, space, cm1 = thieving.year.machine, thieving.here.space, await _another_class(thieving)
+    await thieving.year.do("ungrant", device=pc.agent.device.hex(), space=[space.hex()])
+    thieving.clock.advance(DAY_MS)
+    await thieving.year.do("grant", device=pc.agent.device.hex(), space=[space.hex(), cm1.hex()])
+    thieving.clock.advance(30 * DAY_MS)
+    await thieving.is_stolen()
+    assert "machines" not in await _told_after_since(thieving)
+    assert all([await thieving.reads(pc, each) for each in (space, cm1)])
 
 
 async def test_pcs_of_the_school_that_are_let_in_again_stay_and_are_named_no_more(thieving: Thieving) -> None:

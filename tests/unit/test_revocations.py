@@ -169,7 +169,7 @@ def weighed_one_by_one(entries: Sequence[Entry], authorities: Sequence[Authority
             if door.rank_of(written[one].header) < rank and written[one].header.grant not in returning:
                 _hold(one, under, held, rank)
     returned = {key for key, returning in back.items() if returning - held.keys() - over.keys()}
-    held.update((grant, 0) for key in returned for grant in grants[key] if grant not in back[key])
+    held.update((grant, 0) for key in returned for grant in grants[key] if grant not in {*back[key], *held})
     confirmed = confirmed_keys(authorities, {*held, *over})
     lasting = {key: {each.grant for each in authorities if each.key == key} - over.keys() for key in over.values()}
     voids = {False: voided(authorities, back, confirmed), True: voided(authorities, lasting, confirmed)}

@@ -56,10 +56,19 @@ async def grants_not_held_back(replica: Replica, grants: Collection[Authority]) 
 
 
 async def fallen(replica: Replica, keys: Collection[bytes]) -> set[bytes]:
-    """The grants that are held back because of these keys: written by them, or by whom they let in, and so on."""
-    given = list(replica.door.authorities())
-    standing = {each.grant for each in await grants_not_held_back(replica, given)}
-    fell, pending = set[bytes](), [each for each in given if each.author in keys and each.grant not in standing]
+    """The grants that are held back because of these keys: written by them, or by whom they let in, and so on.
+
+    Of a server's key, which nobody but the root cuts off, those that the root's own word holds back. Whoever cuts a
+    device off and lets it in again holds back as well what it came in by.
+    """
+    servers = replica.door.server_keys()
+    given = await counting_where_they_lie(
+        replica,
+        list(replica.door.authorities()),
+        lambda grant: grant.space,
+        lambda roster, grant: grant.grant in _fell(roster, by_server=grant.author in servers),
+    )
+    fell, pending = set[bytes](), [each for each in given if each.author in keys]
     below = defaultdict[bytes | None, list[Authority]](list)
     for each in given:
         below[each.under].append(each)
@@ -67,8 +76,12 @@ async def fallen(replica: Replica, keys: Collection[bytes]) -> set[bytes]:
         here = pending.pop()
         if here.grant not in fell:
             fell.add(here.grant)
-            pending += [each for each in below[here.grant] if each.grant not in standing]
+            pending += below[here.grant]
     return fell
+
+
+def _fell(roster: Roster, *, by_server: bool) -> Collection[bytes]:
+    return roster.held_by_root if by_server else roster.held_back
 
 
 async def counting_where_they_lie(

@@ -7,6 +7,8 @@ Rules:
   right of an administrator's, the head's that this one wrote, the codes of both (docs/adr/0299);
 - whoever came in by such a code, at this server too, is cut off as well, as with `lost`, in the new server's name; a
   grant to the device itself lets it back in, for good;
+- what such a key had said is held back as well where its device was taken out and let in again since: that is no word
+  of the root's, and nobody falls by it (docs/adr/0500);
 - nor does it end what this server has given on since, with keys that still count, to a device whose first grant is
   held back, of whatever role: it is cut off there, unless somebody has let it in by its own name, or a later code of
   somebody known has (docs/adr/0407); where a head teacher's computer has given it on, it is told (docs/adr/0394);
