@@ -17,7 +17,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
 from protocol.replica.at_work.keyring import Keyring
 from protocol.replica.at_work.replica import Draft
-from protocol.rights.roster import Roster, fold_roster
+from protocol.rights.roster import Roster, fold_roster, roster_below
 from protocol.trust.kit import Kit, parse_kit
 from sync_server.handlers.by_kit.closing import close_space
 from tests.harness.server_in_process import Member, Office, office
@@ -155,8 +155,13 @@ async def test_who_enrols_in_a_class_does_not_wait_for_the_other_classes_of_a_la
         folded.append(space)
         return fold_roster(space, *rest)
 
+    def fold_below(over: Roster, space: bytes, *rest: Any, **more: Any) -> Roster:
+        folded.append(space)
+        return roster_below(over, space, *rest, **more)
+
     monkeypatch.setattr("protocol.replica.at_work.views.KEPT_BYTES", 1)
     monkeypatch.setattr("protocol.folds.growth.fold_roster", fold)
+    monkeypatch.setattr("protocol.folds.growth.roster_below", fold_below)
     member = await here.enrol(code)
     others = set(here.server.replica.door.children(line(here)[1])) - {bytes.fromhex(here.space)}
     assert len(others) == 3
