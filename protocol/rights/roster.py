@@ -267,7 +267,7 @@ def fold_roster(
     living = tuple(authority for authority in authorities if authority.grant not in gone)
     cut = cuts.keys | ({authority.key for authority in authorities} - {authority.key for authority in living})
     accepted, refused = _ruled(entries, held, door)
-    held_back = frozenset(held) - accepted.keys()
+    held_back = frozenset(held.keys() - accepted.keys())
     erasing = erasing_in(space, entries, held, destroyed, door)
     ends = frozenset(one.id for one in entries if one.header.target is not None and one.id in revocations)
     roster = Roster(

@@ -72,7 +72,7 @@ def takes_along_what_was_reported() -> Iterator[None]:
 
 def forgets_reports_in_doubt() -> AbstractContextManager[object]:
     """A report that is held back was never made (docs/adr/0177)."""
-    return mock.patch("protocol.replica.office.device_cuts._is_in_doubt", return_value=False)
+    return mock.patch("protocol.replica.office.device_cuts._in_doubt", return_value=set())
 
 
 def tells_no_report_that_was_taken_back() -> AbstractContextManager[object]:
