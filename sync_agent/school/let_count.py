@@ -43,14 +43,18 @@ class LetCountWord:
 
 async def let_count_here(agent: Agent) -> Mapping[bytes, LetCount]:
     """The words that count by a ruling at which nobody has looked here: of this device's teacher, of its school."""
+    rosters = {space: (await agent.replica.view(space)).roster for space in await agent.spaces()}
+    let_count = [(space, word, each) for space, roster in rosters.items() for word, each in roster.let_count.items()]
+    if not let_count:  # as on nearly every device: whose they are is asked of all rights that were ever given
+        return {}
     school, own = await _school(agent), await _called_own(agent)
-    found = dict[bytes, LetCount]()
-    for space in await agent.spaces():
-        for word, each in (await agent.replica.view(space)).roster.let_count.items():
-            if each.kind in _TOLD and (space in school or each.author in own):
-                found[word] = each
-    seen = await agent.replica.store.marks(LET_COUNT_SEEN_MARKS) if found else {}
-    return _in_turns(agent, {word: each for word, each in found.items() if not _is_seen(seen, word, each.ruling)})
+    seen = await agent.replica.store.marks(LET_COUNT_SEEN_MARKS)
+    found = {
+        word: each
+        for space, word, each in let_count
+        if each.kind in _TOLD and (space in school or each.author in own) and not _is_seen(seen, word, each.ruling)
+    }
+    return _in_turns(agent, found)
 
 
 def _is_seen(seen: Mapping[str, bytes], word: bytes, ruling: bytes) -> bool:

@@ -5,7 +5,7 @@ Numbers are small: 100 stand for the 250,000 ids that a dialogue may lack, 5 for
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,6 @@ import pytest
 
 from protocol.clock import at_from
 from protocol.limits import MIN_RECONCILE_FRAME_BYTES
-from protocol.model.entry import Entry, Kind, compose
 from protocol.reconcile import negentropy
 from protocol.reconcile.negentropy import BEGINNING, INFINITY, Bound, Splitting
 from protocol.roles import Role
@@ -23,8 +22,7 @@ from sync_agent.lan.exchange.meeting import meet
 from sync_agent.lan.exchange.peer_session import PeerSession
 from sync_agent.lan.exchange.peer_transport import PeerTransport
 from tests.harness.attack import attack
-from tests.harness.classroom import SMALL, Classroom, Device, classroom
-from tests.harness.entries import SOME_RECEIPT
+from tests.harness.classroom import SMALL, Device, classroom, receipts_said
 from tests.harness.lan import exchange, listening_device
 
 ROW = "a stolen laptop says words without end"
@@ -60,7 +58,8 @@ async def _neighbours(folder: Path, words: int) -> AsyncIterator[Neighbours]:
         thief = await room.device(Role.MACHINE, room.space)
         for device in (teacher, thief, machine, other):
             await device.session.sync()
-        said = await _words(room, thief, [*range(EARLY, EARLY + words), *range(LATE, LATE + MOST_LACKED)])
+        times_ms = [*range(EARLY, EARLY + words), *range(LATE, LATE + MOST_LACKED)]
+        said = await receipts_said(thief, room.space, map(at_from, times_ms))
         published = (await room.publish(teacher, SMALL)).revision
         for device in (teacher, other):
             await device.session.sync()
@@ -68,23 +67,6 @@ async def _neighbours(folder: Path, words: int) -> AsyncIterator[Neighbours]:
         came = await other.agent.replica.admit(said, source=server, now_ms=room.territory.clock())
         assert len(came.admitted) == len(said), "a server in wrong hands brings them, and no quota is asked"
         yield Neighbours(machine, other, published)
-
-
-async def _words(room: Classroom, device: Device, times_ms: Iterable[int]) -> list[Entry]:
-    grant = (await device.agent.replica.authorities(device.agent.device))[0].grant
-    return [
-        compose(
-            author=device.agent.keys.signing,
-            space=room.space,
-            kind=Kind.RECEIPT_SAFE,
-            grant=grant,
-            at=at_from(time_ms),
-            payload=SOME_RECEIPT,
-            salt=bytes(16),
-            target=bytes(32),
-        )
-        for time_ms in times_ms
-    ]
 
 
 def _from_the_beginning(left: Any, _dialogue: object, reached: Bound) -> object:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from protocol.clock import at_from
 from protocol.errors import RelaisError
 from protocol.messages.calls import SyncAnswer
-from protocol.model.entry import Entry, Kind, compose
+from protocol.model.entry import Entry, Kind
 from protocol.replica.at_work.passage import Passage
 from protocol.replica.at_work.quotas import Quotas
 from protocol.replica.at_work.replica import Replica
@@ -22,8 +23,7 @@ from sync_agent.app import Agent
 from sync_agent.lan.exchange.listener import LanResponder
 from sync_agent.lan.exchange.peer_sync import exchange_once
 from tests.harness.attack import attack
-from tests.harness.classroom import SMALL, Classroom, Device, assignment, brought, classroom
-from tests.harness.entries import SOME_RECEIPT
+from tests.harness.classroom import SMALL, Classroom, Device, assignment, brought, classroom, receipts_said
 from tests.harness.lan import listening_device
 
 ROW = "a stolen laptop says words without end"
@@ -44,21 +44,9 @@ class _Liar(LanResponder):
 
 
 async def _flood(room: Classroom, device: Device, number: int) -> list[Entry]:
-    """So many receipts of a machine's key."""
-    grant = (await device.agent.replica.authorities(device.agent.device))[0].grant
-    return [
-        compose(
-            author=device.agent.keys.signing,
-            space=room.space,
-            kind=Kind.RECEIPT_SAFE,
-            grant=grant,
-            at=(room.territory.clock() << 16) + each,
-            payload=SOME_RECEIPT,
-            salt=bytes(16),
-            target=bytes(32),
-        )
-        for each in range(number)
-    ]
+    """So many receipts of a machine's key, said now."""
+    now = at_from(room.territory.clock())
+    return await receipts_said(device, room.space, range(now, now + number))
 
 
 async def _whoever_says_it(agent: Agent, proofs: Sequence[Entry], source: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from random import Random
 from protocol.errors import NoAnswer
 from protocol.folds.coursework import Work
 from protocol.identity import DeviceKeys
+from protocol.model.entry import Entry, Kind, compose
 from protocol.model.work import ItemKind
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.frame import Notices
@@ -28,6 +29,7 @@ from sync_agent.machine.eviction import Worth
 from sync_agent.sync.session import Session
 from sync_agent.sync.worth import Worths
 from sync_agent.transport.interface import Transport
+from tests.harness.entries import SOME_RECEIPT
 from tests.harness.territory import SimClock, Territory, TerritoryKeys, new_device
 from tests.harness.wire import URL, Faults, Faulty, Frontage, MemoryTransport
 
@@ -259,6 +261,24 @@ async def assignment(room: Classroom, teacher: Device, *others: Device) -> bytes
     for device in (teacher, *others):
         await device.session.sync()
     return item
+
+
+async def receipts_said(device: Device, space: bytes, ats: Iterable[int]) -> list[Entry]:
+    """Receipts of a device's key, one for each of these `at`s, which are in no store: as many as somebody likes."""
+    grant = (await device.agent.replica.authorities(device.agent.device))[0].grant
+    return [
+        compose(
+            author=device.agent.keys.signing,
+            space=space,
+            kind=Kind.RECEIPT_SAFE,
+            grant=grant,
+            at=at,
+            payload=SOME_RECEIPT,
+            salt=bytes(16),
+            target=bytes(32),
+        )
+        for at in ats
+    ]
 
 
 async def brought(teacher: Device, *devices: Device) -> None:
