@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,30 @@ async def test_a_store_in_use_is_locked(tmp_path: Path) -> None:
     assert refused.value.code is Code.STORE_LOCKED
     await store.close()
     await (await SqliteStore.open(tmp_path)).close()
+
+
+async def test_an_opening_that_is_cut_short_leaves_no_connection_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, made = sqlite3.connect, list[sqlite3.Connection]()
+    connecting, cut = threading.Event(), threading.Event()
+
+    def slow(file: Path, **settings: Any) -> sqlite3.Connection:
+        connecting.set()
+        cut.wait()
+        made.append(connect(file, check_same_thread=False, **settings))
+        return made[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", slow)
+    opening = asyncio.create_task(SqliteStore.open(tmp_path))
+    await asyncio.to_thread(connecting.wait)
+    opening.cancel()
+    cut.set()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    (connection,) = made
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
 
 
 async def test_a_folder_of_a_newer_program_is_refused_only_if_it_says_so(tmp_path: Path) -> None:

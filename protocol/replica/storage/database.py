@@ -107,9 +107,8 @@ class Database:
         """
         if sqlite3.sqlite_version_info < MIN_SQLITE:
             raise LocalFailure(Code.STORAGE_FAILED, "SQLite is too old", found=sqlite3.sqlite_version)
-        connection = _Connection(lambda: sqlite3.connect(file, timeout=0, isolation_level=None), iter_chunk_size=64)
         try:
-            await connection
+            connection = await _connected(file)
         except sqlite3.Error as error:
             raise failure_of(error) from error
         database = cls(connection, file)
@@ -252,6 +251,20 @@ class _Connection(aiosqlite.Connection):
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         execute = cast("Callable[..., Awaitable[T]]", self._execute)
         return await execute(work, self._conn)
+
+
+async def _connected(file: Path) -> _Connection:
+    """A connection to `file`; whoever is stopped while it is made leaves none behind. Raises `sqlite3.Error`."""
+    connection = _Connection(lambda: sqlite3.connect(file, timeout=0, isolation_level=None), iter_chunk_size=64)
+    making = asyncio.ensure_future(connection)
+    try:
+        await asyncio.shield(making)
+    except asyncio.CancelledError:
+        with contextlib.suppress(sqlite3.Error):
+            await making
+            await connection.close()
+        raise
+    return connection
 
 
 def _letting_go(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
