@@ -241,12 +241,23 @@ async def test_whom_another_heads_computer_let_in_by_a_thiefs_code_is_told_until
         assert not await thief.is_told()
 
 
-async def _none_of_others(_: Office) -> list[Entry]:
+async def _all_reports(office: Office) -> list[Entry]:
     """As if whatever is said with the server's key were the server's own report."""
-    return []
+    return await office.replica.store.scan_kinds([Kind.REVOKE])
 
 
-@attack(GRANT_COMES_LATER, off={"protocol.replica.office.held_codes.cuts_of_others": _none_of_others})
+async def _all_that_is_held_back(office: Office, spaces: Iterable[bytes]) -> dict[bytes, frozenset[bytes]]:
+    """As if what a copied key holds back were so by the server's own word."""
+    return {space: (await office.replica.view(space)).roster.held_back for space in spaces}
+
+
+@attack(
+    GRANT_COMES_LATER,
+    off={
+        "protocol.replica.office.held_codes.cuts_of_servers": _all_reports,
+        "protocol.replica.office.held_codes.held_surely": _all_that_is_held_back,
+    },
+)
 async def test_nobody_who_came_in_by_a_heads_code_is_told_because_a_copied_key_cuts_her_off_for_a_minute(
     tmp_path: Path,
 ) -> None:
@@ -309,11 +320,6 @@ class CopiedKey:
 def _any_way_in(*_: object) -> bool:
     """As if who is named as having come by a code had no other way in."""
     return True
-
-
-async def _all_that_is_held_back(office: Office, spaces: Iterable[bytes]) -> dict[bytes, frozenset[bytes]]:
-    """As if what a copied key holds back were so by the server's own word."""
-    return {space: (await office.replica.view(space)).roster.held_back for space in spaces}
 
 
 BY_NOTHING_ELSE = {"protocol.replica.office.held_codes._by_nothing_else": _any_way_in}

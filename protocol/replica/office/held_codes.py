@@ -8,8 +8,9 @@ Rules:
   words, or the root's, hold back (docs/adr/0497);
 - a grant that comes later, to a server that was restored from a backup, was found by no report: of it the server tells,
   until somebody lets the device in by its name (docs/adr/0276). By itself it cuts nobody off;
-- a report that is held back is none, nor at a server one that it has not noted as said here (`said_here`): whoever had
-  its key writes as many as they like, of keys that they made, or of a head's whom they let back in a minute later;
+- a code is held back, and a report made, by this office's own words or the root's (`said_here`): whoever had a server's
+  key writes as many as they like, of keys that they made, or of a head's whom they let back in a minute later, so that
+  all by which her school's computers ever came in is held back, and nobody sees it (docs/adr/0502);
 - all codes and grants are gone through once, however many keys were cut off: whoever asks, asks with each change.
 """
 
@@ -20,11 +21,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from protocol.model.entry import Kind
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.office.bureau import Office, is_ours
+from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import orders_by_key
-from protocol.replica.office.held_in_space import counting_where_they_lie, grants_not_held_back, not_held_back
+from protocol.replica.office.held_by_others import grants_not_held_back_by_this_office
+from protocol.replica.office.held_in_space import counting_where_they_lie, not_held_back
 from protocol.replica.office.held_without import held_surely
-from protocol.replica.office.said_here import cuts_of_others
+from protocol.replica.office.said_here import cuts_of_servers
 from protocol.replica.office.words_of_office import in_force, lets_in
 from protocol.rights.door import Authority
 
@@ -39,19 +41,17 @@ async def let_in_by_held_codes(office: Office, device: bytes) -> list[bytes]:
 
 
 async def came_by_reported_codes(office: Office, counted: Callable[[Authority], bool]) -> set[bytes]:
-    """Who is in by codes that this machine's own reports hold back, or the root's, and by nothing else that counts.
+    """Who is in by codes that this server's own reports hold back, or the root's, and by nothing else that counts.
 
-    Of the grants that name such a code those alone are `counted` of which that says so. Whoever was cut off by name
-    before, and let in again, is none.
+    Also by those that it made with keys of before. Of the grants that name such a code those alone are `counted` of
+    which that says so. Whoever was cut off by name before, and let in again, is none.
     """
     replica = office.replica
-    others = {order.id for order in await cuts_of_others(office)}
-    said = [order for order in await replica.store.scan_kinds([Kind.REVOKE]) if is_ours(office, order)]
-    orders = orders_by_key(order for order in said if order.id not in others)
+    orders = orders_by_key(await cuts_of_servers(office))
     found = set[bytes]()
     for maker, came in (await _naming_codes_of(office, orders, counted)).items():
         for key, by_codes in came.items() if await not_held_back(replica, orders[maker]) else ():
-            standing = await grants_not_held_back(replica, replica.door.authorities_of(key))
+            standing = await grants_not_held_back_by_this_office(office, replica.door.authorities_of(key))
             is_named = bool(await not_held_back(replica, orders.get(key, ())))
             if not is_named and _by_nothing_else(standing, by_codes):
                 found.add(key)
@@ -92,7 +92,7 @@ async def _naming_codes_of(
     replica = office.replica
     naming = [each for each in replica.door.authorities() if each.invite is not None and counted(each)]
     standing = await counting_where_they_lie(replica, naming if makers else [], lambda grant: grant.space, lets_in)
-    held = await _held_codes(replica, {each.invite for each in standing if each.invite is not None})
+    held = await _held_codes(office, {each.invite for each in standing if each.invite is not None})
     lines = _Lines(replica.door.authorities() if held else [])
     by_maker: defaultdict[bytes, dict[bytes, list[Authority]]] = defaultdict(dict)
     for grant in standing:
@@ -110,12 +110,14 @@ async def _led(replica: Replica, key: bytes, by_codes: Collection[Authority]) ->
     return None if is_first else frozenset(grant.space for grant in by_codes)
 
 
-async def _held_codes(replica: Replica, names: Collection[bytes]) -> dict[bytes, bytes]:
-    """Those of these that are codes which a revocation holds back → who made each."""
-    found = (await replica.store.get(sorted(names))).values() if names else ()
+async def _held_codes(office: Office, names: Collection[bytes]) -> dict[bytes, bytes]:
+    """Those of these that are codes which this office's own words, or the root's, hold back → who made each."""
+    found = (await office.replica.store.get(sorted(names))).values() if names else ()
     codes = [entry for entry in found if entry.header.kind == Kind.INVITE]
-    counting = {entry.id for entry in await not_held_back(replica, codes)}
-    return {entry.id: entry.header.author for entry in codes if entry.id not in counting}
+    counting = {code.id for code in await not_held_back(office.replica, codes)}
+    waiting = [code for code in codes if code.id not in counting]
+    held = await held_surely(office, {code.header.space for code in waiting})
+    return {code.id: code.header.author for code in waiting if code.id in held[code.header.space]}
 
 
 class _Lines:

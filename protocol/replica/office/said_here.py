@@ -79,6 +79,14 @@ async def cuts_of_others(office: Office) -> list[Entry]:
     return [one for one in later if not is_said_here(one, noted)]
 
 
+async def cuts_of_servers(office: Office) -> list[Entry]:
+    """The revocations that this server has said, with its keys of now or of before, or a root: not a copied key's."""
+    others = {one.id for one in await cuts_of_others(office)}
+    rank_of = office.replica.door.rank_of
+    said = await office.replica.store.scan_kinds([Kind.REVOKE])
+    return [one for one in said if one.id not in others and rank_of(one.header) >= RANK[Role.SERVER]]
+
+
 async def leaves_said_here(office: Office) -> Callable[[Entry], bool]:
     """Whether a word that takes somebody off a list, or makes two one, is this office's own, or a root's.
 
