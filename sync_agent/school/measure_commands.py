@@ -67,9 +67,9 @@ async def report_drill(agent: Agent, school: str | None) -> dict[str, JSON]:
 
 
 async def start_quarantine(agent: Agent, school: str | None) -> dict[str, JSON]:
-    """Impose one."""
+    """Impose one, unless this device has."""
     space, right = await _led(agent, school)
-    drafts = quarantine_drafts(await measures_of(agent.replica, space), space, right.grant)
+    drafts = quarantine_drafts(await measures_of(agent.replica, space), space, right.grant, agent.device)
     if drafts:
         await agent.write(*drafts)
     return {}

@@ -6,7 +6,7 @@ What is done to somebody reaches nobody who was not named, or made one with them
 from __future__ import annotations
 
 import html
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,12 @@ import pytest
 from protocol.errors import BadInput
 from protocol.model.structure import PersonRecord
 from protocol.replica.office import erasures
+from protocol.replica.office.bureau import Office
 from protocol.replica.office.list_words import Whose
 from protocol.roles import PersonRole
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import thief_lists
+from tests.harness.copied_keys import thief_holds_back, thief_lists
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import AtWork, Town
 from tests.harness.portal import portal
@@ -32,6 +33,11 @@ WHOEVER_SAYS_SO: dict[str, object] = {"protocol.replica.office.doubles.SURE": fr
 WHATEVER_IS_LEFT: dict[str, object] = {
     "protocol.replica.office.people.Listing.leaves": property(lambda listed: listed.left)
 }
+
+
+async def _whoever_holds_it_back(office: Office, spaces: Iterable[bytes]) -> dict[bytes, Collection[bytes]]:
+    """As if it did not matter whose word holds another back."""
+    return {space: (await office.replica.view(space)).roster.held_back for space in spaces}
 
 
 @dataclass
@@ -179,6 +185,24 @@ async def test_whom_a_head_made_one_with_her_goes_along_with_nobody_else(scene: 
     same = PersonRecord("Léa", PersonRole.PUPIL, left=True, same_as=bytes.fromhex(scene.tom))
     await thief_lists(scene.here, twice, same)
     assert (await scene.do("person freeze", person=scene.tom))["lists"] == 1
+
+
+@attack(ROW, off={"protocol.replica.office.doubles.held_surely": _whoever_holds_it_back})
+async def test_who_was_made_one_by_mistake_and_put_back_is_not_forgotten_along_once_that_is_held_back(
+    scene: Scene,
+) -> None:
+    other, second = await scene.added("Léa"), await scene.here.head_of_the_school()
+    await scene.a_head_merges(other, scene.lea)
+    scene.here.office.clock.advance(60_000)
+    await scene.here.sync()
+    await Desk(second.agent).ask("grant", person=other, space=[scene.here.office.space])
+    await scene.here.sync()
+    await thief_holds_back(scene.here, second)
+    with suppress(BadInput):
+        await scene.do("erase", person=[scene.lea])
+    assert other not in await scene.forgotten()
+    await scene.do("erase", person=[scene.lea], alone=True)
+    assert await scene.forgotten() == {scene.lea}
 
 
 async def test_a_head_reads_on_her_page_that_whom_the_list_calls_the_same_stays(scene: Scene) -> None:

@@ -203,7 +203,7 @@ async def test_nor_by_one_of_a_heads_computer_that_this_server_does_not_know(sce
     ROW,
     off={
         "sync_server.operations.table.restored": _never,
-        "protocol.replica.office.known_here.came_at_once": _never,
+        "protocol.replica.office.said_here.came_at_once": _never,
     },
 )
 async def test_nobody_has_left_as_long_as_a_restored_server_does_not_know_of_all_classes(scene: Scene) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import thief_lists
+from tests.harness.copied_keys import thief_holds_back, thief_lists
 from tests.harness.office_devices import AtWork, Town, town
 from tests.harness.portal import portal
 
@@ -37,6 +37,11 @@ async def _nothing_asked(*_: object, **__: object) -> None:
 
 async def _as_shown_there(_office: Office, _space: bytes, ever: Iterable[Entry]) -> PersonRole:
     return PersonRecord.parse(list(ever)[-1].payload or b"").role
+
+
+async def _whoever_holds_it_back(office: Office, spaces: Iterable[bytes]) -> dict[bytes, Collection[bytes]]:
+    """As if it did not matter whose word holds another back."""
+    return {space: (await office.replica.view(space)).roster.held_back for space in spaces}
 
 
 async def _whom_the_list_lacks(
@@ -218,6 +223,19 @@ async def test_who_is_called_a_teacher_for_an_hour_is_renamed_as_the_pupil_that_
     await scene.here.sync()
     await scene.desk.ask("person rename", person=scene.lea, name="Léa")
     assert (await scene.named(scene.here.space)).get(scene.lea) == "Léa"
+
+
+@attack(ROW, off={f"{MODULE}.held_surely": _whoever_holds_it_back})
+async def test_nor_is_she_a_teacher_by_the_servers_word_where_the_heads_that_listed_her_is_held_back(
+    scene: Scene,
+) -> None:
+    added = await scene.desk.ask("person add", name="Lea", role="pupil", space=[scene.here.space.hex()])
+    await scene.here.sync()
+    await thief_holds_back(scene.here, scene.head)
+    await thief_lists(scene.here, added["person"], PersonRecord("Lea", PersonRole.TEACHER))
+    await scene.here.office.do("person rename", person=added["person"], name="Léa B.")
+    roster = (await scene.here.office.server.replica.view(scene.here.space)).roster
+    assert roster.persons[bytes.fromhex(added["person"])].role is PersonRole.PUPIL
 
 
 @attack(ROW, off={"sync_server.operations.table.ask_whether_meant": _nothing_asked})

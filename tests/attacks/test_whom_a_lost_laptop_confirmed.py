@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from random import Random
 
@@ -14,11 +14,12 @@ from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import Refused
 from protocol.limits import READING_KEY_PAUSE_MS, SALT_BYTES
 from protocol.model.entry import Kind, compose
-from protocol.model.structure import PersonKey
+from protocol.model.structure import PersonKey, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.text import local_time
 from protocol.replica.office import confirmed_by_lost
 from protocol.replica.office.arrivals import note_arrivals
+from protocol.replica.office.bureau import Office
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as VouchedDevice
 from protocol.rights.vouching import Vouch, device_words
@@ -29,6 +30,7 @@ from sync_agent.keys.phrases import new_phrase, open_with_phrase
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import granted
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import CHEAP, another_laptop, keys_said, opens_what_is_handed_in_now
 from tests.harness.portal import portal
@@ -106,11 +108,12 @@ async def named_at_the_server(here: SpiedClass, lost: Device) -> list[VouchedDev
     """Whom `lost` names there."""
     replica = here.room.territory.replica
     roster = (await replica.view(here.room.space)).roster
-    starts = confirmed_by_lost._came_first(replica.door, await replica.store.scan_kinds([Kind.PERSON_KEY]), roster)
+    keys = await replica.store.scan_kinds([Kind.PERSON_KEY])
+    starts = confirmed_by_lost._came_first(replica.door, keys, roster, frozenset())
     return list(confirmed_by_lost._by_its_word_alone(roster, lost.agent.device, starts))
 
 
-def _by_dates(_door: object, _keys: object, roster: Roster) -> dict[bytes, VouchedDevice]:
+def _by_dates(_door: object, _keys: object, roster: Roster, _held: object) -> dict[bytes, VouchedDevice]:
     return {person: starts[0] for person, starts in roster.starts.items() if starts}
 
 
@@ -156,6 +159,65 @@ async def test_a_device_that_dates_its_key_before_all_hides_nobody_whom_a_stolen
         )
         assert own_keys(here.spy) in (await here.machine.agent.replica.view(space)).roster.speaking[hers], "she, on PCs"
         assert await named_at_the_server(here, lost) == [own_keys(here.spy)]
+
+
+async def _decoy_of_hers(here: SpiedClass) -> None:
+    """Whoever has a copy of the server's key lets in one more device as hers, which says that the thief's is hers."""
+    territory, space, hers = here.room.territory, here.room.space, here.room.teacher_person
+    decoy = new_device(Random(7).randbytes)
+    (grant,) = await territory.let_in(decoy, Role.TEACHER, space, person=hers)
+    key, word = PersonKey(decoy.agreement.public).encode(), Vouch().encode()
+    said = [
+        compose(
+            author=decoy.signing,
+            space=space,
+            kind=kind,
+            grant=grant.id,
+            at=(territory.clock() << 16) + n,
+            payload=payload,
+            salt=bytes(SALT_BYTES),
+            subject=hers,
+            target=target,
+        )
+        for n, (kind, payload, target) in enumerate([(Kind.PERSON_KEY, key, None), (Kind.VOUCH, word, here.grant)])
+    ]
+    assert (await territory.replica.admit(said, source=b"a stranger", now_ms=territory.clock())).admitted
+
+
+async def _copied_key_hides_the_key_of(here: SpiedClass, lost: Device) -> None:
+    """It cuts her off as one who stays, but for her reading key, and lets her back in the same breath."""
+    territory, space, keys = here.room.territory, here.room.space, lost.agent.keys
+    said = await territory.replica.said(Kind.PERSON_KEY, space)
+    hers = tuple(each.id for each in said if each.header.author == lost.agent.device)
+    heads = tuple(await territory.replica.tips(space, lost.agent.device))
+    cut = await territory.say(space, Kind.REVOKE, Revocation(lost.agent.device, heads, absent=hers).encode())
+    back = granted(keys, Role.TEACHER, here.room.teacher_person.hex())
+    await territory.say(space, Kind.GRANT, back, parents=(cut.id,))
+    assert hers
+    assert set(hers) <= (await territory.replica.view(space)).roster.held_back
+
+
+async def _whoever_holds_it_back(office: Office, spaces: Iterable[bytes]) -> dict[bytes, Collection[bytes]]:
+    """As if it did not matter whose word holds another back."""
+    return {space: (await office.replica.view(space)).roster.held_back for space in spaces}
+
+
+@attack(LOST, off={"protocol.replica.office.confirmed_by_lost.held_surely": _whoever_holds_it_back})
+async def test_nobody_comes_before_a_stolen_laptop_because_a_copied_key_holds_back_hers(tmp_path: Path) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        lost, hers, space = here.teacher, here.room.teacher_person, here.room.space
+        head, _ = await confirmed_head(here)
+        await here.sync(head, lost, here.machine)
+        await here.name_the_spy(hers)
+        await here.sync(lost)
+        right = (await lost.agent.right(space, Kind.VOUCH)).grant
+        await lost.agent.write(Draft(space, Kind.VOUCH, right, Vouch().encode(), subject=hers, target=here.grant))
+        await here.sync(lost, head, here.machine)
+        await _decoy_of_hers(here)
+        await _copied_key_hides_the_key_of(here, lost)
+        await here.sync(head, here.machine)
+        loss = await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
+        assert [row["device"] for row in loss["confirmed"]] == [here.spy.signing.public.hex()]
 
 
 @attack(LOST, off={"protocol.replica.office.losses.confirmed_by_lost": _nobody})

@@ -12,6 +12,7 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput
+from protocol.folds.measures import Measures, QuarantineOrder
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation, Ruling
@@ -52,6 +53,13 @@ async def _any_word(_office: object, names: Collection[bytes]) -> Collection[byt
     return names
 
 
+def _unless_anybody_has(measures: Measures, school: bytes, grant: bytes, _key: bytes) -> list[Draft]:
+    """As if any quarantine were as good as one's own."""
+    on = QuarantineOrder(on=True).encode()
+    return [] if measures.quarantines else [Draft(school, Kind.QUARANTINE, grant, on)]
+
+
+WHOSE_LEAVES = ("own_leaves", "said_by_this_key")
 SAID = {"protocol.replica.office.withdrawals._said_in": _whoever_said_it}
 ERASED = {"protocol.replica.office.erasures.said_already": _whoever_erased}
 
@@ -142,7 +150,7 @@ async def test_a_pc_that_a_head_reports_after_a_thief_did_stays_out_when_the_thi
         assert here.space not in await here.office.server.replica.readable(key)
 
 
-@attack(HEAD, off={"protocol.replica.office.further_words.own_leaves": _any_word})
+@attack(HEAD, off={f"protocol.replica.office.further_words.{asked}": _any_word for asked in WHOSE_LEAVES})
 async def test_who_was_taken_off_the_list_by_a_thief_first_stays_off_it_by_the_heads_word(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         durand = await here.office.add_person("M. Durand", "teacher")
@@ -178,6 +186,26 @@ async def test_who_is_erased_by_a_head_after_a_thief_did_stays_erased_when_the_t
         await _rotate_the_server(here, tmp_path)
         await here.sync(head, pc, pc)
         assert not (await pc.agent.replica.view(here.space)).roster.persons
+
+
+@attack(HEAD, off={"sync_agent.school.measure_commands.quarantine_drafts": _unless_anybody_has})
+async def test_a_quarantine_that_a_head_imposes_after_a_thief_did_lasts_when_the_thiefs_words_end(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        head = await here.head_of_the_school()
+        await _a_day_goes_by(here)
+        on = QuarantineOrder(on=True).encode()
+        await _say_with_the_servers_key(here, here.school, Kind.QUARANTINE, on)
+        await here.sync(head)
+        for _ in range(2):
+            await Desk(head.agent).ask("quarantine start")
+        await here.sync(head)
+        measures = (await here.office.server.replica.view(here.school)).measures
+        assert len(measures.quarantines) == 2, "hers is said once"
+        await _rotate_the_server(here, tmp_path)
+        measures = (await here.office.server.replica.view(here.school)).measures
+        assert [each.by for each in measures.quarantines] == [head.agent.device]
 
 
 @attack(CLOSED, off={"sync_server.handlers.by_kit.closing.said_already": _whoever_erased})

@@ -12,12 +12,13 @@ from pathlib import Path
 from protocol.clock import DAY_MS, at_from
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import Erasure, Grant, PersonRecord
+from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
-from protocol.replica.office.people import list_draft, listings
+from protocol.replica.office.people import list_draft, listings_of
 from protocol.roles import Role
 from sync_server.opened.app import Server, opened
 from tests.harness.backups import make_backup, restore_backup
+from tests.harness.classroom import Device
 from tests.harness.office_devices import Town
 from tests.harness.server_in_process import Office
 
@@ -36,10 +37,19 @@ async def thief_hides(here: Town, covers: bytes) -> Entry:
     return said
 
 
+async def thief_holds_back(here: Town, head: Device) -> None:
+    """All that a head teacher's computer has said so far: it is cut off, and let back in the same breath."""
+    grant, keys = here.office.server.grant, head.agent.keys
+    cut = Draft(here.school, Kind.REVOKE, grant, Revocation(keys.signing.public, ()).encode())
+    (said,) = await thief_says(here.office, cut)
+    back = Draft(here.school, Kind.GRANT, grant, granted(keys, Role.HEAD, None), parents=(said.id,))
+    await thief_says(here.office, back)
+
+
 async def thief_lists(here: Town, person: str, said: PersonRecord, space: bytes | None = None) -> None:
     """By a word that follows what the class's list, or that of another space, says of somebody, if anything."""
     one, where = bytes.fromhex(person), space or here.space
-    listed = (await listings(here.office.server.replica, one)).get(where)
+    listed = (await listings_of(here.office.server.replica, [one]))[one].get(where)
     draft = list_draft(one, said, where, () if listed is None else listed.line)
     await thief_says(here.office, replace(draft, grant=here.office.server.grant))
 

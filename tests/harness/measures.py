@@ -42,6 +42,8 @@ async def impose(room: Classroom) -> bytes:
     """The server puts the school under quarantine; the school."""
     replica = room.territory.replica
     school = replica.door.parent(room.space) or b""
-    for draft in quarantine_drafts(await measures_of(replica, school), school, room.territory.certificate.id):
+    for draft in quarantine_drafts(
+        await measures_of(replica, school), school, room.territory.certificate.id, room.territory.keys.signing.public
+    ):
         await room.territory.say(school, draft.kind, draft.payload)
     return school

@@ -62,7 +62,9 @@ async def test_a_head_teacher_cannot_lift_what_the_server_has_imposed(room: Clas
     head = await head_of(room)
     replica, grant = room.territory.replica, room.territory.certificate.id
     school = replica.door.parent(room.space) or b""
-    for draft in quarantine_drafts(await measures_of(replica, school), school, grant):
+    for draft in quarantine_drafts(
+        await measures_of(replica, school), school, grant, room.territory.keys.signing.public
+    ):
         await room.territory.say(school, draft.kind, draft.payload)
     await head.session.sync()
     with pytest.raises(RelaisError) as raised:

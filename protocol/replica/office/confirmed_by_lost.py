@@ -7,19 +7,21 @@ Rules:
   left to which its words lead, new work is sealed to whoever came next, also to whom a thief has called so before
   (docs/adr/0397);
 - from whom a voice starts is asked of what came here first, not of dates: a thief's device dates its key as it likes,
-  and one that the server names besides dates its own so that it alone speaks here, and elsewhere the thief's does.
+  and one that the server names besides dates its own so that it alone speaks here, and elsewhere the thief's does. What
+  others' words hold back came all the same: else whoever cuts hers off for a minute is the first (docs/adr/0505).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.model.entry import Entry, Kind
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.held_without import held_surely
 from protocol.replica.office.withdrawals import Kept, kept_by
 from protocol.rights.circles import Circles
 from protocol.rights.door import Door
@@ -46,10 +48,13 @@ async def confirmed_by_lost(office: Office, lost: bytes, spaces: Iterable[bytes]
     """Those in some spaces that still read, whoever was confirmed by them in turn included."""
     rosters = [(await office.replica.view(space)).roster for space in spaces]
     spoke_in = [roster for roster in rosters if any(voice[0] == lost for voice in roster.voices.words)]
-    keys = await office.replica.store.scan_kinds([Kind.PERSON_KEY]) if spoke_in else ()
+    if not spoke_in:
+        return ()
+    keys = await office.replica.store.scan_kinds([Kind.PERSON_KEY])
+    held = await held_surely(office, [roster.space for roster in spoke_in])
     named: dict[tuple[bytes, bytes], Device] = {}
     for roster in spoke_in:
-        starts = _came_first(office.replica.door, keys, roster)
+        starts = _came_first(office.replica.door, keys, roster, held[roster.space])
         named |= {(pair[0], roster.space): pair for pair in _by_its_word_alone(roster, lost, starts)}
     return await _with_words(office, named)
 
@@ -75,12 +80,12 @@ async def _with_words(office: Office, named: Mapping[tuple[bytes, bytes], Device
     return tuple(Confirmed(each, words.get(named[each.device, each.space])) for each in kept)
 
 
-def _came_first(door: Door, keys: Iterable[Entry], roster: Roster) -> dict[bytes, Device]:
-    """The device of each person whose reading key was the first that came here, of those that nothing hides."""
+def _came_first(door: Door, keys: Iterable[Entry], roster: Roster, held: Container[bytes]) -> dict[bytes, Device]:
+    """The device of each person whose reading key was the first that came to a space, but for those that are `held`."""
     found: dict[bytes, Device] = {}
     for entry in keys:
         author = door.authority(entry.header.grant) if entry.header.space == roster.space else None
-        if author is None or author.person is None or author.person != entry.header.subject or roster.hides(entry):
+        if author is None or author.person is None or author.person != entry.header.subject or entry.id in held:
             continue
         found.setdefault(author.person, author.pair)
     return found

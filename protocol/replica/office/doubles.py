@@ -5,6 +5,8 @@ Rules (docs/adr/0451):
   writes all: a list alone says nothing of whom a command means;
 - what is done to somebody (let go, frozen, lifted, forgotten) is done to the id that was named, and to those that were
   made one with it, on every list that ever had them, by a word that nobody says with a copied key (`list_words`);
+- what others' revocations hold back is asked as well: whoever has a copy of a server's key cuts off for a minute who
+  has said that these are two (docs/adr/0505);
 - it goes from the one whom lists show to the ids that were made one with them, and not the other way;
 - whom else a list calls the same is told, by what they were called first here, and stays: it is said again of whom it
   is to reach.
@@ -12,16 +14,17 @@ Rules (docs/adr/0451):
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from protocol.model.entry import Entry
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.held_without import held_surely
 from protocol.replica.office.list_words import SURE, ListWords
 from protocol.replica.office.mentioned import mentioned
-from protocol.replica.office.people import described, listing, mentions
+from protocol.replica.office.people import Listing, described, listing, mentions
 
 _SAID_BY_ALL: Final = "all lists say that this is the same person, added twice; name that id as well if it is"
 _IN_DOUBT: Final = "one list says that this is the same person, another does not; name that id as well if it is"
@@ -65,26 +68,36 @@ async def made_one_with(office: Office, persons: Collection[bytes]) -> list[byte
 
 
 async def _made_into(office: Office, others: Collection[bytes]) -> dict[bytes, bytes]:
-    """Whom each of these was made one with on all of their lists, by what these show and by sure words alone."""
+    """Whom each of these was made one with on all of their lists, in each of the ways to read these (`_same_by`)."""
     if not others:
         return {}
-    found, words = dict[bytes, bytes](), await ListWords.of(office)
-    for other, lists in (await mentions(office.replica, others)).items():
-        made = {one for space, said in lists.items() for one in await _same_by(office, words, space, said)}
+    found, words, listed = dict[bytes, bytes](), await ListWords.of(office), await mentions(office.replica, others)
+    held = await held_surely(office, {space for lists in listed.values() for space in lists})
+    for other, lists in listed.items():
+        made = {one for space, said in lists.items() for one in await _same_by(office, words, space, said, held[space])}
         if len(made) == 1 and (one := made.pop()) is not None:
             found[other] = one
     return found
 
 
 async def _same_by(
-    office: Office, words: ListWords, space: bytes, said: Iterable[Entry]
-) -> tuple[bytes | None, bytes | None]:
-    """As whom a list shows somebody of whom these are its words, and as whom it would by its sure words alone."""
-    hides = (await office.replica.view(space)).roster.hides
-    entries = list(said)
-    sure = {each.id for each in entries if await words.whose(each) in SURE}
-    shown, surely = listing(entries, hides), listing(entries, lambda each: hides(each) or each.id not in sure)
-    return None if shown is None else shown.same_as, None if surely is None else surely.same_as
+    office: Office, words: ListWords, space: bytes, said: Sequence[Entry], held: Container[bytes]
+) -> set[bytes | None]:
+    """As whom a list of which these are the words about somebody has them.
+
+    As it shows them; as it would without what others hold back, where `held` is what is held back all the same; and as
+    it would then by its sure words alone.
+    """
+    roster = (await office.replica.view(space)).roster
+    counting = [each for each in said if each.id not in held and not roster.is_erased(each)]
+    sure = [each for each in counting if await words.whose(each) in SURE]
+    read = listing(said, roster.hides), *(_of(said, among) for among in (counting, sure))
+    return {None if each is None else each.same_as for each in read}
+
+
+def _of(said: Sequence[Entry], counting: Sequence[Entry]) -> Listing | None:
+    names = {each.id for each in counting}
+    return listing(said, lambda each: each.id not in names)
 
 
 async def others_called(office: Office, persons: Sequence[bytes], along: Collection[bytes] = ()) -> dict[bytes, str]:

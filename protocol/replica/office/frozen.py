@@ -9,6 +9,7 @@ Rules:
   word that froze them, shown or not, is not noted as lifted at this very server: that notes each that is there as
   `person unfreeze` is said, and a head teacher's computer, or a server out of a backup, none (docs/adr/0446);
 - who is being erased is not frozen: that is taken back first;
+- what no word of the server's present key says, it says, though one of an earlier key does (docs/adr/0505);
 - lifted, all is as it was.
 """
 
@@ -29,7 +30,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.doubles import made_one_with
 from protocol.replica.office.known_here import note_leaves, own_leaves
 from protocol.replica.office.people import list_draft, listings, listings_of
-from protocol.replica.office.said_here import LIFTED_MARKS, noted_lifted
+from protocol.replica.office.said_here import LIFTED_MARKS, noted_lifted, said_by_this_key
 from protocol.roles import ARE_TAUGHT, RANK, Role
 
 LIFTED_BY: Final = "`sync-server person unfreeze ID` lifts that"
@@ -67,12 +68,13 @@ async def freeze_person(office: Office, person: bytes) -> int:
     await listings(office.replica, person)
     drafts = []
     for one, lists in (await listings_of(office.replica, await _ids_of(office, person))).items():
+        own = await said_by_this_key(office, {each.entry for each in lists.values()})
         for space, listed in lists.items():
             if listed.role not in ARE_TAUGHT:
                 raise BadInput(Code.USAGE, f"a {listed.role} is not frozen: what they said is about others as well")
             if one in (await office.replica.view(space)).roster.erased:
                 raise BadInput(Code.NOT_YET, "this person is being forgotten; `sync-server unerase` takes that back")
-            if not listed.frozen:
+            if not listed.frozen or listed.entry not in own:
                 said = PersonRecord(listed.name, listed.role, listed.left, listed.same_as, frozen=True)
                 drafts.append(list_draft(one, said, space, listed.line))
     await _say(office, drafts)
@@ -88,17 +90,19 @@ async def unfreeze_person(office: Office, person: bytes) -> int:
     words = [word for one in ids for word in freezing.get(one, ())]
     if not words:
         await listings(office.replica, person)
-    drafts = [
-        list_draft(one, PersonRecord(listed.name, listed.role, listed.left, listed.same_as), space, listed.line)
-        for one, lists in (await listings_of(office.replica, ids)).items()
-        for space, listed in lists.items()
-        if listed.frozen
-    ]
+    drafts = []
+    for one, lists in (await listings_of(office.replica, ids)).items():
+        own = await said_by_this_key(office, {each.entry for each in lists.values()})
+        froze = {word.header.space for word in freezing.get(one, ())}
+        for space, listed in lists.items():
+            if listed.frozen or (space in froze and listed.entry not in own):
+                said = PersonRecord(listed.name, listed.role, listed.left, listed.same_as)
+                drafts.append(list_draft(one, said, space, listed.line))
     await _say(office, drafts)
     if words:
         await office.replica.store.set_marks({LIFTED_MARKS + word.id.hex(): b"" for word in words})
-    said = {(draft.subject, draft.space) for draft in drafts}
-    return len(said | {(word.header.subject, word.header.space) for word in words})
+    where = {(draft.subject, draft.space) for draft in drafts}
+    return len(where | {(word.header.subject, word.header.space) for word in words})
 
 
 async def _ids_of(office: Office, person: bytes) -> list[bytes]:

@@ -9,8 +9,10 @@ Rules (docs/adr/0489):
 - where no such word says it, it is asked about as well where lists of the school ever called them anything else, be it
   by a letter, or had them in another role: no command changes that;
 - so what somebody here, somebody known or the kit has corrected is asked about no more;
-- whom a server's key alone has on a list, a head teacher's computer lists there itself: what others say goes as their
-  keys do, as with rights (docs/adr/0188);
+- what is not said by the office's present key, the root's, or a device that it knows, it says itself: on a list, off
+  one, called something. What others say goes as their keys do, as with rights (docs/adr/0188), be it what a server said
+  with an earlier key (docs/adr/0505);
+- of roles the first counts that nothing holds back but others' words: by these a copied key's is the first;
 - of who is frozen it says nothing: a server's key alone freezes, and a copied one too. Whoever runs the server does.
 """
 
@@ -26,11 +28,13 @@ from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.space_names import made_spaces
 from protocol.replica.console.operation import Outgoing
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.held_without import held_surely
 from protocol.replica.office.known_here import note_leaves, note_listed, own_leaves
-from protocol.replica.office.list_words import SURE, ListWords
+from protocol.replica.office.list_words import SURE, ListWords, Whose
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.replica.office.names import name_of
 from protocol.replica.office.people import Listing, list_draft, listings, listings_of, mentions
+from protocol.replica.office.said_here import said_by_this_key
 from protocol.replica.office.taken_names import called_otherwise
 from protocol.roles import ARE_TAUGHT, RANK, PersonRole, Role
 from protocol.school_years import past_from_ms
@@ -131,7 +135,7 @@ async def ask_whether_meant(person: bytes, found: Repeated | None, outgoing: Out
 
 
 async def listing_drafts(office: Office, person: bytes, spaces: Iterable[bytes]) -> list[Draft]:
-    """What puts somebody on the lists that they are not on, have left, or are on by a server's key alone.
+    """What puts somebody on the lists that they are not on, have left, or are on by no word that stays (`_to_list`).
 
     Raises `BadInput` (UNKNOWN_PERSON; NOT_YET for who is frozen, but at a server).
     """
@@ -148,17 +152,18 @@ async def listing_drafts(office: Office, person: bytes, spaces: Iterable[bytes])
 
 
 async def _to_list(office: Office, listed: Mapping[bytes, Listing], spaces: Iterable[bytes]) -> list[bytes]:
-    """On which of these lists an office is to put somebody whom these lists have."""
-    here = {space: listed.get(space) for space in spaces}
-    there = [each for each in here.values() if each is not None and not each.left]
-    sure = there if office.rank >= RANK[Role.SERVER] else await _surely_said(office, there)
-    return [space for space, each in here.items() if each not in sure]
+    """On which of these lists an office is to put somebody whom these lists have: where no word stays that does."""
+    words, there = await ListWords.of(office), {space: listed[space] for space in spaces if space in listed}
+    said = await office.replica.store.get([each.entry for each in there.values() if not each.left])
+    stay = await said_by_this_key(office, said)
+    stay |= {name for name, entry in said.items() if await words.whose(entry) is Whose.KNOWN}
+    return [space for space in spaces if space not in there or there[space].entry not in stay]
 
 
 async def leaving_drafts(
     office: Office, person: bytes, listed: Mapping[bytes, Listing], spaces: Collection[bytes]
 ) -> list[Draft]:
-    """What takes somebody off those of `spaces` whose lists have them, or had, by no sure word of this office's."""
+    """What takes somebody off those of `spaces` whose lists have them, or had, by no sure word of its present key's."""
     leaving = await _leaving(office, listed, spaces)
     if not leaving:
         return []
@@ -175,7 +180,8 @@ async def leaving_drafts(
 
 
 async def _leaving(office: Office, listed: Mapping[bytes, Listing], spaces: Collection[bytes]) -> list[bytes]:
-    own = await own_leaves(office, {each.entry for each in listed.values() if each.leaves})
+    sure = await own_leaves(office, {each.entry for each in listed.values() if each.leaves})
+    own = await said_by_this_key(office, sure)
     return [
         space
         for space, each in listed.items()
@@ -209,8 +215,9 @@ async def rename_person(office: Office, person: bytes, name: str) -> None:
 
 
 async def _first_role(office: Office, space: bytes, ever: Iterable[Entry]) -> PersonRole:
-    roster = (await office.replica.view(space)).roster
-    return _records(entry for entry in ever if not roster.hides(entry))[0].role
+    roster, held = (await office.replica.view(space)).roster, (await held_surely(office, [space]))[space]
+    said = [entry for entry in ever if not roster.is_erased(entry)]
+    return _records([entry for entry in said if entry.id not in held] or said)[0].role
 
 
 async def merge_persons(office: Office, person: bytes, into: bytes) -> int:

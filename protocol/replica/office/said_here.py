@@ -5,11 +5,12 @@ Which devices it has cut off, and let back in (docs/adr/0406), whom it has taken
 lifted (docs/adr/0446).
 
 Whoever has a copy of its key says the like in its name, and notes nothing. A root's words nobody says but the root.
+What an earlier key of its has said, it says again: `rotate server --since` may end that afterwards (docs/adr/0505).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from typing import Final
 
 from protocol.model.entry import Entry, Kind
@@ -103,6 +104,12 @@ async def leaves_said_here(office: Office) -> Callable[[Entry], bool]:
         return is_said_here(said, noted) or (said.id not in later and door.rank_of(said.header) == RANK[Role.SERVER])
 
     return is_said
+
+
+async def said_by_this_key(office: Office, names: Collection[bytes]) -> set[bytes]:
+    """Which of these entries an office's present key has said, noted or not, or a root: others go with their keys."""
+    said = await office.replica.store.get(list(names))
+    return {name for name, each in said.items() if is_ours(office, each)}
 
 
 async def noting_since(store: EntryStore, mark: str) -> tuple[int, bytes] | None:

@@ -51,9 +51,9 @@ async def report_drill(server: Server, school: bytes, name: str) -> dict[str, JS
 
 
 async def start_quarantine(server: Server, school: bytes) -> bool:
-    """Impose a quarantine, unless there is one; whether a drill is running, in which machines seldom ask for orders."""
+    """Impose a quarantine, unless this key has; whether a drill is running, in which machines seldom ask for orders."""
     measures = await measures_of(server.replica, school)
-    drafts = quarantine_drafts(measures, school, server.grant)
+    drafts = quarantine_drafts(measures, school, server.grant, server.own_device[0])
     if drafts:
         await server.write(drafts)
     return bool(running_drills(measures, server.now_ms()))
