@@ -173,7 +173,7 @@ async def test_what_counts_is_taken_back_by_the_kit_once_somebody_was_told_dates
     await year.do("erase", person=[lea])
     await thieving.days(9)
     with pytest.raises(
-        BadInput, match=r"forgotten by this server, dated .*: in question by nobody.*counting-too"
+        BadInput, match=r"forgotten by this server's key, dated .*: in question by nobody.*counting-too"
     ) as it:
         await year.with_kit("unerase", covers=lea, destroyed_too=True)
     assert it.value.code is Code.NOT_YET

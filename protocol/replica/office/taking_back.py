@@ -207,7 +207,7 @@ def _whose(office: Office, erasure: Entry) -> str:
     if header.grant is None:
         return "the kit"
     if is_own(office, erasure):
-        return "this server"
+        return "this server's key"  # by a command of its own, or by a copy of that
     author = door.authority(header.grant)
     is_server = author is not None and author.role is Role.SERVER
     return f"{'another key of the server' if is_server else 'the device'} {header.author.hex()}"
