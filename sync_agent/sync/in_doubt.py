@@ -22,7 +22,7 @@ async def grants_in_doubt(agent: Agent, device: bytes) -> list[Authority]:
     replica, found = agent.replica, list[Authority]()
     for authority in replica.door.authorities_of(device):
         roster = (await replica.view(authority.space)).roster
-        if authority.grant in roster.held_back and device not in roster.revocations.values():
+        if authority.grant in roster.held_back and device not in roster.reported:
             found.append(authority)
     return found
 

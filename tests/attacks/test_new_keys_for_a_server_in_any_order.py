@@ -63,6 +63,15 @@ class School:
             await server.write([Draft(space, Kind.REVOKE, server.grant, gone)])
         await self.hours_pass(0)
 
+    async def thief_ends_a_right_of_the_servers_key(self) -> None:
+        """One that the key has given itself beside its own, and that gives nothing."""
+        server = self.here.office.server
+        keys, territory = server.keys, server.replica.territory
+        own = Grant(keys.signing.public, keys.agreement.public, bytes(32), Role.ADMIN, None, None).encode()
+        (given,) = await server.write([Draft(territory, Kind.GRANT, server.grant, own)])
+        over = Revocation(keys.signing.public, ()).encode()
+        await server.write([Draft(territory, Kind.REVOKE, server.grant, over, target=given.id)])
+
     def _devices(self) -> list[tuple[bytes, Device]]:
         return [(self.school, self.head), (self.here.space, self.laptop), (self.here.space, self.pc)]
 
@@ -102,6 +111,23 @@ async def test_what_a_thief_said_with_a_servers_keys_is_taken_back_after_new_one
         await school.rotate(since=f"{hours + 12}h")
         assert await school.all_is_as_before()
         await here.sync(school.pc, school.laptop, school.head)
+
+
+@attack(
+    IN_ANY_ORDER,
+    off={"protocol.rights.roster.Roster.reported": property(lambda roster: frozenset(roster.revocations.values()))},
+)
+async def test_a_key_is_replaced_that_has_ended_a_further_right_of_its_own(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        school, server = School(here, tmp_path), here.office.server
+        await school.begin()
+        old = server.keys.signing.public
+        await school.thief_ends_a_right_of_the_servers_key()
+        await school.hours_pass(0)
+        await school.rotate()
+        await here.sync(school.pc)
+        for replica in (server.replica, school.pc.agent.replica):
+            assert old in (await replica.view(server.replica.territory)).roster.cut
 
 
 async def _nothing_is_noted(_server: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from pathlib import Path
 from random import Random
 
@@ -12,8 +13,10 @@ from protocol.identity import AgreementKey, DeviceKeys
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import PersonKey, PersonRecord, Revocation
 from protocol.model.work import Feedback, Wraps
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.whose_words import signatures
+from protocol.replica.office.withdrawals import revoke_device
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from protocol.trust.person_keys import KeyWraps, seal_reading_key
@@ -21,6 +24,8 @@ from sync_agent.hand_ins.wraps import kept_here
 from sync_agent.keys.confirming import confirm, list_readers, own_device
 from sync_agent.keys.past_readers import list_past_readers
 from sync_server.handlers.by_kit.territory import kit_in
+from sync_server.opened.app import Server
+from tests.attacks.test_after_a_theft import say
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -85,8 +90,13 @@ class _Hers:
         given = await year.thief_says(space, Kind.GRANT, granted(self.keys, Role.TEACHER, year.person))
         self.grant = given.id
         await self.says(Kind.PERSON_KEY, PersonKey(self.keys.agreement.public).encode())
-        tips = tuple(await year.server.tips(space, instead_of))
-        cut = await year.thief_says(space, Kind.REVOKE, Revocation(instead_of, tips).encode())
+        return await self.instead_of(instead_of, by)
+
+    async def instead_of(self, device: bytes, by: Device | None = None) -> Entry:
+        """Such a minute, once this one has said a reading key."""
+        year, space = self.year, self.year.here.space
+        tips = tuple(await year.server.tips(space, device))
+        cut = await year.thief_says(space, Kind.REVOKE, Revocation(device, tips).encode())
         for _ in range(2):
             await (by or year.machine).session.sync()
             year.here.office.clock.advance(60_000)
@@ -197,6 +207,37 @@ async def test_who_came_with_a_stolen_key_closes_no_work_once_the_kit_has_said_s
     for _ in range(3):
         await year.sync(laptop, year.machine)
     assert await _opens(laptop, work)
+
+
+def _with_all_that_it_said(server: Server, device: bytes, *, since_ms: int | None, **how: object) -> Awaitable[object]:
+    lets_in = any(each.role in (Role.HEAD, Role.ADMIN) for each in server.replica.door.authorities_of(device))
+    return revoke_device(server, device, since_ms=since_ms if lets_in else None, **how)  # type: ignore[arg-type]
+
+
+@attack(NAMED, off={"sync_server.handlers.by_kit.newcomers.revoke_device": _with_all_that_it_said})
+async def test_what_a_device_said_that_came_by_a_copied_keys_code_at_a_heads_computer_is_not_hers_once_that_is_replaced(
+    year: NextYear, tmp_path: Path
+) -> None:
+    here, space = year.here, year.here.space
+    head = await here.head_of_the_school()
+    await year.sync()
+    work, since_ms = await year.hand_in(space), await _before(year)
+    await here.office.invite("teacher", space.hex(), person=year.person)
+    (*_, code) = await here.office.server.store.scan_kinds([Kind.INVITE])
+    await year.sync(head)
+    given = granted(year.spy, Role.TEACHER, year.person, code=code.id)
+    await say(here, head, Draft(space, Kind.GRANT, None, given))
+    one = _Hers(year, year.spy)
+    (one.grant,) = [each.grant for each in year.server.door.authorities_of(year.spy.signing.public)]
+    await one.says(Kind.PERSON_KEY, PersonKey(year.spy.agreement.public).encode())
+    cut = await one.instead_of(year.teacher.agent.device)
+    false = Feedback(WORDS, "0/20", redo=False, content=None).encode()
+    await one.says(Kind.FEEDBACK, false, about=year.pupil, target=work)
+    await year.machine.session.sync()
+    await _comes_back(year, cut)
+    await _is_found(year, tmp_path, "kit", since_ms)
+    for replica in (year.server, year.machine.agent.replica, year.teacher.agent.replica):
+        assert not (await replica.view(space)).coursework.hand_ins[work].remarks
 
 
 async def _colleague(year: NextYear) -> Device:

@@ -70,6 +70,7 @@ async def test_a_head_teacher_is_told_how_many_words_of_a_pc_she_reports_were_ke
                 page = (await surfer.send("/lost", "/lost", {"device": pc, "since": "", "meant": "yes"})).text
         assert set(works) - set(await _works(here, head)) == {works[1]}
         here.devices.remove(machine)
+        await machine.agent.close()
         for _ in range(3):
             clock.advance(DAY_MS)
             await here.sync()
@@ -79,4 +80,3 @@ async def test_a_head_teacher_is_told_how_many_words_of_a_pc_she_reports_were_ke
         assert works[1] in await _works(here, teacher)
         assert rehearsed.get("absent") == 1
         assert "mène à 1 mot qui manque ici" in page
-        await machine.agent.close()

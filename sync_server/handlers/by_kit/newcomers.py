@@ -107,9 +107,8 @@ def _together(came: Iterable[Mapping[bytes, frozenset[bytes] | None]]) -> dict[b
 
 
 async def _cut_off(server: Server, device: bytes, within: frozenset[bytes] | None, since_ms: int) -> None:
-    """Cut a device off; one that lets others in with what it has said since: that is a thief's as well."""
-    lets_in = any(each.role in _OFFICES for each in server.replica.door.authorities_of(device))
-    await revoke_device(server, device, anyway=True, within=within, since_ms=since_ms if lets_in else None)
+    """Cut a device off with what it has said since: as of whom the old keys let in themselves, nothing of it counts."""
+    await revoke_device(server, device, anyway=True, within=within, since_ms=since_ms)
 
 
 async def cut_off_where_given_on(server: Server, old: Collection[bytes], since_ms: int) -> list[Device]:

@@ -6,6 +6,8 @@ Rules:
   by then. The root's revocations of one key intersect, so that one which names less takes back what another had left;
 - what this very server was given since then it keeps, with all that it says: its keys were made where somebody who
   had the earlier ones sees nothing. Of a key that was made elsewhere, or before a `restore`, that is not known;
+- a key is replaced already that was cut off: whoever has a copy of it gives it a further right, and ends that right
+  (docs/adr/0508);
 - a key that was certified by then, and had said nothing here, says that too little is known: that is asked about.
 """
 
@@ -37,8 +39,7 @@ async def replaced_keys(
     roster = (await server.replica.view(server.replica.territory)).roster
     if since_ms is not None:
         return await _by_then(server, roster, since_ms, named, anyway=anyway)
-    revoked = frozenset(roster.revocations.values())
-    keys = [key for key in await _certified(server, roster, named) if key not in revoked]
+    keys = [key for key in await _certified(server, roster, named) if key not in roster.reported]
     for key in keys:
         count = sum([len(await server.replica.tips(space, key)) for space in server.replica.door.spaces()])
         if count > MOST_LISTED_HEADS:
@@ -56,7 +57,7 @@ async def _by_then(
     store, now_ms = server.store, server.now_ms()
     certified = await _certified(server, roster, named)
     shown = await authored_by(store, server.replica.door.roots, since_ms, now_ms)
-    own, revoked = await own_keys(server), frozenset(roster.revocations.values())
+    own, cut_off = await own_keys(server), roster.reported
     known: dict[bytes, Collection[bytes]] = {}
     unheard = []
     for key, certificates in certified.items():
@@ -71,7 +72,7 @@ async def _by_then(
     if not known or (not anyway and (unheard or shown is None)):
         raise await _too_little(server, unheard, is_any_older=bool(known))
     found: dict[bytes, Collection[bytes] | None] = {
-        key: said for key, said in known.items() if key not in revoked or await _has_said_more(server, key, said)
+        key: said for key, said in known.items() if key not in cut_off or await _has_said_more(server, key, said)
     }
     return {server.keys.signing.public: None, **found}
 
