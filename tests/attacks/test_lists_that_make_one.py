@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Erasure, PersonRecord
+from protocol.model.structure import Erasure, PersonRecord, Revocation
 from protocol.model.work import ItemKind
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.mentioned import mentioned
@@ -21,6 +21,7 @@ from sync_agent.keys.confirming import Reader
 from tests.harness.attack import attack
 from tests.harness.classroom import Given, assignment, classroom
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import granted
 from tests.harness.erasures import every_name
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.joined_lists import JOINED
@@ -151,6 +152,33 @@ async def test_a_head_teacher_who_looks_for_a_lost_laptop_sees_whose_each_was_wh
         page = await surfer.page("/lost")
     assert "M. X" in page
     assert (await Desk(head.agent).ask("lost", device=here.spy.signing.public.hex(), dry_run=True))["person"] == "M. X"
+
+
+async def _first_of_what_counts(replica: Replica, persons: Collection[bytes]) -> dict[bytes, str]:
+    """As if it did not matter whose word holds the first name back."""
+    found: dict[bytes, str] = {}
+    for entry in await replica.store.scan_kinds([Kind.PERSON]):
+        if not (await replica.view(entry.header.space)).roster.hides(entry):
+            found.setdefault(entry.header.subject or b"", PersonRecord.parse(entry.payload or b"").name)
+    return {person: found[person] for person in persons if person in found}
+
+
+@attack(ROW, off={"protocol.replica.office.losses.first_names": _first_of_what_counts})
+async def test_nor_is_he_called_otherwise_because_a_copied_key_holds_back_who_listed_him(here: SpiedClass) -> None:
+    (lists, _), (looks, _) = await confirmed_head(here), await confirmed_head(here)
+    space, school = here.room.space, here.room.school
+    await here.sync(lists)
+    added = await Desk(lists.agent).ask("person add", name="M. Gris", role="teacher", space=[space.hex()])
+    gris = bytes.fromhex(added["person"])
+    laptop = await here.room.device(Role.TEACHER, person=gris)
+    await here.sync(lists, laptop, looks)
+    keys = lists.agent.keys
+    cut = await here.room.territory.say(school, Kind.REVOKE, Revocation(keys.signing.public, ()).encode())
+    await here.room.territory.say(school, Kind.GRANT, granted(keys, Role.HEAD, None), parents=(cut.id,))
+    await _lists(here, gris, "Mme Petit", same_as=here.room.teacher_person)
+    await here.sync(looks)
+    loss = await Desk(looks.agent).ask("lost", device=laptop.agent.device.hex(), dry_run=True)
+    assert loss["person"] == "M. Gris"
 
 
 @attack(ROW, off={"sync_agent.hand_ins.drafts.spoken": lambda _name: ""})

@@ -140,14 +140,16 @@ async def mentions(replica: Replica, persons: Collection[bytes]) -> dict[bytes, 
 async def first_names(replica: Replica, persons: Collection[bytes]) -> dict[bytes, str]:
     """What each of these people was called here first: whoever has the server calls them what it likes since.
 
-    Of whom that is held back by now, what was said next.
+    Of whom the root holds that back, or it is erased, what was said next; by other words whoever has a copy of the
+    server's key has what it says be the first (docs/adr/0505).
     """
     found: dict[bytes, str] = {}
     for entry in await replica.store.scan_kinds([Kind.PERSON]) if persons else ():
         person = entry.header.subject or b""
         if person in persons and person not in found:
             record = parsed(entry, PersonRecord.parse)
-            if record is not None and not (await replica.view(entry.header.space)).roster.hides(entry):
+            roster = (await replica.view(entry.header.space)).roster
+            if record is not None and entry.id not in roster.held_by_root and not roster.is_erased(entry):
                 found[person] = record.name
     return found
 
