@@ -16,10 +16,11 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import orders_by_key
 from protocol.rights.door import Authority
 from protocol.roles import PersonRole, Role
+from sync_server.handlers.record.late_rights import late_right_notices
 from tests.attacks.test_whose_a_device_is_at_a_server import Thieving, spy
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import brought, said_by_copy
+from tests.harness.copied_keys import brought, granted, said_by_copy
 from tests.harness.kept_town import town_at_work
 from tests.harness.year_at_work import Year
 
@@ -125,6 +126,43 @@ async def test_nor_does_one_whose_report_by_a_head_teacher_the_copy_holds_back(t
     assert any(f"the device {second.agent.device.hex()} stays out" in line for line in thieving.office.said.lines)
 
 
+async def _none_by_rank(*_: object) -> set[bytes]:
+    return set()
+
+
+@pytest.mark.parametrize("new_keys", [False, True], ids=["by-the-copied-server", "by-one-with-new-keys"])
+@pytest.mark.parametrize("role", [Role.HEAD, Role.ADMIN])
+@attack(ROW, off={"protocol.replica.office.device_cuts._outranked": _none_by_rank})
+async def test_nor_does_one_that_a_head_teacher_reported_and_the_copy_then_makes_a_heads(
+    thieving: Thieving, role: Role, new_keys: bool
+) -> None:
+    here, person = thieving.here, thieving.year.person
+    second, head = await here.device("teacher", person), await here.head_of_the_school()
+    await here.sync()
+    await Desk(head.agent).ask("lost", device=second.agent.device.hex())
+    await here.sync(head)
+    assert not await thieving.reads(second, here.space)
+    await thieving.brings(Kind.GRANT, granted(second.agent.keys, role, person))
+    assert await thieving.reads(second, here.space)
+    if new_keys:
+        await thieving.new_keys()
+    space = await thieving.next_class()
+    assert [await thieving.reads(each, space) for each in (thieving.year.teacher, second)] == [True, False]
+    told = f"the device {second.agent.device.hex()} stays out: it was reported lost, or cut off"
+    assert any(line.startswith(told) for line in thieving.office.said.lines)
+
+
+async def test_who_has_found_it_says_so_by_one_command_and_it_comes_along_again(thieving: Thieving) -> None:
+    here, person = thieving.here, thieving.year.person
+    second, head = await here.device("teacher", person), await here.head_of_the_school()
+    await here.sync()
+    await Desk(head.agent).ask("lost", device=second.agent.device.hex())
+    await here.sync(head)
+    await thieving.brings(Kind.GRANT, granted(second.agent.keys, Role.HEAD, person))
+    await thieving.year.do("grant", device=second.agent.device.hex(), space=[here.space.hex()])
+    assert await thieving.reads(second, await thieving.next_class())
+
+
 async def test_what_a_stolen_heads_computer_had_reported_keeps_nobody_out_once_that_is_reported_here(
     thieving: Thieving,
 ) -> None:
@@ -181,3 +219,17 @@ async def test_also_once_the_servers_keys_are_others(thieving: Thieving) -> None
     await thieving.new_keys()
     assert await thieving.reads(thieving.year.teacher, await thieving.next_class())
     assert await _told_of(thieving) == ""
+
+
+async def _all_cuts(office: Office) -> list[Entry]:
+    return await office.replica.store.scan_kinds([Kind.REVOKE])
+
+
+@attack(ROW, off={"sync_server.handlers.record.late_rights.cuts_of_servers": _all_cuts})
+async def test_nobody_is_asked_to_report_again_whom_a_copied_key_cut_off_in_a_class_where_they_never_were(
+    thieving: Thieving,
+) -> None:
+    other = await thieving.year.do("space add", name="CM2", school="0180001D", year="none")
+    cut = Revocation(thieving.year.teacher.agent.device, ()).encode()
+    await thieving.brings(Kind.REVOKE, cut, space=bytes.fromhex(other["space"]))
+    assert await late_right_notices(thieving.office.server) == []

@@ -18,6 +18,8 @@ from protocol.rights.vouching import Device as VouchedDevice
 from protocol.rights.vouching import Vouch, device_id, device_words
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.school.devices import reported_ms
+from sync_agent.school.office import SchoolOffice
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -92,6 +94,28 @@ async def test_a_laptop_that_a_heads_computer_cut_off_comes_with_its_teacher_int
     await desk.ask("grant", person=here.room.teacher_person.hex(), space=[space.hex()])
     grants = head.agent.replica.door.authorities_of(device)
     assert head.agent.device not in {grant.author for grant in grants}
+
+
+async def _none_by_rank(*_: object) -> set[bytes]:
+    return set()
+
+
+@attack(ROW, off={"protocol.replica.office.device_cuts._outranked": _none_by_rank})
+async def test_that_another_heads_computer_reported_a_laptop_is_told_though_a_server_has_made_it_a_heads_since(
+    here: Here,
+) -> None:
+    reporting, _ = await confirmed_head(here)
+    head, _ = await confirmed_head(here)
+    keys, person = here.teacher.agent.keys, here.room.teacher_person
+    await here.sync(head, reporting)
+    await Desk(reporting.agent).ask("lost", device=keys.signing.public.hex())
+    await here.sync(reporting, head)
+    await here.room.territory.let_in(keys, Role.HEAD, here.room.space, person=person)
+    await here.sync(head)
+    _, told = await let_into_another_class(head, person)
+    assert f"the device {keys.signing.public.hex()} stays out: it was reported lost, or cut off" in told
+    beside_it_on_the_page = await reported_ms(await SchoolOffice.of(head.agent), [keys.signing.public])
+    assert keys.signing.public in beside_it_on_the_page
 
 
 async def test_where_else_a_laptop_that_was_found_stays_cut_off_is_told_and_taken_back_by_one_command(

@@ -60,7 +60,7 @@ async def _nothing_is_told(*_: object) -> dict[bytes, TakenBack]:
     return {}
 
 
-def _none_by_rank(*_: object) -> set[bytes]:
+async def _none_by_rank(*_: object) -> set[bytes]:
     return set()
 
 

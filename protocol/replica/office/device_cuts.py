@@ -6,7 +6,8 @@ Rules:
   noted as its own, a word that it has not (docs/adr/0498);
 - what this very machine has said counts, whoever holds it back here; so does what any device that runs a school has
   said, while a word below the root's holds that back: a server would take any report back so (docs/adr/0177). But for
-  a server, where a word that it has noted as its own holds it back: others say the like with its key (docs/adr/0498);
+  a server, where a word that it has noted as its own holds it back: others say the like with its key (docs/adr/0498).
+  So does what a right outranks that came after it: whoever has a server's key gives one (docs/adr/0503);
 - a revocation stands until a grant that names it lets the device itself back in, and is this machine's, the root's, or
   of whoever wrote the revocation, and of no lower rank, but for what is in doubt. The server's computers are one. The
   server itself, which asks nobody, takes any.
@@ -21,6 +22,7 @@ from typing import NamedTuple, TypeAlias
 from protocol.errors import PeerFault
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonRecord, Revocation
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.bureau import Office, is_ours, is_own
 from protocol.replica.office.held_without import held_surely
 from protocol.replica.office.said_here import (
@@ -67,14 +69,9 @@ class TakenBack(NamedTuple):
     let_into: tuple[bytes, ...] = ()
 
 
-async def standing_cuts(
-    office: Office, keys: Collection[bytes], persons: Collection[bytes], outranked: Container[bytes] = ()
-) -> list[DeviceCut]:
-    """By what of these devices each is cut off for its own sake, and not since one of these people left.
-
-    Also by those of the `outranked` revocations, which count for nothing.
-    """
-    orders = await _orders(office, keys, outranked)
+async def standing_cuts(office: Office, keys: Collection[bytes], persons: Collection[bytes]) -> list[DeviceCut]:
+    """By what of these devices each is cut off for its own sake, and not since one of these people left."""
+    orders = await _orders(office, keys)
     said_here = await _said_here(office, [order for order, _, _ in orders])
     left = await _leavings(office, persons, said_here=bool(said_here)) if orders else {}
     by_key: defaultdict[bytes, list[tuple[Entry, bool]]] = defaultdict(list)
@@ -104,18 +101,17 @@ async def reports_taken_back(office: Office) -> dict[bytes, TakenBack]:
     replica = office.replica
     if office.rank >= _SERVER:
         return {}
-    said = await replica.store.scan_kinds([Kind.REVOKE, Kind.GRANT, Kind.SUCCESSOR])
+    said = await replica.store.scan_kinds([Kind.REVOKE])
     rosters = {space: (await replica.view(space)).roster for space in replica.door.spaces()}
-    came = {entry.id: place for place, entry in enumerate(said)}
-    outranked = _outranked(office, rosters, said, came)
+    outranked = await _outranked(office, rosters, said)
     names = {*outranked, *(name for each in rosters.values() for name in (*each.doubtful, *_overcome(each)))}
-    elsewhere = _let_in_elsewhere(office, rosters, said, came)
+    elsewhere = _let_in_elsewhere(office, rosters, said, await _order_of_arrival(replica))
     orders = {entry.id: entry for entry in said if entry.id in names or entry.id in elsewhere}
     keys = {key for entry in orders.values() if (key := key_cut_off(entry)) is not None}
     persons = {each.person for key in keys for each in replica.door.authorities_of(key) if each.person is not None}
     found: dict[bytes, TakenBack] = {}
     counting: dict[bytes, TakenBack] = {}
-    for cut in await standing_cuts(office, keys, persons, outranked) if keys else ():
+    for cut in await standing_cuts(office, keys, persons) if keys else ():
         if cut.entry not in orders or cut.by_server:
             continue
         told = found if cut.entry in names else counting
@@ -127,29 +123,42 @@ async def reports_taken_back(office: Office) -> dict[bytes, TakenBack]:
     return counting | found
 
 
-def _outranked(
-    office: Office, rosters: Mapping[bytes, Roster], said: Sequence[Entry], came: Mapping[bytes, int]
-) -> set[bytes]:
+async def _outranked(office: Office, rosters: Mapping[bytes, Roster], said: Iterable[Entry]) -> set[bytes]:
     """The revocations that count for nothing since their key has a right that is not below their author's.
 
     But for those that never counted here: of a device that had the right before. That a stolen head's laptop says of
-    another head's is no report. `came` is the place of each entry in the order in which it came here.
+    another head's is no report.
     """
-    rights: dict[bytes, defaultdict[bytes, list[Authority]]] = {}
+    silent = [
+        (order, key) for order in said if (key := key_cut_off(order)) is not None and _says_nothing(rosters, order)
+    ]
+    rights = {space: _by_key(rosters[space].authorities) for space in {order.header.space for order, _ in silent}}
+    came, rank_of = await _order_of_arrival(office.replica) if silent else {}, office.replica.door.rank_of
     found = set()
-    for order in said:
-        key, roster = key_cut_off(order), rosters.get(order.header.space)
-        if key is None or roster is None or order.id in roster.held_back or order.id in roster.revocations:
-            continue
-        if order.header.space not in rights:
-            held = rights[order.header.space] = defaultdict(list)
-            for each in roster.authorities:
-                held[each.key].append(each)
-        rank = office.replica.door.rank_of(order.header)
-        above = [each.grant for each in rights[order.header.space][key] if each.rank >= rank]
-        if above and not any(_came_before(grant, order.id, came) for grant in above):
+    for order, key in silent:
+        above = [each for each in rights[order.header.space][key] if each.rank >= rank_of(order.header)]
+        if above and not any(_came_before(each.grant, order.id, came) for each in above):
             found.add(order.id)
     return found
+
+
+def _says_nothing(rosters: Mapping[bytes, Roster], order: Entry) -> bool:
+    """Whether a revocation is neither in force nor held back: of a device that has a right not below its author's."""
+    roster = rosters.get(order.header.space)
+    return roster is not None and order.id not in roster.held_back and order.id not in roster.revocations
+
+
+def _by_key(rights: Iterable[Authority]) -> defaultdict[bytes, list[Authority]]:
+    found: defaultdict[bytes, list[Authority]] = defaultdict(list)
+    for each in rights:
+        found[each.key].append(each)
+    return found
+
+
+async def _order_of_arrival(replica: Replica) -> dict[bytes, int]:
+    """In which place each right, and each revocation, came here."""
+    said = await replica.store.scan_kinds([Kind.REVOKE, Kind.GRANT, Kind.SUCCESSOR])
+    return {entry.id: place for place, entry in enumerate(said)}
 
 
 def _let_in_elsewhere(
@@ -195,10 +204,8 @@ def _overcome(roster: Roster) -> Iterable[bytes]:
     return (name for name, key in roster.revocations.items() if roster.may_read(key))
 
 
-async def _orders(
-    office: Office, keys: Collection[bytes], outranked: Container[bytes]
-) -> list[tuple[Entry, bytes, bool]]:
-    """The revocations of these keys that are in force, this machine's, those in doubt, and `outranked` ones.
+async def _orders(office: Office, keys: Collection[bytes]) -> list[tuple[Entry, bytes, bool]]:
+    """The revocations of these keys that are in force, this machine's, those in doubt, and those outranked since.
 
     The earliest first.
     """
@@ -209,6 +216,7 @@ async def _orders(
     ]
     rosters = {entry.header.space: (await office.replica.view(entry.header.space)).roster for entry, _ in said}
     in_doubt = await _in_doubt(office, [entry for entry, _ in said], rosters)
+    outranked = await _outranked(office, rosters, [entry for entry, _ in said])
     found = [
         (entry, key, entry.id in in_doubt)
         for entry, key in said
@@ -280,8 +288,7 @@ async def back_by_others(office: Office) -> Callable[[Authority], bool]:
     standing = await _standing_here(office)
     if not standing:
         return lambda _: False
-    said = await office.replica.store.scan_kinds([Kind.REVOKE, Kind.GRANT, Kind.SUCCESSOR])
-    came, is_out = {entry.id: place for place, entry in enumerate(said)}, _where_out(office, standing)
+    came, is_out = await _order_of_arrival(office.replica), _where_out(office, standing)
     last = {key: max(came[order.id] for order in orders) for key, orders in standing.items()}
     gone = {
         key

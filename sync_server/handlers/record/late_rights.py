@@ -6,13 +6,14 @@ the server is told, and says it again.
 
 Rules:
 - what was given after the cut, as both date themselves, is a device that was found again: nothing is said of it;
-- a head teacher's word reaches her school alone: only what the server itself, or the kit, has cut off is looked at.
+- a head teacher's word reaches her school alone: only what the server itself, or the kit, has cut off is looked at; and
+  a copy of its key cuts off who never was there, so that an honest laptop would be reported for it (docs/adr/0503).
 """
 
 from __future__ import annotations
 
-from protocol.model.entry import Kind, parsed
-from protocol.model.structure import Revocation
+from protocol.replica.office.device_cuts import orders_by_key
+from protocol.replica.office.said_here import cuts_of_servers
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
 
@@ -20,12 +21,8 @@ from sync_server.opened.app import Server
 async def late_rights(server: Server) -> list[bytes]:
     """The devices that were cut off here and have a right elsewhere which was given before that."""
     replica, door = server.replica, server.replica.door
-    servers = {*door.server_keys(), *door.roots}
-    cut: dict[bytes, int] = {}
-    for entry in await server.store.scan_kinds([Kind.REVOKE]):
-        record = parsed(entry, Revocation.parse)
-        if record is not None and entry.header.target is None and entry.header.author in servers:
-            cut[record.key] = max(cut.get(record.key, 0), entry.header.at)
+    said = orders_by_key(await cuts_of_servers(server))
+    cut = {key: max(order.header.at for order in orders) for key, orders in said.items()}
     found: dict[bytes, None] = {}
     for key, at in cut.items():
         for space in {right.space for right in door.authorities_of(key)}:
