@@ -14,9 +14,10 @@ from protocol.clock import DAY_MS
 from protocol.errors import Refused
 from protocol.identity import DeviceKeys, SigningKey
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Grant, Invite, Revocation
+from protocol.model.structure import Grant, Invite, Revocation, Successor
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office import grants
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import cuts_said_here, orders_by_key
 from protocol.replica.office.held_in_space import grants_not_held_back
@@ -35,6 +36,7 @@ from tests.harness.year_at_work import Year
 
 ROW = "a server adds a role, an end or a code to what a device was granted"
 WHOSE = "a thief's device comes along into the next class"
+LOOK_ALIKE = "a thief's word that waits looks like an honest one"
 
 
 async def _whoever_holds_it_back(office: Office, grants: Collection[Authority]) -> list[Authority]:
@@ -161,6 +163,86 @@ async def test_nor_does_her_laptop_whose_first_right_it_ended_to_say_another_wit
     await thieving.brings(Kind.REVOKE, Revocation(device, heads).encode(), target=first.grant)
     await thieving.brings(Kind.GRANT, _as(Role.TEACHER, keys, thieving.year.person, code=code))
     assert (await _given_on(thieving, device)).invite == first.invite
+
+
+async def _as_what_it_is_called_there(
+    office: Office, device: bytes, spaces: Sequence[bytes], _is_so: object
+) -> grants.Raised | None:
+    """As if all that is said with the server's key in the new class were said by the server."""
+    known = await grants.standing_grants(office, device)
+    given = [each for each in known if each.space in spaces and each.author == office.own_device[0]]
+    here, highest = grants._latest(given), grants._latest(known)
+    return grants.Raised(here.role, highest.role if highest.rank > here.rank else None)
+
+
+@pytest.mark.parametrize("whose", ["a PC", "her laptop"])
+@attack(ROW, off={"protocol.replica.office.grants.raised": _as_what_it_is_called_there})
+async def test_that_a_stolen_key_calls_a_device_more_in_the_new_class_beforehand_is_told_all_the_same(
+    thieving: Thieving, whose: str
+) -> None:
+    office, is_pc = thieving.year, whose == "a PC"
+    keys = (office.machine if is_pc else office.teacher).agent.keys
+    device, more = keys.signing.public.hex(), Role.TEACHER if is_pc else Role.HEAD
+    space = (await office.do("space add", name="CM2", school="0180001D", year="2027-2028"))["space"]
+    await thieving.brings(Kind.GRANT, _as(more, keys, office.person), space=bytes.fromhex(space))
+    await office.do("grant", space=[space], **({"device": device} if is_pc else {"person": office.person}))
+    assert any(f"grants call it {more} as well" in line for line in thieving.office.said.lines)
+
+
+async def as_it_was_called_then(office: Office, successor: Authority) -> Authority:
+    """As if a copy were what the grant says under which the machine signed for it."""
+    said = (await office.replica.store.get([successor.grant]))[successor.grant]
+    under = office.replica.door.authority(said.header.grant)
+    return successor if under is None else replace(successor, role=under.role, person=under.person)
+
+
+@pytest.mark.parametrize("new_keys", [False, True])
+@attack(ROW, off={"protocol.replica.office.grants._as_before": as_it_was_called_then})
+async def test_a_copied_pc_that_it_let_back_as_a_teachers_is_a_pc_when_somebody_confirms_it(
+    thieving: Thieving, *, new_keys: bool
+) -> None:
+    keys, space, copy = thieving.year.machine.agent.keys, thieving.here.space, spy()
+    await _in_one_breath(thieving, keys, _as(Role.TEACHER, keys, thieving.year.person))
+    called = thieving.office.server.replica.door.authorities_of(keys.signing.public)[-1]
+    if new_keys:
+        await thieving.new_keys()
+    pair = copy.signing, copy.agreement.public, copy.tls.fingerprint
+    agreed = Successor.agreed(*pair, space, keys.signing.public).encode()
+    await thieving.brings(Kind.SUCCESSOR, agreed, key=keys.signing, under=called.grant)
+    await thieving.year.do("confirm", device=copy.signing.public.hex(), restore=True)
+    given = thieving.office.server.replica.door.authorities_of(copy.signing.public)
+    assert {(each.role, each.person) for each in given if each.predecessor is None} == {(Role.MACHINE, None)}
+
+
+@attack(
+    LOOK_ALIKE,
+    off={"sync_server.handlers.by_kit.said_again.grants_not_held_back_by_this_office": _whoever_holds_it_back},
+)
+async def test_a_right_that_waits_is_said_again_with_her_certificate_though_it_let_her_laptop_back_with_his(
+    thieving: Thieving,
+) -> None:
+    here, keys, server = thieving.here, thieving.year.teacher.agent.keys, thieving.office.server
+    head, space = await here.head_of_the_school(), await _class_of_this_year(thieving)
+    await here.sync()
+    await note_arrivals(server.store, thieving.clock())
+    thieving.clock.advance(DAY_MS)
+    await Desk(head.agent).ask("grant", device=keys.signing.public.hex(), space=[space])
+    await here.sync(head)
+    (waits,) = _in(thieving, keys.signing.public, space)
+    await note_arrivals(server.store, thieving.clock())
+    await thieving.year.do("lost", device=head.agent.device.hex(), since="12h")
+    names = await _cut_off(thieving, keys.signing.public)
+    his = replace(keys, tls=spy().tls)
+    await thieving.brings(Kind.GRANT, _as(Role.TEACHER, his, thieving.year.person), parents=names)
+    await thieving.year.do("accept", named=[waits.grant.hex()])
+    again = _in(thieving, keys.signing.public, space)[-1]
+    assert (again.author, again.tls_sha256) == (server.keys.signing.public, keys.tls.fingerprint)
+
+
+async def _class_of_this_year(thieving: Thieving) -> str:
+    made = await thieving.year.do("space add", name="CE2", school="0180001D", year="none")
+    space: str = made["space"]
+    return space
 
 
 async def _of_who_lets_nobody_in(office: Office) -> list[Entry]:

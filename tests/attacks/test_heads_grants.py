@@ -116,8 +116,8 @@ async def _the_last_first(office: Office, device: bytes, _spaces: Sequence[bytes
     return list(reversed(await standing_grants(office, device)))
 
 
-def _names(grant: Authority, person: bytes) -> bool:
-    return grant.person == person
+def _names(person: bytes) -> Callable[[Authority], bool]:
+    return lambda grant: grant.person == person
 
 
 async def _nothing(_: Here) -> None:
@@ -211,7 +211,7 @@ async def test_of_two_devices_of_somebody_new_none_comes_along_before_a_human_ha
 @attack(
     ROW,
     off={
-        "protocol.replica.office.grants._stands_for": _names,
+        "protocol.replica.office.grants.stands_for": _names,
         "protocol.replica.office.grants.acquaintances_of": _everybody,
     },
 )

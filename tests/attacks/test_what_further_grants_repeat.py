@@ -21,6 +21,7 @@ from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.attacks.test_codes_that_thieves_name import a_head, code, those_there
+from tests.attacks.test_cut_off_and_let_back_in_one_breath import as_it_was_called_then
 from tests.attacks.test_whose_a_device_is_at_a_server import Thieving, spy
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
@@ -297,7 +298,7 @@ async def test_a_laptop_that_a_stolen_key_called_a_heads_is_a_teachers_in_the_ne
     assert any("grants call it head as well" in each for each in thieving.office.said.lines)
 
 
-@attack(ADDED, off={"protocol.replica.office.grants._first_said": _the_highest_of_all})
+@attack(ADDED, off={"protocol.replica.office.grants._as_before": as_it_was_called_then})
 async def test_a_copied_pc_that_a_stolen_key_called_an_administrators_is_a_pc_when_somebody_confirms_it(
     thieving: Thieving,
 ) -> None:

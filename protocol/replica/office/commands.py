@@ -228,7 +228,7 @@ async def tell_of_let_in(office: Office, device: bytes, let_in: grants.LetIn, pr
             f"it stays cut off in {names}, and out of what `grant --person` does: `{program} grant --device "
             f"{device.hex()} {everywhere}` takes all of that back"
         )
-    given = await grants.raised(office, device, let_in.spaces)
+    given = await grants.raised(office, device, let_in.spaces, grants.names_as(let_in.standing))
     if given is not None and given.higher is None and given.role in RUNS_A_SCHOOL:
         await outgoing.progress(f"it comes in as what it was let in as first: {given.role} there, who lets others in")
     await _tell_if_raised(device, given, program, outgoing)
@@ -296,7 +296,8 @@ async def let_in_person(
     if theirs and not any([await _is_in_each(office, key, spaces) for key in theirs]):
         await outgoing.progress("they are on the list there, and no device of theirs is let in")
     for key in theirs[:MAX_TOLD_DEVICES]:
-        await _tell_if_raised(key, await grants.raised(office, key, spaces), program, outgoing)
+        given = await grants.raised(office, key, spaces, grants.stands_for(person))
+        await _tell_if_raised(key, given, program, outgoing)
     return LookedAt(rows, left_off)
 
 

@@ -182,6 +182,11 @@ def _standing(grant: Authority) -> Standing:
     return Standing(grant.pair, grant.person, grant.role in HAS_READING_KEYS)
 
 
+def names_as(standing: Standing) -> Callable[[Authority], bool]:
+    """Whether a grant names a device as that."""
+    return lambda grant: _standing(grant) == standing
+
+
 class Why(Enum):
     """Why people should look at a device: it is `NEW` here, and came along; any other stays out.
 
@@ -222,22 +227,21 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
     cuts = await cuts_that_matter(office, devices, person, spaces)
     why_revoked = await _revoked(office, person, spaces, cuts)
     acquaintance_with = await acquaintances_of(office, person, cuts)
-    has_none = bool(devices) and await _has_no_computers(office, person)
+    is_theirs, has_none = stands_for(person), bool(devices) and await _has_no_computers(office, person)
     for device in devices:
         known = await standing_grants(office, device)
         above = [grant for grant in known if grant.rank >= office.rank]
         below = [grant for grant in known if grant not in above]
         if not below or has_already(office, above, spaces):
             continue  # a head teacher's own device, say: it is not hers to let in
-        named = [grant for grant in below if _stands_for(grant, person) and _has_a_say(office, grant, spaces)]
+        named = [grant for grant in below if is_theirs(grant) and _has_a_say(office, grant, spaces)]
         first = named[0] if named else _latest(below)
         pair = first.pair
         if (why := await why_revoked(known)) is not None:
             looked.append(Looked(pair, why))
             continue
         if not named:
-            is_theirs = any(_stands_for(grant, person) for grant in below)
-            looked.append(Looked(pair, Why.ELSEWHERE if is_theirs else Why.NO_TEACHERS))
+            looked.append(Looked(pair, Why.ELSEWHERE if any(map(is_theirs, below)) else Why.NO_TEACHERS))
             continue
         if has_none:
             looked.append(Looked(pair, Why.PUPIL))
@@ -312,7 +316,14 @@ async def passed_on_now(office: Office, device: bytes) -> list[Authority]:
 
 
 async def _as_before(office: Office, successor: Authority) -> Authority:
-    """What a successor gives, in the role and for the person that the machine had which said it."""
+    """What a successor gives, in the role and for the person that the machine had which said it.
+
+    One that came in as nobody's own was that: whoever has a copy of the server's key makes it somebody's, and has it
+    say the successor under that.
+    """
+    began = office.replica.door.began_with(successor)
+    if began.role in SHARED:
+        return replace(successor, role=began.role, person=began.person)
     before = office.replica.door.authority(await _named_grant(office, successor))
     if before is None:
         return successor
@@ -364,8 +375,9 @@ def devices_of(office: Office, ids: Collection[bytes]) -> list[bytes]:
     return list(dict.fromkeys(authority.key for authority in authorities if authority.person in ids))
 
 
-def _stands_for(grant: Authority, person: bytes) -> bool:
-    return grant.person == person and grant.role in HAS_READING_KEYS
+def stands_for(person: bytes) -> Callable[[Authority], bool]:
+    """Whether a grant calls a device this teacher's own."""
+    return lambda grant: grant.person == person and grant.role in HAS_READING_KEYS
 
 
 async def _repeated(office: Office, alike: Sequence[Authority], known: Sequence[Authority]) -> Authority:
@@ -402,10 +414,13 @@ async def _first_said(office: Office, like: Authority) -> Authority:
     return next((each for each in same if each.predecessor is None and each.role is began.role), same[0])
 
 
-async def raised(office: Office, device: bytes, spaces: Sequence[bytes]) -> Raised | None:
-    """As what this office has let a device into one of these spaces, and what else it is called by now.
+async def raised(
+    office: Office, device: bytes, spaces: Sequence[bytes], is_so: Callable[[Authority], bool]
+) -> Raised | None:
+    """As what this office lets a device into one of these spaces whose grants say so, and what else it is called.
 
-    By whoever has a say there: another school calls anybody's what it likes.
+    By whoever has a say there: another school calls anybody's what it likes. As what it lets it in is what a further
+    grant repeats: in the new class, too, somebody with a copy of a server's key calls it more.
     """
 
     def is_given(grant: Authority) -> bool:
@@ -414,10 +429,10 @@ async def raised(office: Office, device: bytes, spaces: Sequence[bytes]) -> Rais
     if not any(map(is_given, grants_of(office, device))):  # as most that grants call somebody's: asked of each
         return None
     known = [grant for grant in await standing_grants(office, device) if _has_a_say(office, grant, spaces)]
-    given = list(filter(is_given, known))
-    if not given:
+    alike = list(filter(is_so, known))
+    if not any(map(is_given, alike)):
         return None
-    here, highest = _latest(given), _latest(known)
+    here, highest = await _repeated(office, alike, known), _latest(known)
     return Raised(here.role, highest.role if highest.rank > here.rank else None)
 
 

@@ -4,7 +4,8 @@ Rules:
 - a thief's word stands beside the honest one, and looks like it: nothing is said again that `waiting` has not shown.
   The payload is made anew from that, and whatever else an entry held stays in it;
 - of a right no row shows the TLS certificate: it is said again with the one of the device's first right that counts,
-  where none does with the one that all name, and where they name several not at all (docs/adr/0351);
+  or that others' words alone hold back (docs/adr/0504); where there is none with the one that all name, and where they
+  name several not at all (docs/adr/0351);
 - nor is what is about somebody whom people know by a name, or a device by what it calls itself: a thief says the same
   of another of that name. Who is to be forgotten, which device is out, and which PC is let in, is said anew by the
   command that takes the id, and asks, and tells, as it always does (docs/adr/0384);
@@ -23,7 +24,8 @@ from typing import Final, Protocol
 from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
 from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation, Ruling, SpaceChange
 from protocol.replica.at_work.replica import Replica
-from protocol.replica.office.held_in_space import grants_not_held_back
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.held_by_others import grants_not_held_back_by_this_office
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.roles import SHARED, PersonRole
 
@@ -92,11 +94,11 @@ def payload_again(entry: Entry) -> bytes | None:
     return None if record is None else record.encode()
 
 
-async def with_its_certificate(replica: Replica, given: Grant) -> Grant | None:
+async def with_its_certificate(office: Office, given: Grant) -> Grant | None:
     """A right as it is said again; None where nothing tells which TLS certificate is the device's."""
     pair = given.signing, given.agreement
-    named = [each for each in replica.door.authorities_of(given.signing) if each.pair == pair]
-    counting = await grants_not_held_back(replica, named)
+    named = [each for each in office.replica.door.authorities_of(given.signing) if each.pair == pair]
+    counting = await grants_not_held_back_by_this_office(office, named)
     certificates = {each.tls_sha256 for each in counting[:1] or named}
     return replace(given, tls_sha256=certificates.pop()) if len(certificates) == 1 else None
 

@@ -313,7 +313,7 @@ async def _check_said_again(server: Server, ids: Collection[bytes]) -> None:
             shown = f". It names {whom}" if commands_anew(entry) and whom is not None else ""
             raise BadInput(Code.USAGE, f"{why}{shown}")
         given = parsed(entry, Grant.parse) if entry.header.kind == Kind.GRANT else None
-        if given is not None and await with_its_certificate(server.replica, given) is None:
+        if given is not None and await with_its_certificate(server, given) is None:
             raise BadInput(
                 Code.USAGE,
                 f"{entry.id.hex()} is a right of {given.signing.hex()}, for which certificates of several "
@@ -377,7 +377,7 @@ async def _payload_again(server: Server, entry: Entry) -> bytes:
     payload = payload_again(entry) or b""
     if entry.header.kind != Kind.GRANT:
         return payload
-    given = await with_its_certificate(server.replica, Grant.parse(payload))
+    given = await with_its_certificate(server, Grant.parse(payload))
     return payload if given is None else given.encode()
 
 
