@@ -45,9 +45,11 @@ async def grants_not_held_back_by_this_office(office: Office, grants: Collection
         return list(grants)
     others = await _others_here(office)
     spaces = {order.header.space for order in others}
-    for each in grants:
-        if each.grant not in counting and not spaces.isdisjoint(replica.door.lineage(each.space)):
-            counting |= {each.grant} - (await found_without(replica, each.space, others)).held
+    waiting = [each for each in grants if each.grant not in counting]
+    for space in {each.space for each in waiting}:
+        if not spaces.isdisjoint(replica.door.lineage(space)):
+            held = (await found_without(replica, space, others)).held
+            counting |= {each.grant for each in waiting if each.space == space and each.grant not in held}
     return [each for each in grants if each.grant in counting]
 
 

@@ -7,7 +7,8 @@ is passed over with all that follows from it, so that nothing which it had held 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import OrderedDict, defaultdict
+from collections.abc import Collection, Container, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -15,12 +16,13 @@ from protocol.model.entry import Entry, Kind
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.bureau import Office, is_ours
 from protocol.replica.office.said_here import cuts_of_others
+from protocol.replica.recently_used import shorten
 from protocol.rights.revocations import cuts_of, without_right
 from protocol.rights.roster import authorities_over
 from protocol.roles import RANK, Role
 
-_Basis: TypeAlias = tuple[tuple[int, ...], frozenset[bytes]]
-"""From what it was found: how many entries there are, how often they were written anew, and without which."""
+_Basis: TypeAlias = tuple[int, ...]
+"""From what it was found: how often entries were written anew, and how many there are in each space of the line."""
 
 
 class Found(NamedTuple):
@@ -31,7 +33,12 @@ class Found(NamedTuple):
     held: frozenset[bytes]
 
 
-_FOUND: Final[WeakKeyDictionary[Replica, dict[bytes, Found]]] = WeakKeyDictionary()
+_Kept: TypeAlias = defaultdict[bytes, OrderedDict[frozenset[bytes], Found]]
+"""By space, and by the words that are passed over: who is waited for doubts others than who asks what came first."""
+
+_FOUND: Final[WeakKeyDictionary[Replica, _Kept]] = WeakKeyDictionary()
+_MOST_KEPT: Final = 4
+"""For so many sets of such words a space is read once, as long as nothing comes."""
 
 
 async def held_surely(office: Office, spaces: Iterable[bytes]) -> dict[bytes, frozenset[bytes]]:
@@ -51,17 +58,21 @@ async def _said_by_others(office: Office) -> list[Entry]:
 
 async def found_without(replica: Replica, space: bytes, doubted: Collection[Entry]) -> Found:
     """What the words of a space, and of those above it, do without the `doubted` ones."""
-    door = replica.door
-    line = door.lineage(space)
+    line = replica.door.lineage(space)
     without = frozenset(order.id for order in doubted if order.header.space in line)
     counts = [(await replica.store.position(member)).count for member in line]
-    basis = (replica.rewritten, *counts), without
-    kept = _FOUND.setdefault(replica, {})
-    if space not in kept or kept[space].basis != basis:
-        entries = [stored.entry for member in line for stored in await replica.store.scan(member)]
-        authorities = authorities_over(space, door)
-        cuts = cuts_of(entries, authorities, door, but=without)
-        gone = without_right(authorities, cuts)
-        cut = {each.grant for each in authorities if each.key in cuts.keys}
-        kept[space] = Found(basis, frozenset(cuts.keys | cut | gone), frozenset(cuts.held))
-    return kept[space]
+    basis = (replica.rewritten, *counts)
+    kept = _FOUND.setdefault(replica, defaultdict(OrderedDict))[space]
+    found = kept.get(without)
+    if found is None or found.basis != basis:
+        found = kept[without] = await _read(replica, line, without, basis)
+    shorten(kept, without, _MOST_KEPT)
+    return found
+
+
+async def _read(replica: Replica, line: Sequence[bytes], without: Container[bytes], basis: _Basis) -> Found:
+    entries = [stored.entry for member in line for stored in await replica.store.scan(member)]
+    authorities = authorities_over(line[0], replica.door)
+    cuts = cuts_of(entries, authorities, replica.door, but=without)
+    cut = {each.grant for each in authorities if each.key in cuts.keys}
+    return Found(basis, frozenset(cuts.keys | cut | without_right(authorities, cuts)), frozenset(cuts.held))
