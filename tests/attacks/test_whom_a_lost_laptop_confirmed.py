@@ -267,6 +267,22 @@ async def test_phrases_that_were_drawn_on_a_stolen_laptop_are_named_with_the_day
         assert own_device(thiefs.agent) not in roster.speaking[here.room.teacher_person], "the paper proves nothing"
 
 
+@attack(LOST, off={"protocol.replica.office.phrases_of_lost.held_surely": _whoever_holds_it_back})
+async def test_also_one_that_a_copied_key_holds_back_as_it_cuts_the_laptop_off_and_lets_it_in_again(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        lost, head, _ = await _a_stolen_laptop_draws(here)
+        territory, space = here.room.territory, here.room.space
+        cut = await territory.say(space, Kind.REVOKE, Revocation(lost.agent.device, ()).encode())
+        back = granted(lost.agent.keys, Role.TEACHER, here.room.teacher_person.hex())
+        await territory.say(space, Kind.GRANT, back, parents=(cut.id,))
+        await here.sync(head)
+        desk = Desk(head.agent)
+        rows = (await desk.ask("lost", device=lost.agent.device.hex()))["phrases"]
+        assert f"phrases were drawn on it: {local_time(rows[0]['drawn'])}" in "".join(desk.told)
+
+
 @attack(LOST, off={"protocol.replica.office.losses.phrases_of_lost": _nobody})
 async def test_a_heads_page_names_phrases_that_were_drawn_on_a_stolen_laptop(tmp_path: Path) -> None:
     async with spied_class(tmp_path, kept_for=__name__) as here:

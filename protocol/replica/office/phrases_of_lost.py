@@ -3,7 +3,8 @@
 Rules (docs/adr/0247):
 - what a device said before its report stands, unless a time is given: so does a phrase that a thief drew on it;
 - nobody can tell hers from a thief's: the day of each is said, for she knows which paper she wrote;
-- the latest are looked at, and so many: each is a signature, and a thief draws as many as he likes.
+- the latest are looked at, and so many: each is a signature, and a thief draws as many as he likes;
+- what others than this office and the root hold back is told as well (docs/adr/0502).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from protocol.clock import rfc3339
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.held_without import held_surely
 from protocol.rights.vouching import is_drawn_by
 from protocol.trust.person_keys import PhraseKey
 
@@ -24,7 +26,10 @@ MAX_PHRASES: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A phrase, by the public half of its key, and when it was said first; `counts` where nothing holds it back."""
+    """A phrase, by the public half of its key, and when it was said first.
+
+    It `counts` where nothing holds it back, or others' words alone: they let it count again whenever they like.
+    """
 
     agreement: bytes
     drawn_ms: int
@@ -65,5 +70,11 @@ def _is_its_own(office: Office, entries: Collection[Entry]) -> bool:
 
 
 async def _counts(office: Office, entries: Collection[Entry]) -> bool:
-    rosters = [((await office.replica.view(entry.header.space)).roster, entry) for entry in entries]
-    return any(not roster.hides(entry) for roster, entry in rosters)
+    for entry in entries:
+        roster = (await office.replica.view(entry.header.space)).roster
+        if not roster.hides(entry):
+            return True
+        is_held = entry.id in roster.held_back and not roster.is_erased(entry) and not roster.is_frozen(entry)
+        if is_held and entry.id not in (await held_surely(office, [entry.header.space]))[entry.header.space]:
+            return True
+    return False

@@ -6,14 +6,15 @@ of these devices may be a finder's, and no program knows which: so people are to
 
 Rules:
 - a device counts while its grant that names the code holds, and its key is not cut off: whoever cuts off the one that
-  nobody knows has done what there is to do;
+  nobody knows has done what there is to do. A copy of the server's key cuts it off for a breath, so that the grant is
+  held back: this server's own words and the root's alone say that it does not hold (docs/adr/0502);
 - it is told for `TOLD_MS` from the last of them on, by the dates of whoever let in: who finds all in order has nothing
   to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,7 @@ from protocol.clock import DAY_MS, milliseconds_of, rfc3339
 from protocol.model.entry import Kind, parsed
 from protocol.model.structure import Invite
 from protocol.replica.console.operation import JSON
+from protocol.replica.office.held_by_others import grants_not_held_back_by_this_office
 from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Authority
 from protocol.roles import Role
@@ -102,7 +104,7 @@ async def _beyond_their_uses(server: Server) -> dict[bytes, tuple[Invite, list[A
     for code, entry in (await server.store.get([code for code, each in led.items() if len(each) > 1])).items():
         said = parsed(entry, Invite.parse) if entry.header.kind == Kind.INVITE else None
         if said is not None and len(led[code]) > said.uses:
-            holding = [each for each in led[code].values() if await _holds(server, each)]
+            holding = await _holding(server, led[code].values())
             if len(holding) > said.uses:
                 found[code] = said, sorted(holding, key=lambda each: (each.at, each.key))
     return found
@@ -125,6 +127,6 @@ async def overused_notices(server: Server) -> list[Notice]:
     ]
 
 
-async def _holds(server: Server, given: Authority) -> bool:
-    roster = (await server.replica.view(given.space)).roster
-    return given.grant not in roster.held_back and given.key not in roster.cut
+async def _holding(server: Server, given: Collection[Authority]) -> list[Authority]:
+    counting = await grants_not_held_back_by_this_office(server, given)
+    return [each for each in counting if each.key not in (await server.replica.view(each.space)).roster.cut]
