@@ -6,6 +6,7 @@ lifted (docs/adr/0446).
 
 Whoever has a copy of its key says the like in its name, and notes nothing. A root's words nobody says but the root.
 What an earlier key of its has said, it says again: `rotate server --since` may end that afterwards (docs/adr/0505).
+Where an office asks what counts among all words all the same, a list says why (docs/adr/0506).
 """
 
 from __future__ import annotations
