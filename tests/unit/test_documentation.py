@@ -68,6 +68,12 @@ def test_every_link_between_sections_and_files_leads_somewhere() -> None:
                 assert anchor in anchors_of(led_to.resolve()), (page.name, target)
 
 
+def test_every_decision_stands_once_in_the_list_of_them_and_in_order() -> None:
+    decisions = ROOT / "docs" / "adr"
+    listed = re.findall(r"^\| \[(\d{4})\]\((\1-[^)]+)\)", (decisions / "README.md").read_text(), re.MULTILINE)
+    assert [name for _, name in listed] == sorted(file.name for file in decisions.glob("[0-9]*.md"))
+
+
 def test_every_attack_of_the_page_has_its_test_and_every_test_its_row() -> None:
     page = ATTACKS.read_text(encoding="utf-8")
     told: dict[str, str] = {}
