@@ -3,8 +3,8 @@
 Rules:
 - a confirmation is the word of who wrote it, or, with a proof, of who drew the phrase that made this;
 - one that was destroyed, with somebody who is shown again, is the word of who wrote it: its header says all of that;
-- one about a grant that is over is kept apart, and one that was said since a reported device was let in again is left
-  out until others of its person have confirmed that (`letting_back`);
+- one about a grant that is over, or that names another which is (docs/adr/0510), is kept apart, and one that was said
+  since a reported device was let in again is left out until others of its person have confirmed that (`letting_back`);
 - of what a device says few phrases and few proofs are looked at: each of them is a signature.
 
 Pure; called by the roster alone.
@@ -59,11 +59,11 @@ def voices_of(
         if (author := _speaker(door, entry.header.grant)) is not None
     ]
     firsts, drawn = _of_keys(said, returns)
-    for voice, under, word, target in _confirmations(said, door, _Phrases(drawn, firsts)):
-        since = returns.of(under)
+    for entry, under, word, target in _confirmations(said, door, _Phrases(drawn, firsts)):
+        voice, since = under.pair, returns.of(under)
         returns.note(voice, since, word, target)
         if since is None:
-            (words if target.grant in granted else over)[voice].add(word)
+            (words if _holds(entry, granted) else over)[voice].add(word)
     voices = Voices(
         frozenset((each.pair, each.person) for each in granted.values() if each.person is not None),
         frozenset(authority.pair for authority in granted.values() if authority.key in came_back),
@@ -90,10 +90,15 @@ def _of_keys(said: Iterable[_Said], returns: Returns) -> tuple[Mapping[bytes, It
     return firsts, drawn
 
 
+def _holds(confirmation: Entry, granted: Container[bytes]) -> bool:
+    """Whether each right still holds with which it ends: the one that it is about, and those that it names besides."""
+    return all(right in granted for right in (confirmation.header.target, *confirmation.header.parents))
+
+
 def _confirmations(
     said: Iterable[_Said], door: Door, phrases: _Phrases
-) -> Iterable[tuple[Device, Authority, Word, Authority]]:
-    """Whose word each confirmation is, said under which grant, what it says, and about which grant.
+) -> Iterable[tuple[Entry, Authority, Word, Authority]]:
+    """Each confirmation, said under which grant, by the device that this names, what it says, and about which grant.
 
     It is the author's, or that of who drew the phrase that proves it: under the grant under which that was.
     """
@@ -107,13 +112,13 @@ def _confirmations(
             continue  # that was proven by a phrase, and of itself it says nothing
         if vouch.proof is None:
             if not _is_as_an_own_of_another_id(author, entry.header.subject, target.person):
-                yield author.pair, author, _word(target, author.person), target
+                yield entry, author, _word(target, author.person), target
             continue
         proofs[author.grant, target.grant] += 1
         if proofs[author.grant, target.grant] <= MAX_PROOFS_PER_GRANT:
             word = _word(target, target.person)
             for under in phrases.drawn_under(vouch.proof, vouch.signing, target):
-                yield under.pair, under, word, target
+                yield entry, under, word, target
 
 
 def _word(named: Authority, by: bytes | None) -> Word:

@@ -4,6 +4,7 @@ Rules (docs/protocol.md, "Confirmed devices", C13 to C18; docs/adr/0064):
 - the server's word alone gives a device none of a teacher's keys and nothing that was handed in before: one of the
   teacher's own devices says so, after a human has compared six words on both;
 - what a human confirmed is what was shown: a colleague's device becomes none of one's own, whatever lists say (0461);
+- what is confirmed of a colleague whose stay has a last day ends with it (0510);
 - where classes show a device differently, it is confirmed in those that show it as it was shown; the others are named;
 - what was confirmed in one class holds in every other that both devices teach, but for one that was reported somewhere;
 - who was looked at, was cut off, and is let in again is news like anybody who is new;
@@ -513,7 +514,22 @@ def _word_at(agent: Agent, place: _Place, *, is_told: bool = True) -> list[Draft
     word = Word(place.named, grant.person, mine.person, grant.role is Role.HEAD)
     if is_told and word in roster.voices.words.get(own_device(agent), ()):
         return []
-    return [Draft(place.space, Kind.VOUCH, mine.grant, Vouch().encode(), subject=grant.person, target=grant.grant)]
+    ends_with = _last_day_beside(roster, word, grant)
+    draft = Draft(place.space, Kind.VOUCH, mine.grant, Vouch().encode(), subject=grant.person, target=grant.grant)
+    return [replace(draft, parents=ends_with)]
+
+
+def _last_day_beside(roster: Roster, word: Word, grant: Authority) -> tuple[bytes, ...]:
+    """With which right a word about a colleague ends besides: of theirs that have a last day the one that has the last.
+
+    Whoever has the server says a right without an end of any device that it calls theirs, and ends the others once
+    somebody has confirmed that one (docs/adr/0510).
+    """
+    if word.is_own or grant.until_ms is not None:
+        return ()
+    theirs = (right for right in roster.authorities if right.person == grant.person and right.role in HAS_READING_KEYS)
+    ends = [(right.until_ms, right.grant) for right in theirs if right.until_ms is not None]
+    return (max(ends)[1],) if ends else ()
 
 
 def _speakers(roster: Roster) -> list[tuple[Device, Authority]]:

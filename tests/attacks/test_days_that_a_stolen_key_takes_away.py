@@ -49,7 +49,7 @@ async def opens(device: Device, work: bytes) -> bool:
 
 @dataclass
 class Here:
-    """A class of which a work was opened before a substitute came, whom its teacher has confirmed as a colleague."""
+    """A class of which a work was opened before a substitute came, whom its teacher confirms as a colleague."""
 
     made: SpiedClass
     head: Device
@@ -68,6 +68,10 @@ class Here:
         keys = new_device(Random(4242).randbytes) if device is None else device.agent.keys
         await self.made.room.territory.let_in(keys, Role.TEACHER, self.made.room.space, person=self.person)
 
+    async def confirm(self, device: Device) -> None:
+        await confirm(self.made.teacher.agent, device_id(own_device(device.agent)), shown_as="other")
+        await self.sync()
+
     async def end(self, *, whole: bool = False) -> None:
         """The copied key ends the right that has a day, or cuts the laptop off with all that it has."""
         room, key = self.made.room, self.laptop.agent.device
@@ -78,7 +82,7 @@ class Here:
 
 
 @pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[Here]:
+async def let_in(tmp_path: Path) -> AsyncIterator[Here]:
     async with spied_class(tmp_path) as made:
         room = made.room
         head = await room.head()
@@ -86,9 +90,13 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
         laptop = await room.device(Role.TEACHER, person=person, until_ms=room.territory.clock() + STAY_MS)
         found = Here(made, head, laptop, person)
         await found.sync()
-        await confirm(made.teacher.agent, device_id(own_device(laptop.agent)), shown_as="other")
-        await found.sync()
         yield found
+
+
+@pytest.fixture
+async def here(let_in: Here) -> Here:
+    await let_in.confirm(let_in.laptop)
+    return let_in
 
 
 def _whose_rights_all_end(roster: Roster) -> set[bytes]:
@@ -144,6 +152,27 @@ async def test_nor_where_the_right_that_has_a_day_is_ended(here: Here, *, furthe
     here.laptop = next_one
     await here.sync()
     assert not await here.opens_what_was_opened(), "what was confirmed was that right"
+
+
+@attack(ROW, off={"sync_agent.keys.confirming._last_day_beside": lambda *_: ()})
+@pytest.mark.parametrize("further", [False, True], ids=["his laptop", "his next one"])
+async def test_nor_where_that_is_ended_and_one_without_an_end_was_said_before_she_confirmed(
+    let_in: Here, *, further: bool
+) -> None:
+    """The head's list has his day while she confirms him: what she confirms ends with it, of whichever laptop."""
+    here, next_one = let_in, let_in.laptop
+    if further:
+        next_one = await here.made.room.device(Role.TEACHER, person=here.person)
+        await here.made.sync(next_one)
+    else:
+        await here.let_in(here.laptop)
+    await here.sync()
+    assert [row["over"] for row in await Desk(here.head.agent).ask("stays")] == [False]
+    await here.confirm(next_one)
+    await here.end()
+    here.laptop = next_one
+    await here.sync()
+    assert not await here.opens_what_was_opened()
 
 
 def _whoever_has_a_day_that_is_past(roster: Roster, now_ms: int) -> set[bytes]:
