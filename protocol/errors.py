@@ -125,7 +125,10 @@ class RelaisError(Exception):
 
 
 class BadInput(RelaisError):
-    """The person asked for something that cannot be; nothing has changed."""
+    """The person asked for something that cannot be; nothing has changed.
+
+    `choices` may be among the facts: what there is to choose from, as `--json` prints it.
+    """
 
     exit_status = 2
     http_status = 400

@@ -413,7 +413,12 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
             Option("--words", metavar="WORDS", help="The six words of the teacher's new device, from its own screen."),
         ] = None,
         space: Annotated[
-            list[str] | None, Option("--space", metavar="ID", help="Only in these spaces: ids, or a school's UAI.")
+            list[str] | None,
+            Option(
+                "--space",
+                metavar="ID",
+                help="Of which class: its whole id; may be repeated. Without it, only say in which the device is.",
+            ),
         ] = None,
         again: Annotated[
             bool, Option(help="Also what the kit has sealed to that device before, where that opens nothing.")

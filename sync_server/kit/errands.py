@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Mapping, 
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.folds.hand_in_keys import info_of_hand_in, wraps_for
 from protocol.identity import SigningKey
-from protocol.model.entry import ID_BYTES, Entry, Kind, signature_holds
+from protocol.model.entry import Entry, Kind, signature_holds
 from protocol.model.structure import Certificate, PersonKey, RecoveryKey, Revocation, Rewrap, Ruling
 from protocol.model.work import Wraps
 from protocol.replica.console import parameters as given
@@ -27,7 +27,6 @@ from sync_server.kit.errand import (
     Once,
     check_kind,
     not_needed,
-    octets,
     uncalled_for,
     whole_id,
     whole_person,
@@ -121,7 +120,7 @@ class Exporting(Errand):
 
 
 class Rewrapping(Errand):
-    """`rewrap`: a teacher's device with these words is sealed to; who asks sees no key.
+    """`rewrap`: a teacher's device with these words is sealed to, in the classes that were typed; who asks sees no key.
 
     A work's key is signed for under that work, once, and the work is shown: of another's nothing is opened, and it
     counts as given (docs/adr/0335).
@@ -132,16 +131,10 @@ class Rewrapping(Errand):
     def __init__(
         self, kit: Kit, person: str, words: str | None, spaces: Collection[str], entropy: Callable[[int], bytes]
     ) -> None:
-        """Raises `BadInput` for a person's id that was cut short.
-
-        Classes that are named by their whole ids are the only ones whose work is opened; a name, or a school's code,
-        means what the program that has the store open says.
-        """
+        """Raises `BadInput` for an id that was cut short, and for a school's code."""
         super().__init__(kit)
         self._person = whole_person(person)
-        typed = [octets(text) or b"" for text in spaces]
-        self._spaces = frozenset(typed)
-        self._is_all_said = bool(spaces) and all(len(each) == ID_BYTES for each in typed)
+        self._spaces = frozenset(map(whole_id, spaces))
         self._words = words
         self._entropy = entropy
         self._once = Once()
@@ -152,12 +145,16 @@ class Rewrapping(Errand):
         """That the kit was used for this person, and what was sealed here of a work, under that work."""
         if entry.header.kind == Kind.REWRAP:
             said = Rewrap.parse(entry.payload or b"")
-            is_fine = said.person == self._person
+            is_fine = said.person == self._person and self._is_typed(said.space)
         else:
             check_kind(entry, Kind.WRAP)
             is_fine = self._is_of_its_work(entry, evidence)
         if not is_fine:
             raise uncalled_for(entry)
+
+    def _is_typed(self, space: bytes) -> bool:
+        """Whether work of a class is opened: where none was typed, of none."""
+        return space in self._spaces
 
     def _is_of_its_work(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> bool:
         target = entry.header.target or b""
@@ -177,9 +174,14 @@ class Rewrapping(Errand):
         """As above, if the words are this device's, and the reading key its own word."""
         check_kind(reading_key, Kind.PERSON_KEY)
         is_its_own = reading_key.header.author == device[0] and signature_holds(reading_key)
-        is_typed = not self._is_all_said or all(work.space in self._spaces for work in works)
-        if not (is_shown(self._words, device) and is_its_own and is_typed):
+        if not (is_shown(self._words, device) and is_its_own):
             raise uncalled_for(reading_key)
+        if not all(self._is_typed(work.space) for work in works):
+            raise PeerFault(
+                Code.NO_RIGHT,
+                "the program that has the store open asks for work of a class that nobody has named here with "
+                f"--space{NOT_SHOWN}",
+            )
         reader = PersonKey.parse(reading_key.payload or b"").agreement
         found = []
         for work in works:

@@ -48,6 +48,7 @@ from sync_server.handlers.by_kit.rewrapping import rewrap
 from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
 from sync_server.handlers.by_kit.said_again import why_not_again
 from sync_server.handlers.by_kit.servers_named import told_of_servers
+from sync_server.handlers.by_kit.standing import standings
 from sync_server.handlers.by_kit.waiting import list_waiting, rule
 from sync_server.handlers.overview.let_go import let_go_of_all
 from sync_server.handlers.overview.members import list_devices
@@ -61,6 +62,7 @@ from sync_server.operations.command import Command, KitCommand
 from sync_server.operations.copies import confirm
 from sync_server.operations.newcomers import tell_of_newcomers
 from sync_server.operations.unheard import tell_of_unheard
+from sync_server.operations.which_classes import check_chosen
 from sync_server.web.wording import Words
 
 MAX_TOLD_GONE: Final = 40
@@ -290,8 +292,10 @@ async def _rewrap(server: Server, params: Params, outgoing: Outgoing, kit: KitAw
     person = person_id(given.text(params, "person"))
     spaces = [space_named(server, text) for text in given.texts(params, "space")]
     words = given.text_or_none(params, "words")
-    again = params.get("again") is True
-    opened, passed_over = await rewrap(server, _needed(kit), person, words, spaces, again=again)
+    check_kit(server, _needed(kit))
+    stood = await standings(server, person, words, spaces or None)
+    await check_chosen(server, stood, spaces, outgoing)
+    opened, passed_over = await rewrap(server, _needed(kit), person, stood, again=params.get("again") is True)
     if passed_over:
         await outgoing.progress(
             f"the kit had sealed {passed_over} works to this device before, and they were passed over. If it opens "

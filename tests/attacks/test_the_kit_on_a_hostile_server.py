@@ -15,7 +15,7 @@ from protocol.clock import at_from
 from protocol.errors import BadInput, PeerFault
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.model.entry import Entry, Kind, compose, unsigned
-from protocol.model.structure import Certificate, Erasure, Grant, PersonKey, RecoveryKey, Revocation, Ruling
+from protocol.model.structure import Certificate, Erasure, Grant, PersonKey, RecoveryKey, Revocation, Rewrap, Ruling
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.command import run_command
 from protocol.replica.console.control import serve_control
@@ -56,7 +56,7 @@ async def handed_in(here: Town) -> tuple[str, Device, Device, bytes]:
 @attack(
     "a server's operator names a device of their own as a teacher's",
     off={
-        "sync_server.handlers.by_kit.rewrapping.is_shown": lambda *_: True,
+        "sync_server.handlers.by_kit.standing.is_shown": lambda *_: True,
         "sync_server.kit.errands.is_shown": lambda *_: True,
     },
 )
@@ -87,7 +87,8 @@ async def test_the_kit_opens_earlier_work_to_the_device_that_was_shown_and_to_no
             )
             assert (await server.replica.admit([said], source=b"x", now_ms=here.office.clock())).admitted
         words = device_words(own_device(laptop.agent))
-        assert await here.office.with_kit("rewrap", kit, person=petit, words=words, space=[]) == {"hand_ins": 1}
+        asked = {"person": petit, "words": words, "space": [here.office.space]}
+        assert await here.office.with_kit("rewrap", kit, **asked) == {"hand_ins": 1}
         found = (await server.replica.view(space)).coursework.hand_ins[work]
         assert content_key_of(found, {spy.agreement.public: spy.agreement}) is None
         await here.sync(laptop)
@@ -500,6 +501,7 @@ class Heard:
         return self._events
 
 
+@attack(KIT_ROW, off={"sync_server.kit.errands.Rewrapping._is_typed": lambda *_: True})
 async def test_a_rewrap_for_one_class_opens_no_work_of_another(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         kit = kit_in(tmp_path / "server" / "kit", None)
@@ -508,8 +510,14 @@ async def test_a_rewrap_for_one_class_opens_no_work_of_another(tmp_path: Path) -
         found = (await here.office.server.replica.view(here.space)).coursework.hand_ins[work]
         said = await here.office.server.store.scan_kinds([Kind.PERSON_KEY])
         words = device_words(own_device(laptop.agent))
-        thief = Thief(here, kit, "rewrap", person=petit, words=words, space=[other])
-        with pytest.raises(PeerFault, match="does not need"):
-            await thief.kit.rewrapped([found], own_device(laptop.agent), said[-1])
+        for typed in ([other], []):
+            thief = Thief(here, kit, "rewrap", person=petit, words=words, space=typed)
+            with pytest.raises(PeerFault, match="a class that nobody has named here with --space"):
+                await thief.kit.rewrapped([found], own_device(laptop.agent), said[-1])
+            used = Rewrap(here.space, bytes.fromhex(petit), 1).encode()
+            with pytest.raises(PeerFault, match="does not need"):
+                await thief.has_signed(Draft(here.office.server.replica.territory, Kind.REWRAP, None, used))
+        with pytest.raises(BadInput, match="is no whole id"):
+            Thief(here, kit, "rewrap", person=petit, words=words, space=["0180001D"])
         honest = Thief(here, kit, "rewrap", person=petit, words=words, space=[here.space.hex()])
         assert await honest.kit.rewrapped([found], own_device(laptop.agent), said[-1]) != [None]

@@ -44,7 +44,8 @@ class Scene:
 
     @property
     def asked(self) -> dict[str, Any]:
-        return {"person": self.teacher, "words": device_words(own_device(self.laptop.agent)), "space": []}
+        words = device_words(own_device(self.laptop.agent))
+        return {"person": self.teacher, "words": words, "space": [self.here.office.space]}
 
     def thief(self) -> Thief:
         return Thief(self.here, self.kit, "rewrap", **self.asked)

@@ -72,7 +72,7 @@ async def test_the_newest_kit_opens_to_a_teacher_what_was_opened_before_it(tmp_p
         another = await here.device("teacher", petit)
         await here.sync(another, machine, another)
         words, kit = device_words(own_device(another.agent)), kit_in(kit_number(tmp_path, 2), None)
-        found = await here.office.with_kit("rewrap", kit, person=petit, words=words)
+        found = await here.office.with_kit("rewrap", kit, person=petit, words=words, space=[here.office.space])
         assert found == {"hand_ins": 1}
         await here.sync(another)
         assert await Desk(another.agent).files("open-hand-in", id=work.hex())

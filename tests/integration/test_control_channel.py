@@ -43,6 +43,7 @@ async def programs(tmp_path: Path) -> AsyncIterator[Programs]:
     "error",
     [
         BadInput(Code.UNKNOWN_ITEM, "il n'y a pas de tel devoir : é"),
+        BadInput(Code.USAGE, "laquelle ?", choices=[{"space": "ab12", "name": "CM1 é"}]),
         Refused(Code.NO_RIGHT, "no"),
         NoAnswer(Code.UNREACHABLE, "no"),
         LocalFailure(Code.DISK_FULL, "no"),
@@ -58,6 +59,7 @@ async def test_an_error_crosses_the_channel_as_what_it_was(tmp_path: Path, error
         with pytest.raises(RelaisError) as crossed:
             await ask(tmp_path, "fail")
     assert (type(crossed.value), crossed.value.code, crossed.value.message) == (type(error), error.code, error.message)
+    assert crossed.value.facts == error.facts
 
 
 async def test_an_unforeseen_error_stays_in_the_owner_and_is_told_as_one_sentence(

@@ -41,6 +41,7 @@ from sync_server.web.views import notice_of
 from sync_server.web.wording import Words
 from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk, Received
+from tests.harness.machines import school
 from tests.harness.office_devices import Town, town
 from tests.harness.territory import new_device
 
@@ -66,6 +67,10 @@ class Scene:
         await Desk(self.teacher.agent).ask("confirm-opened", id=work)
         await self.here.sync(self.teacher, self.machine)
         return work
+
+    async def rewrap(self, words: str | None = None) -> Any:
+        """For the teacher's device with these words, in the class."""
+        return await self.with_kit("rewrap", person=self.person, words=words, space=[self.office.space])
 
     async def with_kit(self, command: str, kit: Kit | None = None, **params: Any) -> Any:
         return await self.office.with_kit(command, kit or self.kit, **params)
@@ -96,23 +101,51 @@ async def test_the_kit_opens_earlier_work_to_a_teacher_who_has_lost_every_key(sc
     assert not await opens(laptop, work)
     words = device_words(own_device(laptop.agent))
     with pytest.raises(BadInput) as caught:
-        await scene.with_kit("rewrap", person=scene.person, space=[])
+        await scene.rewrap()
     assert caught.value.code is Code.USAGE
     assert words in caught.value.message
     with pytest.raises(BadInput, match="no device that is named as this person's shows “misread words”: say for which"):
-        await scene.with_kit("rewrap", person=scene.person, words="misread words", space=[])
-    assert await scene.with_kit("rewrap", person=scene.person, words=words.upper(), space=[]) == {"hand_ins": 1}
+        await scene.rewrap("misread words")
+    assert await scene.rewrap(words.upper()) == {"hand_ins": 1}
     await scene.here.sync(laptop)
     assert await opens(laptop, work)
-    again = await scene.with_kit("rewrap", person=scene.person, words=words, space=[scene.office.space])
-    assert again == {"hand_ins": 0}
+    assert await scene.rewrap(words) == {"hand_ins": 0}
+
+
+def test_without_a_class_it_says_in_which_the_laptop_is_to_people_and_programs_and_opens_none(tmp_path: Path) -> None:
+    with school(tmp_path) as here:
+        (reader,) = here.enrol("Portable", "teacher").ok("key", "readers")
+        asked = ("rewrap", "--kit", str(tmp_path / "kit"), "--person", here.teacher_person, "--words", reader["words"])
+        for is_running in (True, False):
+            if not is_running:
+                here.server.stop()
+            done = here.server.run(*asked)
+            assert (done.status, done.code) == (2, "usage")
+            (one,) = done.json["error"]["choices"]
+            assert (one["space"], one["name"], one["school"], one["hand_ins"]) == (here.space, "CM1", "0180001X", 0)
+            assert [each["by"] for each in one["let_in"]] == ["server"]
+            assert f"the same command with: --space {here.space}" in done.err
+            assert here.server.ok(*asked, "--space", here.space) == {"hand_ins": 0}
+        assert here.server.run(*asked, "--space", "0180001X").code == "usage", "a school is no class"
+
+
+async def test_of_a_class_in_which_the_laptop_is_not_it_says_that_nothing_was_opened_there(scene: Scene) -> None:
+    await scene.opened_work()
+    await scene.office.do("revoke", device=scene.teacher.agent.device.hex())
+    laptop = await scene.here.device("teacher", scene.person)
+    other = (await scene.office.do("space add", name="CE1", school="0180001D"))["space"]
+    words = device_words(own_device(laptop.agent))
+    both = [scene.office.space, other]
+    assert await scene.with_kit("rewrap", person=scene.person, words=words, space=both) == {"hand_ins": 1}
+    (told,) = [line for line in scene.office.said.lines if "nothing is opened in" in line]
+    assert f"{other} (“CE1”)" in told
 
 
 async def test_each_use_of_the_recovery_key_is_in_the_trail(scene: Scene) -> None:
     await scene.opened_work()
     await scene.office.do("revoke", device=scene.teacher.agent.device.hex())
     laptop = await scene.here.device("teacher", scene.person)
-    await scene.with_kit("rewrap", person=scene.person, words=device_words(own_device(laptop.agent)), space=[])
+    await scene.rewrap(device_words(own_device(laptop.agent)))
     trail = await scene.office.do("audit")
     (used,) = [row for row in trail if row["what"] == "rewrap"]
     assert (used["by"], used["key"]) == ("root", scene.kit.root.public.hex())
@@ -194,7 +227,7 @@ async def test_the_kits_keys_are_written_nowhere(scene: Scene, tmp_path: Path) -
     await scene.opened_work()
     await scene.office.do("revoke", device=scene.teacher.agent.device.hex())
     laptop = await scene.here.device("teacher", scene.person)
-    await scene.with_kit("rewrap", person=scene.person, words=device_words(own_device(laptop.agent)), space=[])
+    await scene.rewrap(device_words(own_device(laptop.agent)))
     await scene.with_kit("rotate server")
     for path in (tmp_path / "server").rglob("*"):
         if path.is_file() and path.name != "kit":

@@ -28,7 +28,7 @@ from typing import Any, Final, TextIO, TypeAlias, TypeVar, cast
 
 from protocol.errors import NO_ROOM, BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.portable_names import displayable
-from protocol.replica.console.operation import JSON
+from protocol.replica.console.operation import JSON, choices_in
 from protocol.replica.console.text import readable
 
 INTERRUPTED_STATUS: Final = 130
@@ -322,7 +322,7 @@ def _report(where: str, error: RelaisError, *, as_json: bool) -> int:
     tell(f"{where}: {error.message}")
     try:
         if as_json:
-            _write(_document({"error": {"code": str(error.code), "message": error.message}}))
+            _write(_document({"error": {"code": str(error.code), "message": error.message, **choices_in(error)}}))
     except OSError:  # the exit status still tells
         _silence(sys.stdout)
     return error.exit_status

@@ -193,7 +193,14 @@ def failure_of(error: RelaisError) -> dict[str, JSON]:
         "code": str(error.code),
         "message": error.message[:MAX_SENTENCE_CHARS],
         "exit_status": error.exit_status,
+        **choices_in(error),
     }
+
+
+def choices_in(error: RelaisError) -> Mapping[str, JSON]:
+    """What there is to choose from, where an error says so: it crosses the channel, and stands in what is printed."""
+    choices = error.facts.get("choices")
+    return {"choices": choices} if isinstance(choices, list) else {}
 
 
 def error_of(failure: JSON) -> RelaisError:
@@ -208,7 +215,8 @@ def error_of(failure: JSON) -> RelaisError:
     family = _BY_KIND.get(str(failure.get("kind")), by_status)
     code = failure.get("code")
     known = Code(code) if isinstance(code, str) and code in _CODES else Code.INTERNAL
-    return family(known, str(failure.get("message", "the command failed")))
+    choices = {"choices": failure["choices"]} if "choices" in failure else {}
+    return family(known, str(failure.get("message", "the command failed")), **choices)
 
 
 _BY_KIND: Final[Mapping[str, type[RelaisError]]] = {
