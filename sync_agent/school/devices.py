@@ -1,7 +1,8 @@
 """The devices of a school that a head teacher's device runs: which there are, in which classes, whom it may let in.
 
 Rules:
-- a device is listed where it may read, by the grants that hold, once for all of its classes;
+- a device is listed where it may read, by the grants that hold, once for all of its classes; as whose, its first right
+  says (`whose_device`);
 - what somebody of a higher rank has cut off is not let in here: the grant would be written and give nothing.
 """
 
@@ -14,6 +15,7 @@ from typing import Final
 from protocol.errors import Code, Refused
 from protocol.replica.office.device_cuts import TakenBack, reports_taken_back, standing_cuts
 from protocol.replica.office.grants import has_already, standing_grants
+from protocol.replica.office.whose_device import whose_device
 from protocol.roles import Role
 from sync_agent.school.device_names import device_names
 from sync_agent.school.office import SchoolOffice
@@ -49,8 +51,8 @@ async def school_devices(office: SchoolOffice) -> list[SchoolDevice]:
         grants = await replica.authorities(key)
         if grants:
             highest = max(grants, key=lambda grant: (grant.rank, grant.grant))
-            person = next((grant.person for grant in grants if grant.person is not None), None)
-            found.append(SchoolDevice(key, names.get(key), highest.role, person, tuple(readable)))
+            whose = await whose_device(replica, key)
+            found.append(SchoolDevice(key, names.get(key), highest.role, whose.person, tuple(readable)))
     return sorted(found, key=lambda device: ((device.name or "").casefold(), device.key))
 
 

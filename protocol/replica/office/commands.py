@@ -455,6 +455,7 @@ async def report_loss(
         await outgoing.progress(_waits(since_ms))
         await told_of_kept(loss.remains, outgoing)
     absent = await told_of_absent(office, [device], outgoing)
+    await _tell_whose_else(loss.others, outgoing)
     await _tell_of_copies(loss.copies, outgoing)
     await _tell_of_image(device, loss.image, outgoing)
     await _tell_of_confirmed(loss.confirmed, outgoing)
@@ -464,6 +465,16 @@ async def report_loss(
     last_seen = rfc3339(seen.get(device, UNSEEN).at_ms)
     known: dict[str, JSON] = {"device": device.hex(), "name": named(device), "last_seen": last_seen, "revoked": cut}
     return {**known, **loss.rows(), "absent": 0, **absent}
+
+
+async def _tell_whose_else(others: Sequence[str | None], outgoing: Outgoing) -> None:
+    """Whose else further rights call a lost device: nobody honest makes it another's (docs/adr/0515)."""
+    if others:
+        names = ", ".join("somebody without a name here" if name is None else f"“{name}”" for name in others)
+        await outgoing.progress(
+            f"other rights call it the computer of {names}. If nobody decided that, whoever wrote them may have had "
+            "the server's key: `rotate server --kit --since`, at the server, ends what was said since"
+        )
 
 
 async def _tell_of_more(devices: Sequence[object], where: str, outgoing: Outgoing) -> None:

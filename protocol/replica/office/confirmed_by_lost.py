@@ -22,6 +22,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.held_without import held_surely
+from protocol.replica.office.whose_device import whose_device
 from protocol.replica.office.withdrawals import Kept, kept_by
 from protocol.rights.circles import Circles
 from protocol.rights.door import Door
@@ -60,13 +61,16 @@ async def confirmed_by_lost(office: Office, lost: bytes, spaces: Iterable[bytes]
 
 
 async def called_so_besides(office: Office, lost: bytes, spaces: Iterable[bytes]) -> tuple[Confirmed, ...]:
-    """Those in some spaces that read as the same person, and that no word of the lost device leads to."""
+    """Those in some spaces that read as the same person, and that no word of the lost device leads to.
+
+    As the person whose it is; where it came in as nobody's own, as whoever's it is called besides.
+    """
     rosters = [(await office.replica.view(space)).roster for space in spaces]
-    grants = office.replica.door.authorities_of(lost)
-    starts = {grant.pair for grant in grants}
+    starts = {grant.pair for grant in office.replica.door.authorities_of(lost)}
+    whose = await whose_device(office.replica, lost)
+    persons = whose.others if whose.person is None else (whose.person,)
     named: dict[tuple[bytes, bytes], Device] = {}
     for roster in rosters:
-        persons = {grant.person for grant in grants}
         others = sorted(each for each in roster.voices.standings if each[1] in persons and each[0][0] != lost)
         led_to = {person: roster.voices.circle(person, *starts).own for person in {person for _, person in others}}
         named |= {(each[0], roster.space): each for each, person in others if each not in led_to[person]}

@@ -1,6 +1,7 @@
 """A device is lost: what did it hold, what has it said, and it is cut off (§5); at the server or a head teacher's.
 
 Rules:
+- whose it was is what its first right said, and as whose others have it is told beside it (docs/adr/0515);
 - only spaces of this office count, and a device is cut off where it is of lower rank; what it keeps is said;
 - what came by a given time is what had arrived at *this* replica by then (`protocol.replica.office.arrivals`): a head
   teacher's device knows less of it than the server, and then more of what is good waits, never more counts;
@@ -32,11 +33,13 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.confirmed_by_lost import Confirmed, called_so_besides, confirmed_by_lost
 from protocol.replica.office.grants import standing_grants
 from protocol.replica.office.held_codes import let_in_by_held_codes
+from protocol.replica.office.mentioned import MAX_NAMES_SHOWN
 from protocol.replica.office.opened import is_opened_by_the_listed
 from protocol.replica.office.people import first_names
 from protocol.replica.office.phrases_of_lost import Drawn, phrases_of_lost
 from protocol.replica.office.sign_ins_of_lost import OpenedSignIns, sign_ins_of_lost
 from protocol.replica.office.spaces import space_records
+from protocol.replica.office.whose_device import whose_device
 from protocol.replica.office.withdrawals import Kept, came_of, copies_let_in, revoke_device, rights_beyond
 from protocol.replica.office.words_of_office import NameOf, Said, words_of_office
 from protocol.roles import DEVICES, HAS_READING_KEYS, Role
@@ -69,6 +72,7 @@ class HeldSpace:
 class Loss:
     """What somebody who has the device, and gets past its own locks, can read; what it has said, and what it keeps.
 
+    `person` is as whose it came in, `others` are called so by further rights (`whose_device`): their names, if any.
     `remains` are rights that were not this office's to take, of it and of whoever came in by its codes. `copies` are
     those of devices whose keys came of it, and that somebody has let in by name: after a report since a time, of those
     that came of it since. `image` are those of the keys that its own came of. `confirmed` are the devices that go on as
@@ -78,6 +82,7 @@ class Loss:
 
     role: Role
     person: str | None
+    others: tuple[str | None, ...]
     spaces: tuple[HeldSpace, ...]
     said: tuple[Said, ...]
     remains: tuple[Kept, ...]
@@ -98,6 +103,7 @@ class Loss:
         return {
             "role": self.role.value,
             "person": self.person,
+            "others": list(self.others),
             "held": [
                 {
                     "space": each.space.hex(),
@@ -163,14 +169,13 @@ async def lost(
         raise BadInput(Code.UNKNOWN_DEVICE, f"there is no device {device.hex()}; `devices` shows those that there are")
     records = await space_records(office)
     persons = {grant.person for grant in grants if grant.person is not None}
-    names = []
+    whose = await whose_device(replica, device)
     spaces = []
     within = dict.fromkeys(space for grant in grants for space in replica.door.below(grant.space) if governs(space))
     agreements = {grant.agreement for grant in grants}
     forgotten = await destroyed_names(replica.store)
     for space in within:
         view = await replica.view(space)
-        names += [view.roster.persons[person].name for person in persons if person in view.roster.persons]
         works = [*view.coursework.hand_ins.values(), *(await _hidden_works(replica, view))]
         keys = await _keys_held(replica, space, device, agreements)
         if not forgotten.isdisjoint(persons):
@@ -196,8 +201,6 @@ async def lost(
         kept += await _cut_off_with_it(office, device, governs)
     role = max(await standing_grants(office, device), key=lambda grant: grant.rank).role
     said = await words_of_office(office, device, name_of)
-    # who is on no list, or is listed as somebody else, has the name under which they came here
-    name = next(iter(names), None) or next(iter((await first_names(replica, persons)).values()), None)
     is_dated = cut and since_ms is not None
     copies = await copies_let_in(office, device, governs, only_held_back=is_dated)
     image = await came_of(office, device, governs)
@@ -207,7 +210,8 @@ async def lost(
     sign_ins = await sign_ins_of_lost(office, device, agreements, [(each.space, each.name) for each in spaces])
     return Loss(
         role,
-        name,
+        None if whose.person is None else await _called(replica, whose.person, within),
+        tuple([await _called(replica, other, within) for other in whose.others[:MAX_NAMES_SHOWN]]),
         tuple(spaces),
         said,
         tuple(kept),
@@ -218,6 +222,18 @@ async def lost(
         phrases=phrases,
         sign_ins=sign_ins,
     )
+
+
+async def _called(replica: Replica, person: bytes, within: Iterable[bytes]) -> str | None:
+    """What the first of these spaces' lists that has somebody calls them.
+
+    Who is on none, or is listed as somebody else, has the name under which they came here.
+    """
+    for space in within:
+        listed = (await replica.view(space)).roster.persons.get(person)
+        if listed is not None:
+            return listed.name
+    return (await first_names(replica, [person])).get(person)
 
 
 async def _cut_off_with_it(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> list[Kept]:

@@ -233,6 +233,14 @@ class Visit:
         names = [person.name for person in teachers.values()]
         return names[0] if len(names) == 1 else self.say("unknown.teacher")
 
+    def voice_of(self, person: bytes | None) -> str | None:
+        """The name of somebody who teaches, wherever it is said; None of whom no list here has one.
+
+        Of whom a list calls somebody else the one under which they came here (docs/adr/0461, 0180).
+        """
+        voices = (room.voice_of(person) for room in self.rooms)
+        return next((voice for voice in voices if voice is not None), None)
+
     def author(self, shelf: Shelf, room: Room, grant: bytes | None) -> str | None:
         """Whose word something is that was published; a device that nobody of theirs confirmed is named as such."""
         if shelf.is_unconfirmed(grant, room):

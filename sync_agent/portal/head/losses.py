@@ -8,24 +8,30 @@ Rules:
 - those come first that were reported, and count again by others' word (docs/adr/0178);
 - whoever finds out later since when one that is cut off was in wrong hands says so here as well;
 - shown are the devices of the school that this one may cut off, by what they call themselves and by three words of
-  their key, which they cannot choose.
+  their key, which they cannot choose; as whose, each one's first right says, and beside it whom other rights name, and
+  what lists once called them: of a laptop that is gone nobody can compare the words (docs/adr/0515).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeAlias
 
 from aiohttp import web
 
+from protocol.beside_words import beside_words
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.arrivals import noted_since_ms
 from protocol.replica.office.device_cuts import reports_taken_back
+from protocol.replica.office.mentioned import MAX_NAMES_SHOWN
 from protocol.replica.office.spaces import space_records
+from protocol.replica.office.taken_names import once_otherwise
+from protocol.replica.office.whose_device import whose_device
 from protocol.rights.door import Door
 from protocol.roles import DEVICES
 from sync_agent.portal.each_page.desk import Desk
@@ -35,6 +41,7 @@ from sync_agent.school.device_names import key_words
 from sync_agent.school.office import SchoolOffice
 
 MAX_PHRASES_SHOWN: Final = 10
+_Rooms: TypeAlias = dict[bytes, dict[str, None]]
 _SINCE: Final = {"24h": DAY_MS, "3d": 3 * DAY_MS, "7d": 7 * DAY_MS, "30d": 30 * DAY_MS}
 
 
@@ -44,6 +51,7 @@ class Shown:
 
     `reported` is the day of a report that was taken back since; `by_rank`, by a right that no report takes. `let_into`
     names classes into which it was let since, where the report itself stands. It `is_gone` where it is cut off.
+    `others` are called its owners by further rights, `once` is what lists called its person besides.
     """
 
     id: str
@@ -57,6 +65,8 @@ class Shown:
     by_rank: bool
     let_into: str
     is_gone: bool
+    others: str
+    once: str
 
 
 class Losses:
@@ -123,39 +133,46 @@ class Losses:
     async def _devices(self, visit: Visit, office: SchoolOffice) -> list[Shown]:
         """Those of lower rank, by their names; those that are cut off last."""
         names, reports = await office.device_names(), await office.reports_ms()
-        rooms: dict[bytes, dict[str, None]] = {}
-        cut_off_in: dict[bytes, dict[str, None]] = {}
-        facts: dict[bytes, tuple[str, str | None]] = {}
-        door = office.replica.door
-        for grant in door.authorities():
-            # who has a right from further up is cut off in the whole school
-            here = grant.space if office.governs(grant.space) else office.home
-            if grant.role not in DEVICES or not door.covers(grant, here) or grant.rank >= office.rank:
-                continue
-            roster = (await office.replica.view(here)).roster
-            found_in = rooms if roster.may_read(grant.key) else cut_off_in
-            room = next((room for room in visit.rooms if room.space == grant.space), None)
-            person = None if grant.person is None or room is None else room.voice_of(grant.person)
-            found_in.setdefault(grant.key, {}).update({} if room is None else {room.name: None})
-            if found_in is rooms or grant.key not in rooms:  # as what it reads goes before as what it was cut off
-                facts[grant.key] = grant.role.value, person or facts.get(grant.key, ("", None))[1]
+        rooms, cut_off_in = await _where(visit, office)
+        whose = {key: await whose_device(office.replica, key) for key in {**rooms, **cut_off_in}}
+        once = await once_otherwise(office.replica, {each.person for each in whose.values() if each.person is not None})
         found = []
         taken_back = await reports_taken_back(office)
         records = await space_records(office) if taken_back else {}
-        for key, (role, person) in facts.items():
+        for key, each in whose.items():
             seen_ms = reports.get(key)
             seen = None if seen_ms is None else visit.say.when(seen_ms, visit.now_ms)
             report = taken_back.get(key)
             reported = None if report is None else visit.say.when(report.said_ms, visit.now_ms)
             by_rank = report is not None and report.by_rank
-            words, where = key_words(key, door), tuple(rooms.get(key, cut_off_in.get(key, ())))
+            words, where = key_words(key, office.replica.door), tuple(rooms.get(key, cut_off_in.get(key, ())))
             into = () if report is None else report.let_into
             let_into = ", ".join(records[space].name if space in records else space.hex() for space in into)
-            device = names.get(key)
-            told = seen, reported, by_rank, let_into, key not in rooms
-            found.append(Shown(key.hex(), device, words, role, person, where, *told))
+            others = [visit.voice_of(other) or visit.say("unknown.person") for other in each.others]
+            before = once.get(each.person or b"", [])
+            told = seen, reported, by_rank, let_into, key not in rooms, _listed(others), _listed(before)
+            person = visit.voice_of(each.person)
+            found.append(Shown(key.hex(), names.get(key), words, each.role.value, person, where, *told))
         order = sorted(found, key=lambda each: (each.reported is None, each.person or "", each.name or "", each.id))
         return sorted(order, key=lambda each: each.is_gone)
+
+
+async def _where(visit: Visit, office: SchoolOffice) -> tuple[_Rooms, _Rooms]:
+    """The names of the classes in which each device reads, and of those in which each is cut off."""
+    rooms, cut_off_in, door = _Rooms(), _Rooms(), office.replica.door
+    for grant in door.authorities():
+        # who has a right from further up is cut off in the whole school
+        here = grant.space if office.governs(grant.space) else office.home
+        if grant.role not in DEVICES or not door.covers(grant, here) or grant.rank >= office.rank:
+            continue
+        found_in = rooms if (await office.replica.view(here)).roster.may_read(grant.key) else cut_off_in
+        room = next((room for room in visit.rooms if room.space == grant.space), None)
+        found_in.setdefault(grant.key, {}).update({} if room is None else {room.name: None})
+    return rooms, cut_off_in
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(beside_words(name) for name in names[:MAX_NAMES_SHOWN]))
 
 
 def _days(visit: Visit, phrases: JSON) -> list[str]:

@@ -39,6 +39,7 @@ from protocol.replica.office.spaces import space_records, twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.office.stays_out import CutOff, cut_off_by
 from protocol.replica.office.taken_names import names_now, once_otherwise, several_names, taken_names
+from protocol.replica.office.whose_device import whose_device
 from protocol.rights.roster import Person
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import words_of
@@ -147,8 +148,7 @@ class SchoolPages:
             if any(each.role is Role.SERVER for each in given):
                 told.append(visit.say("held_back.server"))
                 continue
-            persons = (each.person for each in given)
-            person = next((each for each in persons if each is not None), None)
+            person = (await whose_device(office.replica, device)).person
             called = beside_words(names.get(device) or "") or key_words(device, office.replica.door)
             told.append(called if person is None else f"{called} ({self._name(visit, person)})")
         return ", ".join([*told, *(["…"] if len(devices) > len(told) else [])])
@@ -549,9 +549,7 @@ class SchoolPages:
         return called_as(device.name, person, key_words(device.key, self._desk.shelf.agent.replica.door))
 
     def _name(self, visit: Visit, person: bytes | None) -> str:
-        # of whom a list calls somebody else, the name under which the computer was let in (docs/adr/0461, 0180)
-        names = (room.voice_of(person) for room in visit.rooms)
-        return next((name for name in names if name is not None), visit.say("unknown.person"))
+        return visit.voice_of(person) or visit.say("unknown.person")
 
 
 def _doubted(visit: Visit, found: Repeated, form: str, fields: Mapping[str, str]) -> Doubted:

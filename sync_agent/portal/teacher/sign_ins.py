@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -19,6 +19,7 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.folds.sign_in import Method
 from protocol.model.entry import Kind
 from protocol.replica.console import parameters as given
+from protocol.replica.office.whose_device import whose_device
 from protocol.rights.roster import Person
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see
@@ -169,14 +170,13 @@ class ClassSignIns:
             done=done if rows else None,
         )
 
-    async def _called(self, room: Room, devices: Iterable[bytes]) -> Callable[[bytes], str]:
+    async def _called(self, room: Room, devices: Collection[bytes]) -> Callable[[bytes], str]:
         """What these computers are called: by their own word, by whose they are, by words that they did not choose."""
         agent = self._desk.shelf.agent
         names, door = await names_seen(agent, devices), agent.replica.door
+        whose = {device: (await whose_device(agent.replica, device)).person for device in devices}
 
         def called(device: bytes) -> str:
-            persons = (grant.person for grant in door.authorities_of(device) if grant.person is not None)
-            voices = (voice for each in persons if (voice := room.voice_of(each)) is not None)
-            return called_as(names.get(device), next(voices, None), key_words(device, door))
+            return called_as(names.get(device), room.voice_of(whose[device]), key_words(device, door))
 
         return called
