@@ -34,7 +34,7 @@ from protocol.model.structure import PersonKey
 from protocol.replica.at_work.keyring import recovery_keys_ever
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.console.text import local_time
-from protocol.replica.office.people import first_names
+from protocol.replica.office.whose_words import first_signatures
 from protocol.rights.circles import Circles
 from protocol.rights.door import Authority, Door
 from protocol.rights.keys_in_use import by_their_own
@@ -214,7 +214,8 @@ async def list_past_readers(agent: Agent, readers: Sequence[Reader]) -> list[Pas
     found: _Found = {}
     for here in classes:
         here.add_to(found, _spans(sealed.get(here.space, {}), here.roster), recovery)
-    names = await first_names(agent.replica, {person for person, _ in found if person is not None})
+    persons = {person for person, _ in found if person is not None}
+    names = await first_signatures(agent.replica, [here.roster for here in classes], persons)
     seen = await agent.replica.store.marks(PAST_READER_MARKS)
     return sorted((each.shown(names, seen) for each in found.values()), key=_place)
 

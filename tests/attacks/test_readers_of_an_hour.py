@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -17,7 +18,8 @@ from protocol.messages.lives import Twin
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Erasure, PersonKey, PersonRecord, Revocation
 from protocol.model.work import Wraps
-from protocol.replica.at_work.replica import Draft
+from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.office.people import first_names
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as Keys
@@ -52,6 +54,7 @@ from tests.harness.spied_class import SpiedClass, spied_class
 from tests.harness.territory import new_device
 
 ROW = "a reader of an hour"
+HERS = "Mme Petit"
 NEWS = "M. X a pu lire 2 travaux d'élèves (CM1)"
 
 
@@ -109,12 +112,20 @@ async def hour(tmp_path: Path) -> AsyncIterator[Hour]:
         yield Hour(here, here.room.devices[-1], x.person)
 
 
-async def _an_hour(here: SpiedClass) -> None:
+@pytest.fixture
+async def hour_in_her_name(tmp_path: Path) -> AsyncIterator[Hour]:
+    async with spied_class(tmp_path, kept_for=f"{__name__}: her name", further=partial(_an_hour, name=HERS)) as here:
+        (x,) = here.room.territory.replica.door.authorities_of(here.spy.signing.public)
+        assert x.person is not None
+        yield Hour(here, here.room.devices[-1], x.person)
+
+
+async def _an_hour(here: SpiedClass, name: str = "M. X") -> None:
     room = here.room
     await confirmed_head(here)
     waiting = await room.hand_in(here.machine, here.item, {"w.odt": b"waits for its teacher"})
     await here.sync(here.machine)
-    await here.name_the_spy(await room.territory.person("M. X", PersonRole.TEACHER, room.space))
+    await here.name_the_spy(await room.territory.person(name, PersonRole.TEACHER, room.space))
     await here.sync(here.machine)
     new = await room.hand_in(here.machine, here.item, {"n.odt": b"handed in meanwhile"})
     await here.sync(here.machine)
@@ -138,6 +149,20 @@ async def test_who_read_for_an_hour_that_no_teacher_heard_of_is_told_to_each_of_
         rows = await Desk(device.agent).ask("key-readers")
         (told,) = [row for row in rows if row["state"] == "could read"]
         assert (told["teacher"], told["past"]["works"]) == ("M. X", 2)
+
+
+async def _without_a_number(replica: Replica, _rosters: object, persons: Collection[bytes]) -> dict[bytes, str]:
+    return await first_names(replica, persons)
+
+
+@attack(ROW, off={"sync_agent.keys.past_readers.first_signatures": _without_a_number})
+async def test_of_who_was_listed_under_her_name_it_is_told_with_the_number_that_tells_him_from_her(
+    hour_in_her_name: Hour,
+) -> None:
+    hour = hour_in_her_name
+    await hour.is_over()
+    for device in (hour.here.teacher, hour.head):
+        assert [each.called for each in await hour.told(device)] == [f"{HERS} (2)"]
 
 
 @attack(ROW, off={"sync_agent.keys.past_readers._sayers": _by_what_counts})

@@ -17,8 +17,8 @@ Rules (docs/adr/0360, 0391):
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from protocol.folds.coursework import Work
@@ -47,7 +47,23 @@ async def signatures(replica: Replica, roster: Roster, persons: Collection[bytes
     """What the words of each of these people are signed with, of those of whom a list has a name."""
     names = {one: roster.persons[one].name for one in persons if one in roster.persons and one not in roster.aliases}
     names |= await first_names(replica, {one for one in persons if one in roster.aliases})
-    before = await namesakes_before(replica, roster, names)
+    return _numbered(names, await namesakes_before(replica, roster, names))
+
+
+async def first_signatures(replica: Replica, rosters: Iterable[Roster], persons: Collection[bytes]) -> dict[bytes, str]:
+    """The same by what each was called here first, on whatever list; of who is on none any more, too.
+
+    With the number of those who were called so before in any of these spaces (docs/adr/0507).
+    """
+    names, before = await first_names(replica, persons), defaultdict[bytes, set[bytes]](set)
+    for roster in rosters:
+        for person, others in (await namesakes_before(replica, roster, names)).items():
+            before[person].update(others)
+    return _numbered(names, before)
+
+
+def _numbered(names: Mapping[bytes, str], before: Mapping[bytes, Collection[bytes]]) -> dict[bytes, str]:
+    """Each name as it is signed: with a number where others had it before."""
     return {one: f"{name} ({len(before[one]) + 1})" if before[one] else name for one, name in names.items()}
 
 
