@@ -35,7 +35,8 @@ from protocol.roles import HAS_READING_KEYS, PersonRole
 
 SAID_ELSEWHERE_MARKS: Final = "said-elsewhere/"
 """+ a destroyed entry of a list in hex → the entry of another list that calls the same person the same."""
-_SIGN: Final = frozenset({PersonRole.TEACHER, PersonRole.ADMIN})
+SIGN: Final = frozenset({PersonRole.TEACHER, PersonRole.ADMIN})
+"""As whom somebody signs what they say."""
 _Word: TypeAlias = "tuple[bytes, frozenset[str]]"
 """Whom a list calls what, as names are compared."""
 _At: TypeAlias = tuple[int, bytes, bytes, bytes]
@@ -132,7 +133,7 @@ async def _same_elsewhere(store: EntryStore, entries: Iterable[Entry]) -> dict[b
 def _said(entry: Entry) -> _Word | None:
     """Whom an entry of a list calls what; None of who signs nothing, or where it says nothing any more."""
     record, person = parsed(entry, PersonRecord.parse), entry.header.subject
-    return None if record is None or person is None or record.role not in _SIGN else (person, _heard(record.name))
+    return None if record is None or person is None or record.role not in SIGN else (person, _heard(record.name))
 
 
 def _heard(name: str) -> frozenset[str]:

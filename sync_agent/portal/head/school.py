@@ -8,13 +8,14 @@ Rules:
   each other id that lists call the same person's (docs/adr/0160);
 - who comes onto a list, or off one, is written there by this computer's own word: it asks first where lists have, or
   had, them otherwise (docs/adr/0489);
-- a teacher's computer comes in once somebody has seen its six words, unless it is known here as hers.
+- a teacher's computer comes in once somebody has seen its six words, unless it is known here as hers;
+- of two teachers of one name each is chosen by the name that their words are signed with (docs/adr/0521).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
@@ -26,6 +27,7 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON
+from protocol.replica.office.called_here import SIGN
 from protocol.replica.office.commands import MAX_TOLD_DEVICES, OTHERS, STRANGE
 from protocol.replica.office.doubles import doubles_of
 from protocol.replica.office.further_words import Repeated, doubted_to_leave, doubted_to_list
@@ -40,6 +42,7 @@ from protocol.replica.office.stays import stays_of
 from protocol.replica.office.stays_out import CutOff, cut_off_by
 from protocol.replica.office.taken_names import names_now, once_otherwise, several_names, taken_names
 from protocol.replica.office.whose_device import whose_device
+from protocol.replica.office.whose_words import signatures
 from protocol.rights.roster import Person
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import words_of
@@ -431,21 +434,17 @@ class SchoolPages:
         doubted: Doubted | None = None,
         done: str | None,
     ) -> web.Response:
-        say, named = visit.say, beside_words(room.name_of(whom) or "")
+        say, rooms, persons = visit.say, self._rooms(visit, office), room.roster.persons.values()
+        signed = await self._signed([room, *rooms])
+        named = beside_words(signed.get(whom or b"", ""))
         devices = [device for device in await school_devices(office) if device.role in LET_IN]
-        elsewhere = {
-            person.id: person
-            for other in self._rooms(visit, office)
-            for person in other.teachers
-            if person.id not in room.roster.persons
-        }
-        persons = room.roster.persons.values()
+        elsewhere = {person.id for other in rooms for person in other.teachers} - room.roster.persons.keys()
         people = [
             (
                 role.value,
                 sorted(
                     (each for each in persons if each.role is role),
-                    key=lambda each: (each.name.casefold(), room.number_of(each.id)),
+                    key=lambda each: (signed.get(each.id, each.name).casefold(), room.number_of(each.id)),
                 ),
             )
             for role in (*_ROLES, PersonRole.ADMIN)
@@ -462,12 +461,14 @@ class SchoolPages:
             reported={key: say.when(said_ms, visit.now_ms) for key, said_ms in reported.items()},
             people=[(role, listed) for role, listed in people if listed],
             doubles=await self._doubles(visit, office, room),
-            teachers=room.teachers,
+            known_as={**room.whole_names, **signed},
+            teachers=_by_name(signed, {person.id for person in room.teachers}),
             devices=[(device, self._called(visit, device)) for device in devices if room.space in device.spaces],
             other_devices=[
                 (device, self._called(visit, device)) for device in devices if room.space not in device.spaces
             ],
-            other_teachers=sorted(elsewhere.values(), key=lambda each: each.name.casefold()),
+            other_teachers=_by_name(signed, elsewhere),
+            numbered={one.id for one in _signing(rooms) if signed.get(one.id, "").startswith(f"{one.name} (")},
             roles=[role.value for role in _ROLES],
             stays=_STAYS,
             ends={
@@ -487,6 +488,14 @@ class SchoolPages:
             server=self._desk.shelf.agent.enrolment.server_url,
             done=done,
         )
+
+    async def _signed(self, rooms: Iterable[Room]) -> dict[bytes, str]:
+        """What the words of each who teaches in these classes are signed with: two of one name are told apart."""
+        signed: dict[bytes, str] = {}
+        for room in rooms:
+            persons = {person.id for person in _signing([room])} - signed.keys()
+            signed |= await signatures(self._desk.shelf.agent.replica, room.roster, persons)
+        return signed
 
     async def _doubles(self, visit: Visit, office: SchoolOffice, room: Room) -> list[dict[str, object]]:
         """Who may have been added twice: whom to keep, who may be the same, and what is either's.
@@ -555,6 +564,15 @@ class SchoolPages:
 def _doubted(visit: Visit, found: Repeated, form: str, fields: Mapping[str, str]) -> Doubted:
     others = [*found.names[:MAX_NAMES_SHOWN], *(visit.say(f"family.role_{role}") for role in found.roles)]
     return Doubted(form, fields, found.name, visit.say(f"family.role_{found.role}"), others)
+
+
+def _signing(rooms: Iterable[Room]) -> list[Person]:
+    return [person for room in rooms for person in room.roster.persons.values() if person.role in SIGN]
+
+
+def _by_name(called: Mapping[bytes, str], persons: Collection[bytes]) -> list[tuple[bytes, str]]:
+    found = [(person, name) for person, name in called.items() if person in persons]
+    return sorted(found, key=lambda each: each[1].casefold())
 
 
 def _number(text: str) -> int:
