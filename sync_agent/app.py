@@ -26,7 +26,7 @@ from protocol.replica.at_work.readers import ever_opened_to
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.ballast import Ballast, Rank
 from protocol.replica.console.operation import JSON
-from protocol.replica.content.holdings import Holdings, Need, work_need
+from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.office.acts import Trail
 from protocol.replica.office.arrivals import RunningTime
 from protocol.replica.process.unforeseen import Unforeseen
@@ -42,6 +42,7 @@ from sync_agent.machine import backups_said
 from sync_agent.machine.acquainted import Acquainted, InMind
 from sync_agent.machine.around import Around
 from sync_agent.machine.backups_said import Backups
+from sync_agent.machine.called import called_anothers
 from sync_agent.machine.enrolled import (
     DEVICE_KEYS_FILE,
     INTRODUCTION_FILE,
@@ -338,13 +339,13 @@ class Agent:
         raise BadInput(Code.UNKNOWN_SPACE, f"this device has no space: {space.hex()}", space=space.hex())
 
     async def own_rights(self) -> list[Authority]:
-        """The grants of this device that hold, and name its own pair of keys.
+        """The grants of this device that hold, name its own pair of keys, and call it nobody else's.
 
         Whoever has the server writes others, with an X25519 key of theirs beside the key that signs: what is said under
-        such a one is said by a pair that is nobody's (docs/adr/0193).
+        such a one is said by a pair that is nobody's (docs/adr/0193); or as somebody else's (docs/adr/0513).
         """
         rights = await self.replica.authorities(self.device)
-        return [each for each in rights if each.agreement == self.keys.agreement.public]
+        return [each for each in rights if not (self._is_of_another_pair(each) or self.is_anothers(each))]
 
     @property
     def first_right(self) -> Authority | None:
@@ -363,10 +364,20 @@ class Agent:
         return None if first is None else door.began_with(first)
 
     @property
-    def first_role(self) -> Role | None:
-        """The role that it was let in with, whichever of its rights are here."""
-        first = self.enrolment.let_in or self.first_right
-        return None if first is None else first.role
+    def let_in(self) -> LetIn | None:
+        """As what it was let in, whichever of its rights are here."""
+        if self.enrolment.let_in is None and (first := self.first_right) is not None:
+            return LetIn.of(first)
+        return self.enrolment.let_in
+
+    @property
+    def person(self) -> bytes | None:
+        """Whose it was let in as; None of a machine that is nobody's own."""
+        return None if self.let_in is None else self.let_in.person
+
+    def is_anothers(self, right: Authority) -> bool:
+        """Whether one of its rights calls it somebody else's than whose it was let in as."""
+        return self.let_in is not None and self.let_in.is_anothers(right)
 
     def _is_of_another_pair(self, right: Authority) -> bool:
         return right.agreement != self.keys.agreement.public
@@ -392,19 +403,27 @@ class Agent:
     async def right(self, space: bytes, kind: Kind) -> Authority:
         """The grant under which this device may write `kind` in `space`: one of its own pair of keys before others.
 
-        Raises `BadInput(UNKNOWN_SPACE)` for a space that it never had, `Refused(NO_RIGHT)`. Nothing is published in a
-        closed class: nobody would be shown it.
+        Raises `BadInput(UNKNOWN_SPACE)` for a space that it never had, `Refused(NO_RIGHT)`, also where what counts
+        there calls it somebody else's: what no machine may say is said in a name. Nothing is published in a closed
+        class: nobody would be shown it.
         """
         await self.check_space(space)
         writers = WRITERS[class_of(kind)]
-        for grant in await self.counting_first(await self.replica.authorities(self.device), space):
-            if grant.role in writers:
-                if kind is Kind.REVISION and space in (await self.replica.view(space)).roster.erased:
-                    raise BadInput(Code.UNKNOWN_SPACE, f"that class has been closed: {space.hex()}", space=space.hex())
-                return grant
-        raise Refused(
-            Code.NO_RIGHT, "this device does not have the right to do that here", space=space.hex(), kind=kind.name
-        )
+        rights = await self.counting_first(await self.replica.authorities(self.device), space)
+        grant = next((each for each in rights if each.role in writers), None)
+        if grant is None or (Role.MACHINE not in writers and self.is_anothers(grant)):
+            raise await self.refusal("this device does not have the right to do that here", writers, space)
+        if kind is Kind.REVISION and space in (await self.replica.view(space)).roster.erased:
+            raise BadInput(Code.UNKNOWN_SPACE, f"that class has been closed: {space.hex()}", space=space.hex())
+        return grant
+
+    async def refusal(self, sentence: str, roles: Collection[Role], space: bytes | None = None) -> Refused:
+        """Why what takes one of these roles is not done: a right to it calls this somebody else's; or `sentence`."""
+        for right in await self.replica.authorities(self.device):
+            where = right.space if space is None else space
+            if right.role in roles and self.is_anothers(right) and self.replica.door.covers(right, where):
+                return called_anothers(right, (await self.replica.view(where)).roster)
+        return Refused(Code.NO_RIGHT, sentence)
 
     async def write(
         self,
@@ -455,7 +474,7 @@ class Agent:
 
         It stays one, whoever calls it a teacher's later: nobody honest does (docs/adr/0287).
         """
-        return self.first_role in SHARED
+        return self.let_in is not None and self.let_in.role in SHARED
 
     async def roles(self) -> frozenset[Role]:
         """The roles that the device has somewhere, and may have (`is_shared`).
@@ -480,17 +499,6 @@ class Agent:
             *(Need(space, ref.stream, sealed=False) for ref in live_content(coursework)),
             *(Need(space, ref.stream, sealed=True) for ref in sealed_content(coursework, author)),
         ]
-
-    async def hand_in_packs(self) -> frozenset[bytes]:
-        """The packs with pupils' work that the server has not confirmed: they go first, and no budget holds them."""
-        found: set[bytes] = set()
-        for space in await self.spaces():
-            works = (await self.replica.view(space)).coursework.hand_ins.values()
-            for work in works:
-                if not work.at_server:
-                    packs = await self.holdings.packs(work_need(work))
-                    found.update(pack.hash for pack in packs)
-        return frozenset(found)
 
     async def missing(self) -> list[Need]:
         """The content that this device should hold and does not, in the order in which to fetch it."""

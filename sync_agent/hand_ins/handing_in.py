@@ -56,6 +56,7 @@ from sync_agent.hand_ins.opening import opening_key
 from sync_agent.hand_ins.own_words import OwnWords, own_words
 from sync_agent.hand_ins.wraps import Kept, first_readers_of, mark_of, wrap_for_the_rest
 from sync_agent.keys.key_wraps import open_given_keys
+from sync_agent.machine.called import is_called_anothers
 from sync_agent.machine.marks import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS
 
 MAX_HAND_INS_A_DAY: Final = 500
@@ -275,11 +276,11 @@ async def _is_seen_and_for_good(agent: Agent, work: Work) -> bool:
 
 
 async def _content_key(agent: Agent, work: Work) -> bytes:
-    """The content key, by a wrap for this device's person. Raises `Refused(CANNOT_READ)`."""
+    """The content key, by a wrap for this device's person. Raises `Refused(CANNOT_READ | NO_RIGHT)`."""
     try:
         await agent.right(work.space, Kind.RECEIPT_TEACHER)
-    except Refused:
-        raise _cannot_read(work) from None
+    except Refused as refusal:
+        raise (refusal if is_called_anothers(refusal) else _cannot_read(work)) from None
     await open_given_keys(agent)
     found = await opening_key(agent, work)
     if found is None:

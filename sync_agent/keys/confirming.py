@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from protocol.clock import milliseconds_of, rfc3339
-from protocol.errors import BadInput, Code, Refused
+from protocol.errors import BadInput, Code
 from protocol.folds.coursework import Coursework
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
@@ -365,7 +365,7 @@ async def confirm(
     """
     grants = await own_grants(agent)
     if not grants:
-        raise Refused(Code.NO_RIGHT, "this device stands for no teacher, and confirms no other")
+        raise await agent.refusal("this device stands for no teacher, and confirms no other", HAS_READING_KEYS)
     if shown_as not in (None, *SHOWN_AS):
         raise BadInput(Code.USAGE, f"a device is shown as one of: {', '.join(SHOWN_AS)}")
     async with agent.writing:

@@ -2,7 +2,8 @@
 
 Rules ("Reading keys"):
 - a place is a space in which this device's own grant makes its person a teacher;
-- what it says it says with its own two keys, as whose it came in first: under any other grant nobody hears it.
+- what it says it says with its own two keys, as whose it came in: under any other grant nobody hears it, or hears
+  somebody else (docs/adr/0513).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
-from protocol.errors import Code, PeerFault, Refused
+from protocol.errors import PeerFault
 from protocol.identity import KEY_BYTES, AgreementKey
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
@@ -19,12 +20,13 @@ from protocol.replica.at_work.replica import Draft
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
+from protocol.roles import HAS_READING_KEYS
 from protocol.trust.person_keys import (
     KeyWraps,
     PhraseKey,
 )
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import own_grants, own_in_use
+from sync_agent.keys.confirming import own_grant, own_grants, own_in_use
 from sync_agent.keys.said_by_space import said_by_space
 from sync_agent.machine.marks import PHRASE_OVER_MARKS
 from sync_agent.machine.reading_key_file import OwnKey
@@ -142,17 +144,14 @@ class Held:
 
 async def places_of(agent: Agent) -> list[Place]:
     """All of them, closed classes included."""
-    door = agent.replica.door
-    teaching = agent.in_order(await own_grants(agent))
+    teaching = await own_grants(agent)
     if not teaching:
         return []
     found, held = [], await Held.by(agent)
     for space in await agent.spaces():
-        here = [grant for grant in teaching if door.covers(grant, space)]
-        # as whose it came in first: whoever writes grants calls it somebody else's later, and cuts it off as itself
-        if here and (person := here[0].person) is not None:
-            first, *_ = await agent.counting_first([grant for grant in here if grant.person == person], space)
-            found.append(await place_in(agent, space, first, person, held))
+        grant = await own_grant(agent, teaching, space)
+        if grant is not None and grant.person is not None:
+            found.append(await place_in(agent, space, grant, grant.person, held))
     replaced = frozenset(name for place in found for name in _replaced(place.phrases))
     return [replace(place, replaced=replaced) for place in found]
 
@@ -161,7 +160,7 @@ async def places_or_refuse(agent: Agent) -> list[Place]:
     """The same. Raises `Refused(NO_RIGHT)` where there is none."""
     places = await places_of(agent)
     if not places:
-        raise Refused(Code.NO_RIGHT, "this device stands for no teacher, and has no keys to hand-ins")
+        raise await agent.refusal("this device stands for no teacher, and has no keys to hand-ins", HAS_READING_KEYS)
     return places
 
 

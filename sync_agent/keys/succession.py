@@ -214,7 +214,8 @@ async def _role(agent: Agent) -> Role | None:
     It would give its keys up for good on that server's word of a twin.
     """
     role = await agent.role()
-    return agent.first_role if role is Role.MACHINE and not agent.is_shared else role
+    is_called_so = role is Role.MACHINE and not agent.is_shared
+    return agent.let_in.role if is_called_so and agent.let_in is not None else role
 
 
 async def _is_mistaken(agent: Agent) -> bool:

@@ -65,6 +65,10 @@ class LetIn:
         """Whether a right says the same: of a class that has ended the first is never heard again."""
         return (right.role, right.person) == (self.role, self.person)
 
+    def is_anothers(self, right: Authority) -> bool:
+        """Whether a right calls the device somebody else's (docs/adr/0513); one that names nobody does not."""
+        return right.person not in (None, self.person)
+
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:

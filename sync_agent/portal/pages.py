@@ -10,13 +10,15 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, Refused
 from protocol.folds.coursework import HandInState, Work
+from protocol.model.entry import Kind
 from protocol.model.work import ItemKind
 from protocol.portable_names import displayable
 from protocol.replica.console import parameters as given
 from sync_agent.health import LastSync
 from sync_agent.keys.former_returns import ASKED, FormerReturn, list_former_returns
+from sync_agent.machine.called import is_called_anothers
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import inside, see
 from sync_agent.portal.each_page.visit import Visit, remember_who
@@ -95,6 +97,7 @@ class Pages:
             sign_ins=await home_sign_ins(visit, self._shelf),
             held_back=news_of(await own_held_back(self._shelf.agent)) if visit.teaches else 0,
             let_count=len(await let_count_here(self._shelf.agent)) if visit.teaches else 0,
+            called=await self._called(visit),
         )
 
     async def _former(self, visit: Visit) -> Sequence[FormerReturn]:
@@ -104,15 +107,27 @@ class Pages:
 
     async def _forgotten(self, visit: Visit) -> str | None:
         """That who teaches here is erased, by whose word, and until when; None where it is not so."""
-        agent, persons = self._shelf.agent, await self._shelf.persons_to_tell() if visit.teaches else ()
-        told = [await forgetting_of(agent.replica, person, visit.now_ms) for person in persons]
-        found = next((each for each in told if each is not None), None)
+        agent = self._shelf.agent
+        person = agent.person if visit.teaches else None
+        found = None if person is None else await forgetting_of(agent.replica, person, visit.now_ms)
         if found is None:
             return None
         by = visit.said_by(self._shelf, found.by, found.grant)
         if found.in_doubt:
             return visit.say("home.forgotten_in_doubt", by=by)
         return visit.say("home.forgotten", by=by, day=visit.say.day(found.final_ms, visit.now_ms))
+
+    async def _called(self, visit: Visit) -> str | None:
+        """That nothing is said here, as the server calls this computer somebody else's; None where it is not so."""
+        for room in visit.rooms if visit.teaches else ():
+            try:
+                await self._shelf.agent.right(room.space, Kind.REVISION)
+            except BadInput:
+                continue
+            except Refused as refusal:
+                if is_called_anothers(refusal):
+                    return self._desk.sentence(visit, refusal)
+        return None
 
     async def _card(self, visit: Visit, piece: Piece, refusals: Mapping[str, bytes]) -> Card:
         told = None

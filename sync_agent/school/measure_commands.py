@@ -18,6 +18,7 @@ from protocol.replica.office.measures import (
     shown_stop,
 )
 from protocol.rights.door import Authority
+from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import Agent
 from sync_agent.school.device_names import device_names
 from sync_agent.school.measures import schools_of, true_ms
@@ -91,7 +92,8 @@ async def _led(agent: Agent, school: str | None) -> tuple[bytes, Authority]:
     try:
         return space, await agent.right(space, Kind.DRILL)
     except Refused as refusal:
-        raise Refused(Code.NO_RIGHT, "only the head teacher's device may do that, or who runs the system") from refusal
+        sentence = "only the head teacher's device may do that, or who runs the system"
+        raise await agent.refusal(sentence, RUNS_A_SCHOOL, space) from refusal
 
 
 async def _school(agent: Agent, named: str | None) -> bytes:

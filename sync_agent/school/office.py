@@ -72,7 +72,8 @@ class SchoolOffice:
         """The office of this device. Raises `Refused(NO_RIGHT)`."""
         held = agent.in_order(await _rights(agent))
         if not held:
-            raise Refused(Code.NO_RIGHT, "only the device of a head teacher, or an administrator's, may do that")
+            sentence = "only the device of a head teacher, or an administrator's, may do that"
+            raise await agent.refusal(sentence, RUNS_A_SCHOOL)
         return cls(agent, held)
 
     @property

@@ -39,6 +39,7 @@ from protocol.model.register import Health, RegisterKind, compose_register
 from protocol.reconcile.checkpoint import Checkpoint, Cursor
 from protocol.replica.at_work.deserted import but_for_deserted
 from protocol.replica.at_work.readers import ever_opened_to
+from protocol.replica.content.holdings import work_need
 from protocol.replica.interfaces import PackInfo, Position, RegisterRow
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import own_levels
@@ -275,7 +276,7 @@ class Asking:
         packs = {pack.hash: pack for pack in await content.unsent_packs() if pack.hash not in covered}
         packs.update(said.due)
         large = any(pack.size > INLINE_PACK_BYTES for pack in (*deltas, *packs.values()))
-        urgent = await self._agent.hand_in_packs() if large else frozenset()
+        urgent = await _hand_in_packs(self._agent) if large else frozenset()
         room = INLINE_TOTAL_BYTES
         gone = self.closed | set(await self._agent.ended_classes())
         inline: list[PackInfo] = []
@@ -379,3 +380,13 @@ class Asking:
         at_ms = max(0, self._agent.now_ms() - self.skew_ms)
         device = self._agent.keys.signing
         return compose_register(device, RegisterKind.HEALTH, device.public, at_ms, health.encode()).data
+
+
+async def _hand_in_packs(agent: Agent) -> frozenset[bytes]:
+    """The packs with pupils' work that the server has not confirmed: they go first, and no budget holds them."""
+    found: set[bytes] = set()
+    for space in await agent.spaces():
+        for work in (await agent.replica.view(space)).coursework.hand_ins.values():
+            if not work.at_server:
+                found.update(pack.hash for pack in await agent.holdings.packs(work_need(work)))
+    return frozenset(found)

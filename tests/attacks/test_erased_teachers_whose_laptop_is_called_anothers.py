@@ -10,20 +10,19 @@ import pytest
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, Revocation
 from protocol.roles import PersonRole, Role
-from sync_agent.portal.shown.shelf import Shelf
+from sync_agent.app import Agent
 from tests.harness.attack import attack
 from tests.harness.portal import portal
 from tests.harness.spied_class import spied_class
 
 
-async def _whom_the_first_right_names_that_came(shelf: Shelf) -> list[bytes]:
-    rights = await shelf.agent.replica.authorities(shelf.agent.device)
-    return [right.person for right in rights if right.person is not None][:1]
+def _whom_the_next_right_names_that_came(agent: Agent) -> bytes | None:
+    return agent.replica.door.authorities_of(agent.device)[1].person
 
 
 @attack(
     "a teacher who is erased is not told so",
-    off={"sync_agent.portal.shown.shelf.Shelf.persons_to_tell": _whom_the_first_right_names_that_came},
+    off={"sync_agent.app.Agent.person": property(_whom_the_next_right_names_that_came)},
 )
 @pytest.mark.parametrize("again", [False, True], ids=["her right has ended", "her right was said again"])
 async def test_a_teacher_whom_a_stolen_key_erases_reads_so_on_her_first_page_whatever_it_calls_her_laptop(

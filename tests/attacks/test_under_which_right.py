@@ -28,7 +28,7 @@ from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device, above
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import thief_says
+from tests.harness.copied_keys import AS_WHOEVER_IT_IS_CALLED, thief_says
 from tests.harness.kept_town import keep_town, town_in_step
 from tests.harness.office_devices import Town, town
 from tests.integration.test_clones import pc
@@ -502,7 +502,7 @@ async def test_work_of_a_pc_of_the_whole_school_outlives_the_right_in_a_class_th
         assert all(work in view.coursework.hand_ins for view in await _views(here))
 
 
-@attack(ROW, off={"sync_agent.app.in_order": _innermost})
+@attack(ROW, off={"sync_agent.app.in_order": _innermost, **AS_WHOEVER_IT_IS_CALLED})
 async def test_a_laptop_that_was_let_into_its_school_speaks_in_a_class_as_whose_it_is_whatever_a_server_calls_it(
     tmp_path: Path,
 ) -> None:

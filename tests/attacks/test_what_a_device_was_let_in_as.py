@@ -28,6 +28,7 @@ from sync_agent.machine.enrolled import ENROLMENT_FILE, INTRODUCTION_FILE, OUTBO
 from tests.attacks.test_classes_beside_one_with_sign_in import Hers, hers
 from tests.harness.attack import attack
 from tests.harness.classroom import SMALL, Device, above
+from tests.harness.copied_keys import AS_WHOEVER_IT_IS_CALLED
 from tests.harness.office_devices import town
 from tests.harness.portal import portal
 from tests.harness.wire import URL, MemoryTransport
@@ -171,7 +172,7 @@ async def test_a_laptop_that_has_lost_its_database_speaks_under_the_right_that_c
     assert (await agent.replica.store.get([revision]))[revision].header.grant == first
 
 
-@attack(LAPTOPS, off={"sync_agent.machine.enrolled.LetIn.fits": lambda *_: True})
+@attack(LAPTOPS, off={"sync_agent.machine.enrolled.LetIn.fits": lambda *_: True, **AS_WHOEVER_IT_IS_CALLED})
 async def test_nor_does_it_speak_as_somebody_else_where_the_class_into_which_it_was_let_first_is_over(
     hers: Hers,
 ) -> None:

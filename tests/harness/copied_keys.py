@@ -22,6 +22,9 @@ from tests.harness.classroom import Device
 from tests.harness.office_devices import Town
 from tests.harness.server_in_process import Office
 
+AS_WHOEVER_IT_IS_CALLED: dict[str, object] = {"sync_agent.machine.enrolled.LetIn.is_anothers": lambda *_: False}
+"""As if a device spoke as whomever its rights name."""
+
 
 async def thief_says(office: Office, *drafts: Draft) -> list[Entry]:
     """What a copy of the server's keys has signed, and some machine has brought."""

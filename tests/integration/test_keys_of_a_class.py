@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 
+from protocol.errors import Refused
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_PARENTS, MAX_READING_KEYS_AT_ONCE, READING_KEY_LONG_PAUSE_MS, READING_KEY_PAUSE_MS
 from protocol.model.entry import Kind, parsed
 from protocol.model.structure import Erasure, Grant, PersonKey, Revocation
 from protocol.replica.at_work.replica import Draft
+from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import KeyWraps, PhraseKey, open_reading_key
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import reported
+from sync_agent.keys.confirming import confirm, own_device, reported
 from sync_agent.keys.key_wraps import open_given_keys, reading_keys
 from sync_agent.keys.phrases import new_phrase, open_with_phrase
 from sync_agent.keys.reading_key import tend_reading_keys
@@ -93,21 +95,8 @@ async def _nothing_due(_agent: object) -> int:
     return 0
 
 
-async def test_a_laptop_that_is_handed_on_to_a_colleague_says_a_key_as_the_colleagues(here: Here) -> None:
-    room, territory = here.room, here.room.territory
-    durand = await territory.person("M. Durand", PersonRole.TEACHER, room.space)
-    yvon = await territory.person("Mme Yvon", PersonRole.TEACHER, room.space)
-    laptop = await room.device(Role.TEACHER, person=durand)
-    await here.sync(laptop, here.machine)
-    await handed_on(here, laptop, yvon)
-    await here.sync(laptop, laptop, here.machine)
-    work = (await room.hand_in(here.machine, here.item, {"b.odt": b"neu"})).hex()
-    await here.sync(here.machine, laptop)
-    assert await Desk(laptop.agent).files("open-hand-in", id=work) == {"b.odt": b"neu"}
-
-
-async def handed_on(here: Here, laptop: Device, person: bytes) -> None:
-    """A laptop's access as somebody's ends, and it is let in as somebody else's, with the same keys."""
+async def _called_anothers(here: Here, laptop: Device, person: bytes) -> None:
+    """A laptop's access as somebody's ends, and it is let in as somebody else's, with the same keys: by no command."""
     room, territory = here.room, here.room.territory
     (grant,) = (each.grant for each in territory.replica.door.authorities_of(laptop.agent.device))
     heads = tuple(await territory.replica.tips(room.space, laptop.agent.device))
@@ -117,7 +106,7 @@ async def handed_on(here: Here, laptop: Device, person: bytes) -> None:
         await laptop.agent.replica.admit([brought], source=territory.keys.signing.public, now_ms=territory.clock())
 
 
-async def test_what_a_laptop_was_given_as_one_colleagues_it_gives_no_laptop_of_the_next(here: Here) -> None:
+async def test_what_a_laptop_was_given_as_one_colleagues_it_gives_no_laptop_of_another(here: Here) -> None:
     room, territory = here.room, here.room.territory
     durand = await territory.person("M. Durand", PersonRole.TEACHER, room.space)
     yvon = await territory.person("Mme Yvon", PersonRole.TEACHER, room.space)
@@ -128,10 +117,12 @@ async def test_what_a_laptop_was_given_as_one_colleagues_it_gives_no_laptop_of_t
     his_key = his.agent.reading_keys.newest_of(room.space)
     assert his_key is not None
     assert his_key.public in reading_keys(laptop.agent)
-    await handed_on(here, laptop, yvon)
+    await _called_anothers(here, laptop, yvon)
     hers = await room.device(Role.TEACHER, person=yvon)
     await here.sync(laptop, hers, laptop, hers, his)
-    await confirm_each_other(here, laptop, hers)
+    await confirm(hers.agent, device_id(own_device(laptop.agent)), shown_as="own")
+    with pytest.raises(Refused, match=r"calls this computer Mme Yvon's"):
+        await confirm(laptop.agent, device_id(own_device(hers.agent)), shown_as="own")
     await here.sync(laptop, hers, laptop, hers)
     assert his_key.public not in reading_keys(hers.agent)
 

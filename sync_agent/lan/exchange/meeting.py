@@ -88,7 +88,7 @@ async def chain_for(agent: Agent, common: Collection[bytes]) -> tuple[Entry, ...
     replica, own = agent.replica, agent.keys.agreement.public
     grants = [
         grant
-        for grant in (*await agent.own_rights(), *await grants_in_doubt(agent, agent.device))
+        for grant in (*await replica.authorities(agent.device), *await grants_in_doubt(agent, agent.device))
         if grant.agreement == own and any(replica.door.opens(grant, space) for space in common)
     ]
     # those above the common spaces say most; the caller has them, most likely

@@ -18,9 +18,10 @@ from typing import Final
 
 from aiohttp import web
 
-from protocol.errors import Code, RelaisError
+from protocol.errors import Code, Refused, RelaisError
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Params, Table
+from sync_agent.machine.called import is_called_anothers, name_called
 from sync_agent.portal.door import Door, ExpiredPage, Handler, page_policy
 from sync_agent.portal.each_page.sessions import IDLE_S, Sessions
 from sync_agent.portal.each_page.visit import Visit, remember, visit_of
@@ -220,6 +221,8 @@ class Desk:
 
     def sentence(self, visit: Visit, error: RelaisError) -> str:
         """What a page says of it."""
+        if isinstance(error, Refused) and is_called_anothers(error):
+            return visit.say("error.called", name=name_called(error) or visit.say("unknown.somebody"))
         path, most = error.facts.get("path", ""), error.facts.get("max")
         return self._sentence(visit, error.code.value, str(path), most if isinstance(most, int) else None)
 

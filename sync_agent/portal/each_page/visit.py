@@ -327,7 +327,7 @@ async def visit_of(
     guards = NO_GUARDS if teaches else await shelf.sign_in.guards(room.space for room in rooms)
     proven: frozenset[bytes] = frozenset()
     if teaches:
-        me = _person(rooms, await shelf.own_person())
+        me = _person(rooms, shelf.agent.person)
     else:
         me, proven = _signed_in(request, rooms, sessions, guards)
         me = me or _chosen(request, rooms, guards)

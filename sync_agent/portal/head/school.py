@@ -47,6 +47,7 @@ from protocol.rights.roster import Person
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import words_of
 from sync_agent.lan.finding.multicast import reached_at
+from sync_agent.machine.called import is_called_anothers
 from sync_agent.machine.command_names import CHOSEN, LEFT_OFF, LOOK_AT
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see
@@ -583,6 +584,8 @@ async def enter_school(desk: Desk, request: web.Request) -> tuple[Visit, SchoolO
     """Raises `HTTPNotFound` where this device runs no school."""
     try:
         office = await SchoolOffice.of(desk.shelf.agent)
-    except Refused:
+    except Refused as refusal:
+        if is_called_anothers(refusal):
+            raise
         raise web.HTTPNotFound from None
     return await desk.visit(request), office

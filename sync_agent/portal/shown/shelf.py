@@ -260,17 +260,6 @@ class Shelf:
         """Whether this is a teacher's device."""
         return await self.agent.role() in SEES_ALL_WORK
 
-    async def own_person(self) -> bytes | None:
-        """The person whom this device's grants name: those first under which it speaks, of all that it was granted."""
-        grants = self.agent.in_order(await self.agent.replica.authorities(self.agent.device))
-        return next((grant.person for grant in grants if grant.person is not None), None)
-
-    async def persons_to_tell(self) -> list[bytes]:
-        """As whom this device speaks, and as whom it was let in first: whoever has the server ends that right."""
-        first = self.agent.first_right
-        persons = (await self.own_person(), None if first is None else first.person)
-        return list(dict.fromkeys(person for person in persons if person is not None))
-
     def author_of(self, grant: bytes | None, room: Room) -> str | None:
         """The name of the person whose word is what was written under a grant, if a list has one.
 
