@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from protocol.errors import BadInput, Code, Refused
 from protocol.identity import school_id
-from protocol.model.entry import Kind
+from protocol.model.entry import ID_BYTES, Kind
+from protocol.replica.console.abbreviations import whole
 from protocol.replica.console.operation import JSON
+from protocol.replica.office.ever_called import spaces_ever
 from protocol.replica.office.measures import (
     drill_draft,
     drill_report,
@@ -17,6 +19,7 @@ from protocol.replica.office.measures import (
     shown_report,
     shown_stop,
 )
+from protocol.replica.office.names import hex_or_none
 from protocol.rights.door import Authority
 from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import Agent
@@ -100,7 +103,10 @@ async def _school(agent: Agent, named: str | None) -> bytes:
     schools = await schools_of(agent)
     if named is not None:
         wanted = school_id(agent.replica.territory, named)
-        schools = [space for space in schools if space == wanted or space.hex().startswith(named.lower())]
+        if not agent.replica.door.knows_space(wanted):
+            begun = whole(named, await spaces_ever(agent.replica), Code.UNKNOWN_SPACE, "space")
+            wanted = hex_or_none(begun, ID_BYTES) or wanted
+        schools = [space for space in schools if space == wanted]
     if len(schools) != 1:
         raise BadInput(Code.UNKNOWN_SPACE, "say which school with --school UAI" if schools else "no such school here")
     return schools[0]

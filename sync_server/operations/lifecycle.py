@@ -17,8 +17,6 @@ from protocol.model.entry import ID_BYTES, PERSON_BYTES, Kind, kind_name
 from protocol.replica.access.export import export_person
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.console import parameters as given
-from protocol.replica.console.abbreviations import whole
-from protocol.replica.console.by_name import is_whole
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
 from protocol.replica.office import commands, withdrawals
@@ -29,7 +27,7 @@ from protocol.replica.office.erasures import check_known, erase_persons, ever_sa
 from protocol.replica.office.frozen import freeze_person, unfreeze_person
 from protocol.replica.office.further_words import ask_whether_meant, doubted_to_leave
 from protocol.replica.office.leaving import told_of_partings
-from protocol.replica.office.names import device_id, entry_id, person_id
+from protocol.replica.office.names import device_id, entry_id, hex_or_none, person_id
 from protocol.replica.office.namesakes import told_of_numbers
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
 from protocol.replica.office.people import listings_of
@@ -141,7 +139,7 @@ async def _refuse(server: Server, params: Params, outgoing: Outgoing, kit: KitAw
 
 async def _ruled(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None, *, accept: bool) -> int:
     """For how many entries the word counts. Raises `Refused(NO_RIGHT)` where it does for none of them."""
-    named = await _named(server, params)
+    named = [entry_id(text) for text in given.texts(params, "named")]
     told = await told_of_accepted(server, (await server.store.get(named)).values()) if accept else []
     ruled = await rule(server, named, accept=accept, kit=kit)
     for line in told:
@@ -166,18 +164,6 @@ def _beyond(count: int, command: str, *, is_by_kit: bool) -> str:
         f"above the server's: they are kept, and count for nothing. `sync-server {command} ID --kit KIT` rules "
         "on them; and work counts where it is handed in, or published, once more"
     )
-
-
-async def _named(server: Server, params: Params) -> list[bytes]:
-    """The entries and devices that a ruling names, as ids or beginnings of ids from `waiting`."""
-    known = {
-        one
-        for refused in (False, True)
-        for each in await list_waiting(server, refused=refused)
-        for one in (each.entry.id, each.entry.header.author)
-    }
-    texts = [whole(text, known, Code.UNKNOWN_HAND_IN, "entry") for text in given.texts(params, "named")]
-    return [entry_id(text) for text in texts]
 
 
 async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> JSON:
@@ -512,16 +498,14 @@ async def _unerase(server: Server, params: Params, outgoing: Outgoing, kit: KitA
     if kit is not None:
         check_kit(server, kit)
     known = {covers for _, covers in await (in_force if kit is None else ever_said)(server.replica)}
-    full = whole(text, known, Code.UNKNOWN_PERSON, "erasure")
-    covers = next((one for one in known if one.hex() == full), None)
+    covers = hex_or_none(text, PERSON_BYTES) or hex_or_none(text, ID_BYTES)
     counting_too, unseen_too = params.get("counting_too") is True, params.get("unseen_too") is True
     if unseen_too and kit is None:
         raise BadInput(Code.USAGE, "--unseen-too is about what the kit may have signed: say --kit KIT as well")
-    if covers is None and unseen_too and any(is_whole(full, size) for size in (PERSON_BYTES, ID_BYTES)):
-        covers = bytes.fromhex(full)
-        await outgoing.progress("nothing here has that forgotten; what the kit may have signed of it counts no more")
-    if covers is None:
+    if covers is None or (covers not in known and not unseen_too):
         raise BadInput(Code.UNKNOWN_PERSON, f"nothing that “{text}” names is erased; `erasures` shows what is")
+    if covers not in known:
+        await outgoing.progress("nothing here has that forgotten; what the kit may have signed of it counts no more")
     if kit is not None and params.get("destroyed_too") is not True:
         await check_not_destroyed(server.replica.store, covers)
     done = await take_back(server, covers, kit, counting_too=counting_too, unseen_too=unseen_too)

@@ -75,7 +75,7 @@ async def _operate(
     del incoming
     if command in _NAMING:
         await _tell_who_may_be_forgotten(server, outgoing)
-    found = await with_whole_ids(server, params, outgoing, named=_named(name))
+    found = await with_whole_ids(server, name, params, outgoing, named=_named(name))
     async with noted(server, name, found):
         return await command(server, found, outgoing)
 
@@ -87,7 +87,7 @@ async def _operate_with_kit(
     if command is lifecycle.KIT_COMMANDS["export-person"]:
         await _tell_who_may_be_forgotten(server, outgoing)
     # the kit's word is given for ids alone: names are what this store says (docs/adr/0128)
-    found = await with_whole_ids(server, params, outgoing, named=_named(name) if kit is None else ())
+    found = await with_whole_ids(server, name, params, outgoing, named=_named(name) if kit is None else ())
     async with noted(server, name, found, with_kit=kit is not None):
         return await command(server, found, outgoing, kit)
 

@@ -82,6 +82,7 @@ class Thieving:
         under: bytes = b"",
         parents: Iterable[bytes] = (),
         target: bytes | None = None,
+        subject: bytes | None = None,
     ) -> Entry:
         """An entry with the stolen key, or another, by way of some PC."""
         self.said += 1
@@ -95,6 +96,7 @@ class Thieving:
             salt=bytes(16),
             parents=tuple(parents),
             target=target,
+            subject=subject,
         )
         admission = await self.office.server.replica.admit([entry], source=b"a PC", now_ms=self.clock())
         assert admission.admitted
