@@ -24,7 +24,7 @@ from protocol.replica.console.operation import JSON, Incoming, Operation, Outgoi
 from protocol.replica.console.parameters import shown
 from protocol.rights.vouching import device_id
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import list_readers
+from sync_agent.keys.confirming import list_readers, rows
 from sync_agent.school.device_names import device_names, key_words, signed_names
 
 _SPACE: Final = (ID_BYTES, Code.UNKNOWN_SPACE, "space")
@@ -110,10 +110,11 @@ async def _known(agent: Agent, key: str) -> Iterable[bytes]:
             from sync_agent.keys.former_returns import list_former_returns  # noqa: PLC0415 — likewise
             from sync_agent.keys.past_readers import list_past_readers  # noqa: PLC0415 — likewise
 
+            readers = await list_readers(agent)
             former = [each.id for each in await list_former_returns(agent)]
-            past = [each.id for each in await list_past_readers(agent, await list_readers(agent))]
+            past = [each.id for each in await list_past_readers(agent, readers)]
             pairs = {device_id(given.pair) for given in agent.replica.door.authorities()}
-            return {*pairs, *ever_called.devices_ever(agent.replica), *former, *past}
+            return {*rows(readers), *pairs, *ever_called.devices_ever(agent.replica), *former, *past}
         case "device":
             return ever_called.devices_ever(agent.replica)
         case "space" | "from" | "to":

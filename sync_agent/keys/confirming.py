@@ -5,6 +5,8 @@ Rules (docs/protocol.md, "Confirmed devices", C13 to C18; docs/adr/0064):
   teacher's own devices says so, after a human has compared six words on both;
 - what a human confirmed is what was shown: a colleague's device becomes none of one's own, whatever lists say (0461);
 - what is confirmed of a colleague whose stay has a last day ends with it (0510);
+- a yes is about the classes in which the device was listed to who says it, as what and as whose: who has said no key
+  in one is not listed there, and where anything has changed meanwhile they look again (0511);
 - where classes show a device differently, it is confirmed in those that show it as it was shown; the others are named;
 - what was confirmed in one class holds in every other that both devices teach, but for one that was reported somewhere;
 - who was looked at, was cut off, and is let in again is news like anybody who is new;
@@ -19,6 +21,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
+
+from blake3 import blake3
 
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.errors import BadInput, Code
@@ -56,6 +60,7 @@ YOURS: Final = "yours?"
 WAITS: Final = "waits"
 """How a device of this teacher's stands of which is asked here, and one that others of hers are asked about."""
 NOT_HERE: Final = "no such device teaches in a class of this one"
+NOT_SHOWN: Final = f"{NOT_HERE}, or not as it was shown: look again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,20 +294,43 @@ async def words_of(pairs: Iterable[Device]) -> dict[Device, str]:
     return await asyncio.to_thread(lambda: {pair: device_words(pair) for pair in wanted})
 
 
+def rows(readers: Iterable[Reader]) -> dict[bytes, list[Reader]]:
+    """Each device as what it is shown, in the classes in which it is that, by an id of just this.
+
+    With another class, or as something else, it is another row.
+    """
+    alike: defaultdict[tuple[bytes, str, bytes], list[Reader]] = defaultdict(list)
+    for reader in readers:
+        alike[reader.id, reader.shown_as, b"" if reader.mine else reader.person].append(reader)
+    return {_row_id(theirs): theirs for theirs in alike.values()}
+
+
+def _row_id(theirs: Sequence[Reader]) -> bytes:
+    def told(each: Reader) -> bytes:
+        as_what = bytes([each.speaks, SHOWN_AS.index(each.shown_as)])
+        return blake3(b"".join((each.space, each.id, each.person, as_what, *sorted(each.returns)))).digest()
+
+    return blake3(b"".join(sorted(told(each) for each in theirs))).digest()
+
+
 async def readers_json(agent: Agent, listed: Sequence[Reader], reader_id: bytes | None = None) -> list[JSON]:
-    """The same as a command lists them, or one of them, also by its signing key. Raises `BadInput(UNKNOWN_DEVICE)`."""
+    """The same as a command lists them, or a row or device of these, also by its signing key.
+
+    Raises `BadInput(UNKNOWN_DEVICE)`.
+    """
     names = await space_names(agent)
-    readers = [reader for reader in listed if reader_id in (None, reader.id, reader.device)]
+    row_of = {reader: row for row, theirs in rows(listed).items() for reader in theirs}
+    readers = [reader for reader in listed if reader_id in (None, row_of[reader], reader.id, reader.device)]
     if reader_id is not None and not readers:
         raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=reader_id.hex())
     shown = dict.fromkeys(reader.pair for reader in readers)
     awaited = dict.fromkeys(device for reader in readers for device, _ in reader.waits_for)
     words = await words_of([*list(shown)[:MAX_LISTED_WORDS], *list(awaited)[:MAX_LISTED_WORDS]])
-    rows: list[JSON] = []
+    found: list[JSON] = []
     for reader, teacher in zip(readers, await _called(agent, readers), strict=True):
-        rows.append(
+        found.append(
             {
-                "id": reader.id.hex(),
+                "id": row_of[reader].hex(),
                 "device": reader.device.hex(),
                 "name": reader.name,
                 "person": reader.person.hex(),
@@ -316,7 +344,7 @@ async def readers_json(agent: Agent, listed: Sequence[Reader], reader_id: bytes 
                 "waits_for": named_rows(reader.waits_for, words),
             }
         )
-    return rows
+    return found
 
 
 def named_rows(named: Sequence[tuple[Device, str | None]], words: Mapping[Device, str]) -> list[JSON]:
@@ -351,17 +379,15 @@ class _Place:
         return self.grant.person or b""
 
 
-async def confirm(
-    agent: Agent, reader: bytes, *, shown_as: str | None = None, person: bytes | None = None
-) -> Confirmed:
-    """Say that a device (`device_id`) is its person's, in every class in which it is shown so and both teach.
+async def confirm(agent: Agent, asked: bytes, *, shown_as: str | None = None, person: bytes | None = None) -> Confirmed:
+    """Say that a device is its person's, in the classes of the row (`rows`) that was shown to who says so.
 
-    `shown_as` (`Reader.shown_as`) and, of what is not this teacher's own, `person` are as what it was shown to who says
-    so. Without them it may not be in doubt that it is one colleague's: a head teacher's, and one of this teacher's own,
-    are confirmed only as that.
+    `asked` is that row's id; by the device's own (`device_id`) it is each row that lists it now. `shown_as`
+    (`Reader.shown_as`) and `person` are as what and whose it was shown; without them that may not be in doubt, and a
+    head teacher's, and one of this teacher's own, are confirmed only as that.
 
-    Raises `Refused(NO_RIGHT)` on a device that stands for no teacher, `BadInput`: UNKNOWN_DEVICE, also where lists or
-    grants make of it by now in no class what was shown; USAGE where more has to be said.
+    Raises `Refused(NO_RIGHT)` on a device that stands for no teacher, `BadInput`: UNKNOWN_DEVICE, also where it is by
+    now no more, in any class, or in other classes, what was shown; USAGE where more has to be said.
     """
     grants = await own_grants(agent)
     if not grants:
@@ -369,43 +395,43 @@ async def confirm(
     if shown_as not in (None, *SHOWN_AS):
         raise BadInput(Code.USAGE, f"a device is shown as one of: {', '.join(SHOWN_AS)}")
     async with agent.writing:
-        places = [place async for place in _places(agent, grants, reader)]
+        listed = await list_readers(agent)
+        shown = rows(listed).get(asked) or [each for each in listed if each.id == asked]
+        places = [place async for place in _places(agent, grants, shown)]
         if not places:
-            raise await _nobody(agent, reader)
+            raise await _nobody(listed, asked)
         meant = _meant(places, shown_as, person)
         drafts = [each for place in meant for each in _word_at(agent, place)]
         if drafts:
             await agent.write(*drafts)
-    there = {(place.space, place.shown_as) for place in meant}
-    shown = await list_readers(agent)
-    await acknowledge(agent, (each for each in shown if each.id == reader and (each.space, each.shown_as) in there))
-    return Confirmed(
-        len(drafts), list(dict.fromkeys((each.space, each.shown_as) for each in places if each not in meant))
-    )
+    said = {(place.space, place.shown_as) for place in meant}
+    await acknowledge(agent, (each for each in shown if (each.space, each.shown_as) in said))
+    theirs = dict.fromkeys((each.space, each.shown_as) for each in listed if each.pair == meant[0].named)
+    return Confirmed(len(drafts), [each for each in theirs if each not in said])
 
 
-async def _nobody(agent: Agent, asked: bytes) -> BadInput:
+async def _nobody(listed: Iterable[Reader], asked: bytes) -> BadInput:
     """Why no device is confirmed by this id. By a signing key alone none is: it may be named beside other keys."""
-    pairs = list(dict.fromkeys((each.id, each.pair) for each in await list_readers(agent) if each.device == asked))
+    pairs = [(row, theirs[0].pair) for row, theirs in rows(listed).items() if theirs[0].device == asked]
     if not pairs:
-        return BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=asked.hex())
+        return BadInput(Code.UNKNOWN_DEVICE, NOT_SHOWN, reader=asked.hex())
     words = await words_of([pair for _, pair in pairs[:MAX_LISTED_WORDS]])
-    rows = "; ".join(f"{reader.hex()[:_ID_CHARS]} ({words[pair]})" for reader, pair in pairs if pair in words)
+    told = "; ".join(f"{row.hex()[:_ID_CHARS]} ({words[pair]})" for row, pair in pairs if pair in words)
     return BadInput(
         Code.UNKNOWN_DEVICE,
         "this id, of `devices`, is that of the device's signing key, which proves no other key to be its own. Compare "
-        f"the six words with those on its own screen, and give the id that stands beside them: {rows}",
+        f"the six words with those on its own screen, and give the id that stands beside them: {told}",
         reader=asked.hex(),
     )
 
 
-async def _places(agent: Agent, grants: Sequence[Authority], reader: bytes) -> AsyncIterator[_Place]:
-    for space in await agent.spaces():
-        mine = await own_grant(agent, grants, space)
-        roster = (await agent.replica.view(space)).roster
+async def _places(agent: Agent, grants: Sequence[Authority], shown: Iterable[Reader]) -> AsyncIterator[_Place]:
+    for reader in shown:
+        mine = None if reader.is_this else await own_grant(agent, grants, reader.space)
+        roster = (await agent.replica.view(reader.space)).roster
         for named, grant in () if mine is None else _speakers(roster):
-            if mine is not None and device_id(named) == reader and named != own_device(agent):
-                yield _Place(space, roster, mine, named, grant)
+            if mine is not None and (named, grant.person) == (reader.pair, reader.person):
+                yield _Place(reader.space, roster, mine, named, grant)
 
 
 def _meant(places: Sequence[_Place], shown_as: str | None, person: bytes | None) -> list[_Place]:

@@ -285,6 +285,7 @@ async def _two_of_somebody_elses(archived: Archived) -> tuple[Device, Device]:
     one, other = [await room.device(Role.TEACHER, person=person) for _ in range(2)]
     for device in (one, other):
         await device.session.sync()
+    await one.session.sync()
     await _confirm(one, other)
     await _confirm(other, one)
     for device in (one, other):

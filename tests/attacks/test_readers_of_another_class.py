@@ -14,9 +14,8 @@ from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey, Revocation
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import Reader, list_readers
+from sync_agent.keys.confirming import Reader, list_readers, rows
 from sync_agent.machine.marks import KNOWN_READER_MARKS, WAS_THERE
-from sync_agent.portal.teacher.readers import rows
 from tests.harness.attack import attack
 from tests.harness.classroom import classroom
 from tests.harness.portal import portal
@@ -51,7 +50,7 @@ async def looked_at(here: SpiedClass) -> None:
     await here.sync(here.teacher)
     async with portal(here.teacher.agent) as surfer:
         for row in rows(each for each in await list_readers(here.teacher.agent) if not each.mine):
-            await surfer.send("/readers", "/readers/seen", {"rows": row})
+            await surfer.send("/readers", "/readers/seen", {"rows": row.hex()})
         assert "M. X" not in await surfer.page("/")
 
 
@@ -83,11 +82,11 @@ async def test_a_device_that_waited_in_a_colleagues_name_is_news_as_somebody_els
         assert "M. X" in await surfer.page("/")
 
 
-def _by_device(theirs: Sequence[Reader]) -> str:
-    return theirs[0].id.hex()
+def _by_device(theirs: Sequence[Reader]) -> bytes:
+    return theirs[0].id
 
 
-@attack(ROW, off={"sync_agent.portal.teacher.readers._seen": _by_device})
+@attack(ROW, off={"sync_agent.keys.confirming._row_id": _by_device})
 async def test_a_click_is_about_what_the_page_showed_and_not_about_what_has_come_since(here: SpiedClass) -> None:
     territory, space, teacher = here.room.territory, here.room.space, here.teacher
     durand = await territory.person("M. Durand", PersonRole.TEACHER, space)

@@ -12,9 +12,8 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device as Keys
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole
-from sync_agent.keys.confirming import list_readers
+from sync_agent.keys.confirming import list_readers, rows
 from sync_agent.machine.marks import KNOWN_READER_MARKS
-from sync_agent.portal.teacher.readers import rows
 from tests.harness.attack import attack
 from tests.harness.classroom import Device, classroom
 from tests.harness.portal import portal
@@ -50,6 +49,7 @@ async def test_who_reads_when_her_laptop_meets_the_class_is_told_once_and_plainl
         home = await surfer.page("/")
         assert told in home or told.replace("M. X (CM1), M. Durand", "M. Durand (CM1), M. X") in home
         assert "Depuis" not in home
-        there = ",".join(rows(each for each in await list_readers(laptop.agent) if each.was_there))
+        listed = rows(each for each in await list_readers(laptop.agent) if each.was_there)
+        there = ",".join(row.hex() for row in listed)
         await surfer.send("/readers", "/readers/seen", {"rows": there})
         assert "aussi les travaux" not in await surfer.page("/")

@@ -18,11 +18,10 @@ from protocol.rights.vouching import Vouch, device_id, prove
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
 from sync_agent.keys.acquaintances import known_in
-from sync_agent.keys.confirming import list_readers, own_device
+from sync_agent.keys.confirming import list_readers, own_device, rows
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.keys.phrases import new_phrase, open_with_phrase
 from sync_agent.machine.marks import FIRST_MARKS, MET_MARKS, met_in, remembered_in
-from sync_agent.portal.teacher.readers import rows
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
@@ -152,12 +151,12 @@ async def test_what_lists_say_meanwhile_makes_a_colleague_who_was_shown_nobody_e
     person = await listed_again(room, "M. Durand")
     colleague = await room.device(Role.TEACHER, person=person)
     await sync(colleague, laptop)
-    reader = device_id(own_device(colleague.agent)).hex()
     async with portal(laptop.agent) as surfer:
         assert 'value="other"' in await surfer.page("/readers")
+        (seen,) = [row for row, (one, *_) in rows(await list_readers(laptop.agent)).items() if not one.mine]
         await say_same(room, person, room.teacher_person)
         await sync(laptop)
-        shown = {"reader": reader, "shown_as": "other"}
+        shown = {"reader": seen.hex(), "shown_as": "other"}
         assert (await surfer.send("/readers", "/readers/confirm", shown)).status == 303
     await sync(laptop, colleague)
     assert await state_of(laptop, colleague) == {"confirmed"}
@@ -174,17 +173,18 @@ async def test_a_device_that_classes_show_differently_is_confirmed_where_it_is_s
     await territory.let_in(colleague.agent.keys, Role.HEAD, classes[1], person=person)
     await sync(colleague, laptop)
     reader = device_id(own_device(colleague.agent)).hex()
-    rows = [row for row in await Desk(laptop.agent).ask("key-readers") if row["id"] == reader]
-    assert [row["shown_as"] for row in rows] == ["other", "head"]
+    listed = await Desk(laptop.agent).ask("key-readers")
+    seen = {row["shown_as"]: row["id"] for row in listed if row["device"] == colleague.agent.device.hex()}
+    assert list(seen) == ["other", "head"]
     async with portal(laptop.agent) as surfer:
-        shown = {"reader": reader, "shown_as": "other", "person": person.hex()}
+        shown = {"reader": seen["other"], "shown_as": "other"}
         assert (await surfer.send("/readers", "/readers/confirm", shown)).status == 303
         assert 'value="head"' in await surfer.page("/readers"), "it is still to be confirmed as that"
     assert await state_of(laptop, colleague) == {"confirmed", "reads new work"}
     done = await Desk(laptop.agent).ask("key-confirm", reader=reader, shown_as="other")
     assert done["spaces"] == 0
     assert [left["shown_as"] for left in done["remains"]] == ["head"]
-    assert await Desk(laptop.agent).ask("key-confirm", reader=reader, shown_as="head")
+    assert await Desk(laptop.agent).ask("key-confirm", reader=seen["head"], shown_as="head")
     assert await state_of(laptop, colleague) == {"confirmed"}
 
 
@@ -307,7 +307,7 @@ async def test_a_colleague_is_news_until_somebody_has_looked(room: Classroom) ->
         assert "M. Durand lit les travaux de cette classe" in await surfer.page("/")
         (row,) = [row for row in await list_readers(laptop.agent) if row.device == colleague.agent.device]
         assert "nommé par le serveur" in await surfer.page("/readers")
-        await surfer.send("/readers", "/readers/seen", {"rows": ",".join(rows([row]))})
+        await surfer.send("/readers", "/readers/seen", {"rows": ",".join(row.hex() for row in rows([row]))})
         assert "lit les travaux de cette classe" not in await surfer.page("/")
         wrong = await surfer.send("/readers", "/readers/seen", {"rows": "00" * 16})
         assert wrong.status >= 400
@@ -341,23 +341,23 @@ async def test_whom_a_version_remembered_that_noted_no_time_is_known_here_before
     assert known_in(machine.agent, room.space).long == {device_id(own_device(laptop.agent))}
 
 
-async def test_a_device_is_looked_at_by_its_name_or_id_and_confirmed_by_that_of_its_pair_of_keys_alone(
+async def test_a_device_is_looked_at_by_its_name_or_id_and_confirmed_by_that_of_its_row_alone(
     room: Classroom,
 ) -> None:
     old, new = await room.teacher(), await room.teacher()
     await sync(old, new, old)
-    desk, device, pair = Desk(old.agent), new.agent.device.hex(), device_id(own_device(new.agent)).hex()
-    (row,) = [row for row in await desk.ask("key-readers") if row["id"] == pair]
+    desk, device = Desk(old.agent), new.agent.device.hex()
+    (row,) = [row for row in await desk.ask("key-readers") if row["device"] == device]
     for named in (device, device[:8], new.agent.enrolment.device_name):
         assert await desk.ask("key-readers", reader=named) == [row]
     for named in (device, device[:8]):
         with pytest.raises(BadInput) as caught:
             await desk.ask("key-confirm", reader=named, shown_as="own")
         assert caught.value.code is Code.UNKNOWN_DEVICE
-        assert f"{pair[:12]} ({row['words']})" in caught.value.message
+        assert f"{row['id'][:12]} ({row['words']})" in caught.value.message
     with pytest.raises(BadInput):
         await desk.ask("key-confirm", reader=new.agent.enrolment.device_name, shown_as="own")
-    assert await desk.ask("key-confirm", reader=pair[:12], shown_as="own")
+    assert await desk.ask("key-confirm", reader=row["id"][:12], shown_as="own")
 
 
 async def test_a_machine_confirms_nobody_and_nobody_confirms_a_machine(room: Classroom) -> None:

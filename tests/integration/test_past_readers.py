@@ -14,10 +14,10 @@ from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, Revocation
 from protocol.rights.door import Door
 from protocol.roles import PersonRole, Role
-from sync_agent.keys.confirming import list_readers
+from sync_agent.keys.confirming import list_readers, rows
 from sync_agent.keys.past_readers import PastReader, list_past_readers
 from sync_agent.keys.seals_read import SealsRead
-from sync_agent.portal.teacher.readers import MAX_NOTICES, rows
+from sync_agent.portal.teacher.readers import MAX_NOTICES
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
@@ -66,7 +66,7 @@ async def test_a_colleague_whom_she_had_looked_at_and_who_leaves_is_there_and_no
     durand = await a_colleague(here, "M. Durand")
     (row,) = [each for each in await list_readers(here.teacher.agent) if each.device == durand.agent.device]
     async with portal(here.teacher.agent) as surfer:
-        await surfer.send("/readers", "/readers/seen", {"rows": ",".join(rows([row]))})
+        await surfer.send("/readers", "/readers/seen", {"rows": ",".join(row.hex() for row in rows([row]))})
         await hand_in(here)
         await leaves(here, durand)
         (past,) = await told(here.teacher)

@@ -450,7 +450,7 @@ async def test_what_is_held_back_of_a_laptop_that_came_back_keeps_no_other_from_
     await here.sync(laptop)
     cut = await territory.say(room.space, Kind.REVOKE, Revocation(laptop.agent.device, ()).encode())
     await here.let_back(laptop, cut)
-    await here.sync(here.teacher)
+    await here.sync(laptop, here.teacher)
     await here.confirm(here.teacher, laptop, third)
     await here.sync(here.teacher, third)
     assert await here.can_open(third, work)

@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
-from blake3 import blake3
 
 from protocol.beside_words import beside_words
 from protocol.errors import BadInput, Code
 from protocol.replica.console import parameters as given
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import (
-    NOT_HERE,
+    NOT_SHOWN,
     WAITS,
     YOURS,
     Reader,
     acknowledge,
     list_readers,
     own_grants,
+    rows,
     words_of,
 )
 from sync_agent.keys.former_returns import FormerReturn, decline_former_return, list_former_returns
@@ -42,7 +42,6 @@ MAX_SHOWN: Final = 20
 MAX_NOTICES: Final = 10
 """Of each kind, on the home page."""
 MAX_PLACE_DIGITS: Final = 6
-_SEEN_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +49,8 @@ class Shown:
     """A device, in the classes that it reads as that: what is said of it, and of whom.
 
     `news` are the classes in which nobody has looked at it as that, since `news_ms`; `was_there` says that it is news
-    as one that read when these were met; `seen` names just this row: with another class, or as something else, it is
-    another, and that is all that a click on it is about.
+    as one that read when these were met; `seen` is the id of just this row (`rows`), and that is all that a click
+    on it is about.
     """
 
     reader: Reader
@@ -78,7 +77,7 @@ def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
         found.append(
             Shown(
                 min(theirs, key=lambda reader: (reader.confirmed, reader.state == WAITS, not reader.waits_for)),
-                seen,
+                seen.hex(),
                 beside_words(next((name for name in names if name is not None), visit.say("unknown.person"))),
                 _called(rooms),
                 _called(room for room in rooms if room.space in {reader.space for reader in news}),
@@ -88,22 +87,6 @@ def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
             )
         )
     return found
-
-
-def rows(readers: Iterable[Reader]) -> dict[str, list[Reader]]:
-    """Each device as what it is shown, in the classes in which it is that, by `Shown.seen`."""
-    alike: defaultdict[tuple[bytes, str, bytes], list[Reader]] = defaultdict(list)
-    for reader in readers:
-        alike[reader.id, reader.shown_as, b"" if reader.mine else reader.person].append(reader)
-    return {_seen(theirs): theirs for theirs in alike.values()}
-
-
-def _seen(theirs: Sequence[Reader]) -> str:
-    told = (
-        each.space + each.id + each.person + bytes([each.speaks, each.mine]) + b"".join(sorted(each.returns))
-        for each in theirs
-    )
-    return blake3(b"".join(sorted(told))).hexdigest(_SEEN_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,16 +241,16 @@ class Readers:
         done = request.match_info["act"]
         match done:
             case "confirm" | "was-me":
-                shown = {key: fields[key] for key in ("reader", "shown_as", "person") if fields.get(key)}
+                shown = {key: fields[key] for key in ("reader", "shown_as") if fields.get(key)}
                 await self._desk.do("key-confirm", shown)
             case "not-me":
                 asked = given.identifier(fields, "reader", Code.UNKNOWN_DEVICE, "device")
                 await decline_former_return(self._agent, asked)
             case "seen":
-                shown_now = rows(await list_readers(self._agent))
+                shown_now = {row.hex(): theirs for row, theirs in rows(await list_readers(self._agent)).items()}
                 seen = [row for one in fields.get("rows", "").split(",")[:MAX_SHOWN] for row in shown_now.get(one, ())]
                 if not seen:
-                    raise BadInput(Code.UNKNOWN_DEVICE, f"{NOT_HERE}, or not as it was shown: look again")
+                    raise BadInput(Code.UNKNOWN_DEVICE, NOT_SHOWN)
                 await acknowledge(self._agent, seen)
             case "seen-past":
                 reader = given.identifier(fields, "reader", Code.UNKNOWN_DEVICE, "device")
