@@ -171,19 +171,19 @@ class Pages:
             title_facts={"name": view.label},
             device=view,
             stays_out=stays_out,
-            confirmed_in=await self._places_of(is_in, visit.words),
+            confirmed_in=dict(zip(map(bytes.hex, is_in), await self._places_of(is_in, visit.words), strict=True)),
         )
 
     async def _places_of(self, spaces: Iterable[bytes], words: Words) -> list[str]:
         return await shown_by_id(self._server, spaces, words("device.everywhere"), words("device.quoted"))
 
-    async def _confirm(self, visit: Visit, _form: Form) -> web.StreamResponse:
-        """A person says that a clone belongs here."""
+    async def _confirm(self, visit: Visit, form: Form) -> web.StreamResponse:
+        """A person says that a clone belongs here: into the spaces that its page has shown them, and no other."""
         device = _device_named(await self._survey.snapshot(), visit.request.match_info["device"])
         if device is None or device.clone_of is None:
             return self._reception.problem(visit, HTTPStatus.NOT_FOUND, "device.gone")
         try:
-            await confirm_clone(self._server, device.id)
+            await confirm_clone(self._server, device.id, within=_shown_spaces(form))
         except BadInput:
             return self._reception.problem(visit, HTTPStatus.CONFLICT, "device.copy_is_out")
         await self._survey.snapshot(whole=True)
@@ -348,6 +348,12 @@ def _device_named(found: Snapshot, text: str) -> Device | None:
         return found.by_id.get(device_id(text))
     except RelaisError:
         return None
+
+
+def _shown_spaces(form: Form) -> frozenset[bytes]:
+    with contextlib.suppress(ValueError):
+        return frozenset(map(bytes.fromhex, form.get("shown", "").split()))
+    return frozenset()
 
 
 def _ruled(form: Form) -> str:

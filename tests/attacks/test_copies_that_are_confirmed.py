@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -40,6 +40,16 @@ async def _all_that_was_passed_on(office: Office, device: bytes) -> list[Authori
 EVERY_SUCCESSOR = {"protocol.replica.office.grants.passed_on_now": _all_that_was_passed_on}
 
 
+class _Whichever:
+    """The button was about all that the keys pass on by then."""
+
+    def __contains__(self, _space: object) -> bool:
+        return True
+
+
+AS_IT_IS_BY_THEN = {"sync_server.web.pages._shown_spaces": lambda _form: _Whichever()}
+
+
 class Copied:
     """A class with a PC of which somebody makes a copy, and another class of the school."""
 
@@ -51,9 +61,25 @@ class Copied:
     async def brings(self, *said: Entry) -> None:
         assert len((await self.server.replica.admit(said, source=b"a PC", now_ms=self.clock())).admitted) == len(said)
 
-    async def takes_keys(self, under: Mapping[bytes, bytes]) -> str:
+    async def a_key_lets_the_pc_into(self, space: bytes) -> bytes:
+        """Whoever has a copy of the server's key says so; the right."""
+        server, pc = self.server, self.pc
+        given = Grant(pc.signing.public, pc.agreement.public, pc.tls.fingerprint, Role.MACHINE, None, None, None)
+        right = compose(
+            author=server.keys.signing,
+            space=space,
+            kind=Kind.GRANT,
+            grant=server.grant,
+            at=self.clock() << 16,
+            payload=given.encode(),
+            salt=bytes(16),
+        )
+        await self.brings(right)
+        return right.id
+
+    async def takes_keys(self, under: Mapping[bytes, bytes], copy: DeviceKeys | None = None) -> str:
         """As after a copy of its disk: the old keys say new ones, in each space under the right that is named."""
-        copy, said = new_device(os.urandom), []
+        copy, said = copy or new_device(os.urandom), []
         for number, (space, grant) in enumerate(under.items(), 1):
             pair = copy.signing, copy.agreement.public, copy.tls.fingerprint
             agreed = Successor.agreed(*pair, space, self.pc.signing.public).encode()
@@ -77,14 +103,17 @@ class Copied:
         await self.year.do("ungrant", device=device, space=[self.here.office.space])
         self.clock.advance(3_600_000)
 
-    async def by_page(self, device: str) -> str:
-        """What its page says; then its button is pressed, shown or not."""
+    async def by_page(self, device: str, meanwhile: Callable[[], Awaitable[None]] | None = None) -> str:
+        """What its page says; then, after what happens `meanwhile`, its button is pressed, shown or not."""
         await add_administrator(self.server, NAME, verifier_of(PASSPHRASE, bytes(16)))
         async with pages_over(self.here.office) as (url, _):
             cookie = cookie_of(await sign_in(url))
             page = (await ask(url, f"/admin/devices/{device}", Cookie=cookie)).body.decode()
+            if meanwhile is not None:
+                await meanwhile()
+            sent = dict(re.findall(r'<input type="hidden" name="(shown)" value="([^"]*)">', page))
             answer = await ask(
-                url, f"/admin/devices/{device}/confirm", method="POST", form={}, Origin=url, Cookie=cookie
+                url, f"/admin/devices/{device}/confirm", method="POST", form=sent, Origin=url, Cookie=cookie
             )
         assert answer.status in (303, 409)
         return page
@@ -114,23 +143,13 @@ async def test_a_copy_that_is_confirmed_gets_nothing_that_a_stolen_key_alone_had
     tmp_path: Path, wide: str
 ) -> None:
     async with copied(tmp_path) as (here, scene):
-        server, clock, pc = scene.server, scene.clock, scene.pc
+        server, clock = scene.server, scene.clock
         there = scene.cm1 if wide == "class" else server.replica.territory
         await note_arrivals(server.store, clock())
         stolen_ms = clock()
         clock.advance(3_600_000)
-        given = Grant(pc.signing.public, pc.agreement.public, pc.tls.fingerprint, Role.MACHINE, None, None, None)
-        right = compose(
-            author=server.keys.signing,
-            space=there,
-            kind=Kind.GRANT,
-            grant=server.grant,
-            at=clock() << 16,
-            payload=given.encode(),
-            salt=bytes(16),
-        )
-        await scene.brings(right)
-        copy = await scene.takes_keys({here.space: scene.rights()[here.space], there: right.id})
+        right = await scene.a_key_lets_the_pc_into(there)
+        copy = await scene.takes_keys({here.space: scene.rights()[here.space], there: right})
         clock.advance(3_600_000)
         await scene.year.with_kit("rotate server", since=f"{(clock() - stolen_ms) // 1000 - 60}s")
         confirmed = await scene.year.do("confirm", device=copy, restore=False)
@@ -152,7 +171,7 @@ async def test_a_copy_that_is_confirmed_is_not_back_in_the_class_that_its_pc_was
 
 
 @pytest.mark.parametrize("by", ["command", "page"])
-@attack(ROW, off=EVERY_SUCCESSOR)
+@attack(ROW, off={**EVERY_SUCCESSOR, **AS_IT_IS_BY_THEN})
 async def test_a_copy_that_was_taken_out_of_a_class_by_name_is_not_back_in_it_by_being_confirmed(
     tmp_path: Path, by: str
 ) -> None:
@@ -178,3 +197,17 @@ async def test_the_page_names_the_class_into_which_confirming_a_copy_lets_it_and
         assert f"<li>{here.space.hex()}" not in page
         rights = scene.server.replica.door.authorities_of(bytes.fromhex(copy))
         assert {each.space for each in rights if each.predecessor is None} == {scene.cm1}
+
+
+@attack(ROW, off=AS_IT_IS_BY_THEN)
+async def test_nor_does_its_button_let_it_in_where_a_key_says_so_once_the_page_is_shown(tmp_path: Path) -> None:
+    async with copied(tmp_path) as (here, scene):
+        keys = new_device(os.urandom)
+        copy = await scene.takes_keys({here.space: scene.rights()[here.space]}, keys)
+
+        async def meanwhile() -> None:
+            await scene.takes_keys({scene.cm1: await scene.a_key_lets_the_pc_into(scene.cm1)}, keys)
+
+        await scene.by_page(copy, meanwhile)
+        rights = scene.server.replica.door.authorities_of(bytes.fromhex(copy))
+        assert {each.space for each in rights if each.predecessor is None} == {here.space}

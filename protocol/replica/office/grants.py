@@ -24,7 +24,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import chain
@@ -281,15 +281,19 @@ async def is_listed_but_revoked(office: Office, device: bytes) -> bool:
     return await (await _revoked(office, person, (), cuts))(known) is not None
 
 
-async def confirm_clone(office: Office, device: bytes, *, restore: bool = False) -> LetIn:
+async def confirm_clone(
+    office: Office, device: bytes, *, restore: bool = False, within: Container[bytes] | None = None
+) -> LetIn:
     """Let a cloned machine in by grants of its own, where the keys that it was let in by do so now.
+
+    In those spaces alone that are `within`: what somebody was shown before they said so.
 
     With `restore`, in the role and for the person that it had before; where that was another, it stays as it is. Raises
     `BadInput(UNKNOWN_DEVICE)`, also for a device that is no clone; NOT_YET for one that is in nowhere by those keys.
     """
     if not any(grant.predecessor is not None for grant in grants_of(office, device)):
         raise BadInput(Code.UNKNOWN_DEVICE, f"{device.hex()} is no clone: a person let it in", device=device.hex())
-    passed_on = await passed_on_now(office, device)
+    passed_on = [each for each in await passed_on_now(office, device) if within is None or each.space in within]
     if not passed_on:
         raise BadInput(
             Code.NOT_YET,
