@@ -92,6 +92,7 @@ async def test_a_yes_is_about_no_class_into_which_he_came_while_she_compared_the
         if by == "the page":
             answer = await surfer.send("/readers", "/readers/confirm", {"reader": sent, "shown_as": "other"})
             assert answer.status == 400
+            assert "a changé entre-temps" in answer.text
         else:
             with pytest.raises(BadInput, match="look again"):
                 await desk.ask("key-confirm", reader=sent)
