@@ -34,8 +34,8 @@ class Run(Protocol):
 
 
 _DOUBLES_COLUMNS: Final = {
-    "person": "person", "called": "name", "once": "once", "role": "role", "like": "like", "keep": "keep",
-    "listed": "listed", "listed_by": "by", "let_in": "computers",
+    "person": "person", "called": "name", "once": "once", "other_lists": "other lists", "role": "role",
+    "like": "like", "keep": "keep", "listed": "listed", "listed_by": "by", "let_in": "computers",
 }  # fmt: skip
 
 
@@ -164,8 +164,9 @@ def _add_people(program: Program, run: Run) -> None:
     async def person_doubles(call: Call, *, space: ClassSpace) -> JSON:
         """Who was probably added twice, by two people who did not know of each other; the one to keep comes first.
 
-        Of each since when and by whose word it is on a list, and has computers: whoever adds a second one may do so to
-        pass for the first. Dates are those of who wrote them; whom this device heard of first comes first.
+        Of each since when and by whose word it is on this list, and has computers, and on which other lists: whoever
+        adds a second one may do so to pass for the first. Dates are those of who wrote them; whom this device heard of
+        first comes first.
         """
         return await run(call, "person doubles", {"space": space})
 
@@ -178,9 +179,16 @@ def _add_people(program: Program, run: Run) -> None:
         renamed_too: Annotated[
             bool, Option("--renamed-too", help="Even if one of them was called otherwise once: they are the same.")
         ] = False,
+        listed_too: Annotated[
+            bool, Option("--listed-too", help="Even if one of them is on other lists: they are the same.")
+        ] = False,
+        space: Annotated[
+            list[str] | None, Option(metavar="ID", help="On which list, where there are several; may be repeated.")
+        ] = None,
     ) -> JSON:
-        """Say that somebody who was added twice is one; who was called otherwise once (`once`) is asked about first."""
-        return await run(call, "person merge", {"person": person, "into": into, "renamed_too": renamed_too})
+        """Say that somebody who was added twice is one; other names (`once`) and other lists are asked about first."""
+        params: Params = {"person": person, "into": into, "space": list(space or ())}
+        return await run(call, "person merge", {**params, "renamed_too": renamed_too, "listed_too": listed_too})
 
 
 def _add_forgetting(program: Program, run: Run) -> None:

@@ -26,13 +26,20 @@ from protocol.replica.office.leaving import told_of_partings
 from protocol.replica.office.mentioned import day_of, mentioned
 from protocol.replica.office.names import device_id, invited_role, person_id, person_role
 from protocol.replica.office.namesakes import called_in, told_of_namesakes, told_of_numbers
+from protocol.replica.office.other_lists import ask_about_other_lists, lists_meant, names_of_lists, other_lists
 from protocol.replica.office.people import (
     add_person,
     described,
     duplicates_in,
     listings_of,
 )
-from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named, space_records, uai_of
+from protocol.replica.office.spaces import (
+    list_spaces,
+    open_spaces_named,
+    space_named,
+    space_records,
+    uai_of,
+)
 from protocol.replica.office.stays import stays_of
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_whether_one, once_otherwise
 from protocol.rights.vouching import device_words
@@ -77,7 +84,9 @@ async def _doubles(office: SchoolOffice, params: Params, _outgoing: Outgoing) ->
     called = await called_in(office.replica, (await office.replica.view(space)).roster)
     groups = await duplicates_in(office.replica, space)
     everybody = {person.id for group in groups for person in group}
-    known, once = await known_of(office.replica, everybody), await once_otherwise(office.replica, everybody)
+    known, once = await known_of(office.replica, everybody, space), await once_otherwise(office.replica, everybody)
+    others = await other_lists(office.replica, everybody, [space])
+    names = await names_of_lists(office, {each for spaces in others.values() for each in spaces})
     return [
         {
             "person": person.id.hex(),
@@ -87,6 +96,7 @@ async def _doubles(office: SchoolOffice, params: Params, _outgoing: Outgoing) ->
             "called": called[person.id],
             "keep": person is group[0],
             "once": ", ".join(once.get(person.id, ())),
+            "other_lists": ", ".join(names[each] for each in others.get(person.id, ())),
             **_since_when(office, known[person.id]),
         }
         for group in groups
@@ -115,9 +125,12 @@ def _since_when(office: SchoolOffice, known: Known) -> dict[str, JSON]:
 async def _merge(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
     """By whom a list calls alike alone nobody becomes one: a server calls one child like another (docs/adr/0289)."""
     person, into = (person_id(given.text(params, key)) for key in ("person", "into"))
-    is_meant = params.get("renamed_too") is True
+    is_meant, listed_too = params.get("renamed_too") is True, params.get("listed_too") is True
+    named = [space_named(office, text) for text in given.texts(params, "space")]
+    spaces = await lists_meant(office, person, named)
     await ask_whether_one(office.replica, [into, person], outgoing, is_meant=is_meant)
-    await merge_persons(office, person, into)
+    await ask_about_other_lists(office, [into, person], spaces, outgoing, is_meant=listed_too)
+    await merge_persons(office, person, into, spaces)
     return {}
 
 

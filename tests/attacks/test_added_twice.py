@@ -39,7 +39,7 @@ async def _heard_last(replica: Replica) -> Mapping[bytes, Entry]:
     return dict(list((await heard_first(replica)).items())[::-1])
 
 
-async def _since_nobody_knows_when(_: Replica, persons: Collection[bytes]) -> Mapping[bytes, Known]:
+async def _since_nobody_knows_when(_: Replica, persons: Collection[bytes], _space: bytes) -> Mapping[bytes, Known]:
     return {person: Known(0, None, {}) for person in persons}
 
 
@@ -109,7 +109,7 @@ async def test_of_two_of_one_name_the_one_is_kept_who_came_here_first_however_mu
 @attack(
     ROW,
     off={
-        "sync_agent.portal.head.school.known_of": _since_nobody_knows_when,
+        "sync_agent.portal.head.doubles.known_of": _since_nobody_knows_when,
         "sync_agent.school.commands.known_of": _since_nobody_knows_when,
     },
 )
@@ -119,9 +119,11 @@ async def test_since_when_and_by_whose_word_either_is_there_stands_beside_the_bu
     async with portal(twice.head.agent) as surfer:
         page = html.unescape(await surfer.page(twice.page))
     kept, other = re.findall(r"<strong>[^<]*</strong> (Mme Petit · .*?)</p>", page)
-    assert "1 ordinateur · connu ici en premier<br>inscription : " in kept
+    assert "1 ordinateur · connu ici en premier<br>inscription sur cette liste : " in kept
     assert "connu ici en premier" not in other
-    assert re.search(r"inscription : [^<]* janvier[^<]*, par le serveur<br>accès de [^<]*, par le serveur", other)
+    assert re.search(
+        r"inscription sur cette liste : [^<]* janvier[^<]*, par le serveur<br>accès de [^<]*, par le serveur", other
+    )
     rows = await Desk(twice.head.agent).ask("person doubles", space=twice.here.room.space.hex())
     assert all(row["listed_by"] == "the server" and "by the server" in row["let_in"] for row in rows)
 

@@ -191,7 +191,7 @@ async def _nobody_ever(*_: object) -> Mapping[bytes, list[str]]:
 @attack(
     MERGED,
     off={
-        "sync_agent.portal.head.school.once_otherwise": _nobody_ever,
+        "sync_agent.portal.head.doubles.once_otherwise": _nobody_ever,
         "sync_agent.school.commands.ask_whether_one": _nothing_asked,
     },
 )

@@ -299,7 +299,8 @@ async def same_teacher(world: World, _machine: Machine, random: Random) -> str:
         return "-"
     pair = list(random.choice(list(world.trust.doubles.items())))
     random.shuffle(pair)
-    return await at_server(world, f"{pair[0].hex()[:8]} is {pair[1].hex()[:8]}", lambda at: merge_persons(at, *pair))
+    person, into = pair
+    return await at_server(world, f"{person.hex()[:8]} is {into.hex()[:8]}", lambda at: merge_persons(at, person, into))
 
 
 async def enters(world: World, server: Server, name: str, wanted: Wanted) -> Machine:

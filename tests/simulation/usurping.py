@@ -87,7 +87,7 @@ async def false_same(world: World, _machine: Machine, random: Random) -> str:
 
     async def listed(server: Server) -> None:
         world.trust.called_one.add(frozenset(pair))
-        await merge_persons(server, *pair)
+        await merge_persons(server, pair[0], pair[1])
 
     return await at_server(world, f"{pair[0].hex()[:8]} is {pair[1].hex()[:8]}", listed)
 

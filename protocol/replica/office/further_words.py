@@ -220,10 +220,11 @@ async def _first_role(office: Office, space: bytes, ever: Iterable[Entry]) -> Pe
     return _records([entry for entry in said if entry.id not in held] or said)[0].role
 
 
-async def merge_persons(office: Office, person: bytes, into: bytes) -> int:
+async def merge_persons(office: Office, person: bytes, into: bytes, spaces: Collection[bytes] | None = None) -> int:
     """Say that somebody who was added twice is one: `person` is `into`; in how many spaces that was said.
 
-    Nothing is lost: what is about either is shown as the one's. Raises `BadInput` (UNKNOWN_PERSON, USAGE, NOT_YET).
+    On the lists of `spaces`, or on all that ever had `person`. Nothing is lost: what is about either is shown there as
+    the one's. Raises `BadInput` (UNKNOWN_PERSON, USAGE, NOT_YET).
     """
     if person == into:
         raise BadInput(Code.USAGE, "these are the same already")
@@ -232,8 +233,11 @@ async def merge_persons(office: Office, person: bytes, into: bytes) -> int:
         raise BadInput(
             Code.NOT_YET, "what there is about one of them is frozen; `sync-server person unfreeze` lifts that"
         )
-    known, drafts = await repeated(office, into, other), list[Draft]()
-    for space, listed in other.items():
+    said = {space: listed for space, listed in other.items() if spaces is None or space in spaces}
+    if spaces is not None and set(spaces) - said.keys():
+        raise BadInput(Code.UNKNOWN_PERSON, f"not each of these lists has {person.hex()}; `person list` shows them")
+    known, drafts = await repeated(office, into, said), list[Draft]()
+    for space, listed in said.items():
         if listed.role is not known.role:
             raise BadInput(Code.USAGE, f"a {listed.role} cannot be the same as somebody in another role")
         record = PersonRecord(listed.name, listed.role, left=True, same_as=into)
@@ -243,7 +247,7 @@ async def merge_persons(office: Office, person: bytes, into: bytes) -> int:
             again = PersonRecord(known.name, known.role)
             drafts.append(list_draft(into, again, space, () if here is None else here.line))
     await note_leaves(office, await office.say(drafts))
-    return len(other)
+    return len(said)
 
 
 def _may_repeat(office: Office, *, is_frozen: bool) -> bool:

@@ -5,6 +5,7 @@ Rules (docs/adr/0296):
   front of what had come here. Who came here first, on whatever list, is the one whom people know;
 - how much is said of an id says nothing: whoever makes it up says as much as they like. That nothing hangs on one, no
   computer and no work, says which of two nobody has used yet;
+- what is said of who put somebody on a list is said of that list: who is on another is perhaps another (docs/adr/0516);
 - dates are those of who wrote them, and the order is that in which it came here.
 """
 
@@ -34,9 +35,9 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """By which word somebody came here first on a list, and their devices by the word that first let each in.
+    """By which word somebody came first onto the list that is looked at, and their devices by the first of each.
 
-    Of two, who came here first has the lower `place`.
+    Of two, who came here first, on whatever list, has the lower `place`.
     """
 
     place: int
@@ -57,17 +58,19 @@ def let_in_first(replica: Replica) -> Mapping[bytes | None, int]:
     return {given.grant: place for place, given in enumerate(replica.door.authorities())}
 
 
-async def known_of(replica: Replica, persons: Collection[bytes]) -> Mapping[bytes, Known]:
-    """Since when, and by whose word, each of these people is known here."""
-    heard = await heard_first(replica)
-    places = {person: place for place, person in enumerate(heard)}
+async def known_of(replica: Replica, persons: Collection[bytes], space: bytes) -> Mapping[bytes, Known]:
+    """Since when, and by whose word, each of these people is on the list of a space, and has computers."""
+    places = {person: place for place, person in enumerate(await heard_first(replica))}
+    listed: dict[bytes, Entry] = {}
+    for stored in await replica.store.of_kinds(space, [Kind.PERSON]):
+        listed.setdefault(stored.entry.header.subject or b"", stored.entry)
     devices: defaultdict[bytes, dict[bytes, Word]] = defaultdict(dict)
     for each in replica.door.authorities():
         if each.person is not None and each.person in persons and each.role in DEVICES:
             devices[each.person].setdefault(each.key, Word(each.author, each.under, milliseconds_of(each.at)))
     return {
         person: Known(
-            places.get(person, len(places)), _word(heard[person]) if person in heard else None, devices[person]
+            places.get(person, len(places)), _word(listed[person]) if person in listed else None, devices[person]
         )
         for person in persons
     }

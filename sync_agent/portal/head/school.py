@@ -32,7 +32,6 @@ from protocol.replica.office.commands import MAX_TOLD_DEVICES, OTHERS, STRANGE
 from protocol.replica.office.doubles import doubles_of
 from protocol.replica.office.further_words import Repeated, doubted_to_leave, doubted_to_list
 from protocol.replica.office.grants import Why, standings_of
-from protocol.replica.office.heard import Word, known_of
 from protocol.replica.office.left_over import classes_not_closed
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.replica.office.names import NO_YEAR, device_id, person_id, year_meant
@@ -40,7 +39,7 @@ from protocol.replica.office.people import duplicates_in
 from protocol.replica.office.spaces import space_records, twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.office.stays_out import CutOff, cut_off_by
-from protocol.replica.office.taken_names import names_now, once_otherwise, several_names, taken_names
+from protocol.replica.office.taken_names import names_now, several_names, taken_names
 from protocol.replica.office.whose_device import whose_device
 from protocol.replica.office.whose_words import signatures
 from protocol.rights.roster import Person
@@ -52,6 +51,7 @@ from sync_agent.machine.command_names import CHOSEN, LEFT_OFF, LOOK_AT
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit
+from sync_agent.portal.head.doubles import MAX_DEVICES_NAMED, Pair, pairs_of
 from sync_agent.portal.shown.proof import picture_of
 from sync_agent.portal.shown.shelf import Room
 from sync_agent.school.device_names import called_as, device_names, key_words
@@ -65,7 +65,6 @@ _ROLES: Final = (PersonRole.PUPIL, PersonRole.TEACHER, PersonRole.GUARDIAN)
 _STAYS: Final = ("", "15d", "30d", "90d")
 _ALSO: Final = "also-"
 MAX_ASKED_ABOUT: Final = 20
-MAX_DEVICES_NAMED: Final = 5
 _CODE_LASTS: Final = "72h"
 _CODE_LASTS_MS: Final = 72 * 3600 * 1000
 
@@ -217,12 +216,18 @@ class SchoolPages:
         return see(f"/school/{room.space.hex()}?done=person_renamed")
 
     async def merge(self, request: web.Request) -> web.Response:
-        """Two are one, if it is meant."""
-        fields, _, room = await self._form(request)
+        """Two are one on this list, if it is meant, of those that were shown as they were shown."""
+        fields, visit, room = await self._form(request)
         if fields.get("meant") != "yes":
             raise BadInput(Code.USAGE, "what cannot be undone must be meant: tick the box")
-        both: dict[str, JSON] = {key: fields.get(key, "") for key in ("person", "into")}
-        await self._desk.do("person merge", both | {"renamed_too": fields.get("renamed") == "yes"})
+        person, into = (given.person(fields, key) for key in ("person", "into"))
+        office = await SchoolOffice.of(self._desk.shelf.agent)
+        shown = [pair.seen for pair in await self._doubles(visit, office, room) if pair.is_of(into, person)]
+        if fields.get("seen") not in shown:
+            return await self._class_page(visit, office, room, done="changed")
+        both: dict[str, JSON] = {"person": person.hex(), "into": into.hex(), "space": [room.space.hex()]}
+        meant: dict[str, JSON] = {f"{too}_too": fields.get(too) == "yes" for too in ("renamed", "listed")}
+        await self._desk.do("person merge", both | meant)
         return see(f"/school/{room.space.hex()}?done=merged")
 
     async def leave(self, request: web.Request) -> web.Response:
@@ -498,49 +503,9 @@ class SchoolPages:
             signed |= await signatures(self._desk.shelf.agent.replica, room.roster, persons)
         return signed
 
-    async def _doubles(self, visit: Visit, office: SchoolOffice, room: Room) -> list[dict[str, object]]:
-        """Who may have been added twice: whom to keep, who may be the same, and what is either's.
-
-        And since when each is known here, and by whose word: whoever adds a second one may mean to pass for the first.
-        """
-        replica, say = self._desk.shelf.agent.replica, visit.say
-        groups = await duplicates_in(replica, room.space)
-        everybody = {person.id for group in groups for person in group}
-        known, once = await known_of(replica, everybody), await once_otherwise(replica, everybody)
+    async def _doubles(self, visit: Visit, office: SchoolOffice, room: Room) -> list[Pair]:
         called = await self._called_by_key(visit, office)
-
-        def said(key: str, word: Word, **facts: str) -> str:
-            by = self._by(visit, word.by, word.grant)
-            return say(key, day=say.day(word.at_ms, visit.now_ms), by=by, **facts)
-
-        def since(person: Person) -> list[str]:
-            one = known[person.id]
-            lines = [] if one.listed is None else [said("school.double_listed", one.listed)]
-            devices = list(one.devices.items())
-            for device, word in devices[:MAX_DEVICES_NAMED]:
-                lines.append(said("school.double_device", word, name=called(device, person.id)))
-            more = len(devices) - MAX_DEVICES_NAMED
-            return [*lines, say.count("school.double_more", more)] if more > 0 else lines
-
-        def shown(person: Person) -> dict[str, object]:
-            works = sum(work.person == person.id for work in room.coursework.hand_ins.values())
-            devices = {grant.key for grant in room.roster.authorities if grant.person == person.id}
-            is_pupil = person.role is PersonRole.PUPIL
-            has = say.count("school.has_works", works) if is_pupil else say.count("school.has_devices", len(devices))
-            name = room.called(person.id) or person.name
-            names = once.get(person.id, ())[:MAX_NAMES_SHOWN]
-            return {"id": person.id, "called": name, "has": has, "since": since(person), "once": list(names)}
-
-        return [
-            {
-                "kept": shown(group[0]),
-                "other": shown(other),
-                "is_kept_first": known[group[0].id].place < known[other.id].place,
-                "is_teacher": group[0].role is not PersonRole.PUPIL,
-            }
-            for group in groups
-            for other in group[1:]
-        ]
+        return await pairs_of(visit, office, room, called, lambda author, grant: self._by(visit, author, grant))
 
     async def _called_by_key(self, visit: Visit, office: SchoolOffice) -> Callable[[bytes, bytes | None], str]:
         """What people know a device by, as this person's, or else as whoever's it is."""
