@@ -14,9 +14,9 @@ from sync_server.opened.app import Server
 async def check_chosen(
     server: Server, stood: Collection[Standing], chosen: Collection[bytes], outgoing: Outgoing
 ) -> None:
-    """Tell which of the `chosen` classes a device does not stand in.
+    """Tell which of the `chosen` classes a device does not stand in, or with a key that is spent.
 
-    If none was chosen tell where it stands, and raise `BadInput(USAGE)`, which has that as data too.
+    Raises `BadInput`: USAGE if none was chosen, which has as data too where it stands; NOT_YET if each key is spent.
     """
     if chosen:
         for space in await shown_by_id(server, set(chosen) - {each.space for each in stood}):
@@ -24,6 +24,7 @@ async def check_chosen(
                 f"nothing is opened in {space}: there this device is not let in as this person's, or has said no "
                 "reading key yet. `grant --device ID --space …`, let it sync, and call this again"
             )
+        await _check_keys(server, stood, outgoing)
         return
     classes = await classes_of(server, stood)
     for each in classes[:MAX_CLASSES_TOLD]:
@@ -37,3 +38,19 @@ async def check_chosen(
         "teacher, or the school, which are theirs, and name these alone",
         choices=[each.row for each in classes[:MAX_CLASSES_TOLD]],
     )
+
+
+async def _check_keys(server: Server, stood: Collection[Standing], outgoing: Outgoing) -> None:
+    """Tell where a device has no key that is its own alone. Raises `BadInput(NOT_YET)` if that is everywhere."""
+    spent = {each.space for each in stood if each.is_spent}
+    for space in await shown_by_id(server, spent):
+        await outgoing.progress(
+            f"nothing is opened in {space} yet: a computer that was reported, or cut off, since has the reading key of "
+            "this device as well. It makes another one there once it calls"
+        )
+    if all(each.is_spent for each in stood):
+        raise BadInput(
+            Code.NOT_YET,
+            "nothing was opened: whoever has the computer that was reported, or cut off, would read it too. Let this "
+            "device call first (`sync-agent sync`), then give the same command again",
+        )

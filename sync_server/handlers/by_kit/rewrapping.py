@@ -3,6 +3,7 @@
 Rules:
 - the command that has the kit opens and seals: no content key comes here;
 - for which device, and in which classes, a human has said (`standing`);
+- nothing is sealed to a key that a device which is gone has too (docs/adr/0520);
 - what is written is wraps, signed by the root; the work itself stays sealed;
 - what the kit has sealed to that device before is passed over, and told: on a server in wrong hands it may have sealed
   what opens nothing, and is asked again (docs/adr/0335);
@@ -29,13 +30,15 @@ _AT_ONCE: Final = 256
 async def rewrap(
     server: Server, kit: KitAway, person: bytes, chosen: Iterable[Standing], *, again: bool = False
 ) -> tuple[int, int]:
-    """Wrap for a teacher's device, where it was chosen to stand as theirs, what it has no wrap of.
+    """Wrap for a teacher's device, where it was chosen to stand as theirs, with a key of its own, what it lacks.
 
     How many works, and how many were passed over, since a root of the territory has wrapped them for it (none if
     `again`). Raises what the command with the kit refuses with.
     """
     opened = passed_over = 0
     for each in chosen:
+        if each.is_spent:
+            continue
         space, key = each.space, each.reading_key
         here = [*(await server.replica.view(space)).coursework.hand_ins.values()]
         works = [

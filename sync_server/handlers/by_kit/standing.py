@@ -1,11 +1,13 @@
 """Where a device stands as a teacher's, and by whose word: what is asked before the kit opens any work to it.
 
-Rules (docs/adr/0512):
+Rules (docs/adr/0512, docs/adr/0520):
 - for whom is said by six words that a human has read on the teacher's own screen: whoever had the server may have named
   a device as hers and dated its key before hers, and what a server believes is no reason to open earlier work;
 - of which classes a human says too: one word of a copied key puts her own laptop into any class, or into all of a
   school. So each is told with who let it in there: a key, and no name, and in which space, that of all classes perhaps;
-- those are told first that were here first: whoever makes classes up makes them later.
+- those are told first that were here first: whoever makes classes up makes them later;
+- whoever was given its latest reading key reads along: once one of these is gone, the device makes another at its next
+  call. An earlier key is no way out: whether that is spent hangs on words about other laptops.
 
 docs/protocol.md, "Who comes after it was opened", W21.
 """
@@ -28,6 +30,7 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.console.text import local_time
 from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Authority
+from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, device_words
 from protocol.roles import HAS_READING_KEYS, Role
 from sync_server.kit.errands import is_shown
@@ -40,12 +43,16 @@ _MAX_WORDS_TOLD: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A device as somebody's in a space: the grants that let it in, by arrival, and its latest reading key there."""
+    """A device as somebody's in a space: the grants that let it in, by arrival, and its latest reading key there.
+
+    `is_spent` where a device that is away as that person's has that key as well.
+    """
 
     space: bytes
     device: Device
     grants: tuple[Authority, ...]
     said: Entry
+    is_spent: bool
 
     @property
     def reading_key(self) -> bytes:
@@ -174,10 +181,18 @@ async def _in_space(server: Server, space: bytes, person: bytes, said: Iterable[
     arrived = server.replica.door.authorities_of
     return [
         Standing(
-            space, pair, tuple(each for each in arrived(pair[0]) if each.grant in theirs and each.pair == pair), entry
+            space,
+            pair,
+            tuple(each for each in arrived(pair[0]) if each.grant in theirs and each.pair == pair),
+            entry,
+            _is_spent(entry, person, roster),
         )
         for pair, entry in latest.values()
     ]
+
+
+def _is_spent(said: Entry, person: bytes, roster: Roster) -> bool:
+    return (person, PersonKey.parse(said.payload or b"").agreement) in roster.spent
 
 
 def _which(words: str | None, found: Iterable[Standing]) -> str:
