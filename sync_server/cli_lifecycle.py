@@ -48,7 +48,10 @@ NamelessToo = Annotated[
 ]
 
 RenamedToo = Annotated[
-    bool, Option("--renamed-too", help="Even if somebody else had this name before: I mean the one with this id.")
+    bool,
+    Option(
+        "--renamed-too", help="Even if somebody else had this name, or number, before: I mean the one with this id."
+    ),
 ]
 
 RulingKit = Annotated[

@@ -319,7 +319,7 @@ async def portfolio(
     space: Annotated[str, Option(metavar="ID", help="The class.")],
     person: Annotated[str | None, Option(metavar="ID", help="One pupil only, from `people`.")] = None,
     renamed_too: Annotated[
-        bool, Option(help="With --person: even if somebody else had this name before, the one with this id.")
+        bool, Option(help="With --person: even if somebody else had this name, or number, the one with this id.")
     ] = False,
     hidden_too: Annotated[bool, Option(help="Also what is hidden and opens here, in folders that say so.")] = False,
     shown_only: Annotated[bool, Option(help="Without what is hidden.")] = False,

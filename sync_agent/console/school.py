@@ -16,7 +16,10 @@ ClassSpace = Annotated[str, Option("--space", metavar="ID", help="The space, fro
 ClassSpaces = Annotated[list[str], Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]
 ClassPerson = Annotated[str, Option("--person", metavar="ID", help="Who: an id from `people`.")]
 RenamedToo = Annotated[
-    bool, Option("--renamed-too", help="Even if somebody else had this name before: I mean the one with this id.")
+    bool,
+    Option(
+        "--renamed-too", help="Even if somebody else had this name, or number, before: I mean the one with this id."
+    ),
 ]
 OnceOtherwise = Annotated[
     bool, Option("--renamed-too", help="Even if lists called them otherwise: I mean this one, called so now.")

@@ -7,8 +7,9 @@ Rules:
   after nothing else: no text, and no file that is handed in, passes for anybody's word (docs/adr/0371). It begins with
   its day. Of computers of one name that led to each other never, each has one (docs/adr/0401). What they gave
   with it (a corrected copy) lies beside it, in a folder that is called likewise (docs/adr/0386);
-- a folder is called after the pupil, and by what else the lists called them; that of one who has by now a name that was
-  another's is not written before it is asked for by the id (docs/adr/0289);
+- a folder is called after the pupil, and by what else the lists called them; that of one who has by now a name, or a
+  number among those of one name, that was another's is not written before it is asked for by the id (docs/adr/0289,
+  0523);
 - who was a pupil of the list and is none by now has a folder as well, which says so (docs/adr/0295);
 - what lies here and is not shown is named, with whose word hides it, and nothing is written before it was said whether
   that is to be in it: who has the server's key hides it for an hour, and no portfolio looks as if it lacked something
@@ -38,6 +39,7 @@ from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.not_shown import NotShown, not_shown, why_hidden
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
 from protocol.replica.office.people import first_names
+from protocol.replica.office.renumbered import renumbered_of
 from protocol.replica.office.taken_names import ask_about_names, called_otherwise, taken_names
 from protocol.replica.office.whose_words import SAID_ENDING, names_of_words
 from protocol.replica.upkeep.orders import DestroyedHere
@@ -115,7 +117,7 @@ async def portfolio(
     await _tell_of_hidden(agent, hidden, pupils, outgoing)
     kept_back = 0 if person is not None else sum(_whose(one) in frozen for one in lying.hand_ins)
     _check_hidden(len(hidden) + kept_back, spoken_of=hidden_too or shown_only)
-    waiting = await _waiting(agent, listed | gone | unseen, person, outgoing, renamed_too=renamed_too)
+    waiting = await _waiting(agent, space, listed | gone | unseen, person, outgoing, renamed_too=renamed_too)
     await _tell_of_gone(off, person, waiting, outgoing)
     folders = await _folders(agent, pupils, gone.keys() | unseen)
     await open_given_keys(agent)
@@ -258,9 +260,15 @@ def _whose(entry: Entry) -> bytes:
 
 
 async def _waiting(
-    agent: Agent, pupils: Mapping[bytes, str], person: bytes | None, outgoing: Outgoing, *, renamed_too: bool
+    agent: Agent,
+    space: bytes,
+    pupils: Mapping[bytes, str],
+    person: bytes | None,
+    outgoing: Outgoing,
+    *,
+    renamed_too: bool,
 ) -> Collection[bytes]:
-    """Whose portfolio is not written before who asks has named that id: they have by now a name that was another's.
+    """Whose portfolio is not written before who asks has named that id: a name, or a number, of theirs was another's.
 
     Raises `BadInput(NOT_YET)` if it is the one that was asked for.
     """
@@ -268,12 +276,13 @@ async def _waiting(
         said = "nothing has been written yet"
         await ask_about_names(agent.replica, [person], [person], outgoing, said, is_meant=renamed_too)
         return ()
-    waiting = await taken_names(agent.replica, {pupil: [name] for pupil, name in pupils.items()})
-    for each in waiting.values():
-        await outgoing.progress(
-            f"not written: {each.sentence()}. `--person {each.person.hex()} --renamed-too` writes what is this one's"
-        )
-    return waiting
+    taken = await taken_names(agent.replica, {pupil: [name] for pupil, name in pupils.items()})
+    waiting = [(each.person, each.sentence()) for each in taken.values()]
+    renumbered = await renumbered_of(agent.replica, pupils)
+    waiting += [(each.person, each.sentence(place)) for each, place in renumbered if each.space == space]
+    for pupil, why in waiting:
+        await outgoing.progress(f"not written: {why}. `--person {pupil.hex()} --renamed-too` writes what is this one's")
+    return {pupil for pupil, _ in waiting}
 
 
 async def _tell_of_gone(off: OffTheList, person: bytes | None, waiting: Collection[bytes], outgoing: Outgoing) -> None:

@@ -17,7 +17,6 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
 from protocol.replica.office import commands, grants, withdrawals
-from protocol.replica.office.doubles import described_with_doubles
 from protocol.replica.office.erasures import check_known, erase_persons, known_beyond, with_doubles
 from protocol.replica.office.further_words import ask_whether_meant, doubted_to_list, merge_persons
 from protocol.replica.office.grants import Standing
@@ -42,6 +41,7 @@ from protocol.replica.office.spaces import (
 )
 from protocol.replica.office.stays import stays_of
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_whether_one, once_otherwise
+from protocol.replica.office.who_that_is import described_with_doubles
 from protocol.rights.vouching import device_words
 from protocol.roles import ARE_TAUGHT, RANK, Role
 from sync_agent.app import Agent

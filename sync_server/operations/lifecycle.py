@@ -22,7 +22,7 @@ from protocol.replica.console.text import local_time
 from protocol.replica.office import commands, withdrawals
 from protocol.replica.office.acts import Line
 from protocol.replica.office.as_root import check_kit
-from protocol.replica.office.doubles import described_with_doubles, made_one_with
+from protocol.replica.office.doubles import made_one_with
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force
 from protocol.replica.office.frozen import freeze_person, unfreeze_person
 from protocol.replica.office.further_words import ask_whether_meant, doubted_to_leave
@@ -35,6 +35,7 @@ from protocol.replica.office.sign_ins_of_lost import sign_ins_of_gone
 from protocol.replica.office.spaces import space_named
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_about_those_along
 from protocol.replica.office.taking_back import Standing, check_not_destroyed, take_back, told_of, told_of_gone
+from protocol.replica.office.who_that_is import described_with_doubles
 from protocol.replica.upkeep.orders import DestroyedHere, ends_of
 from protocol.roles import Role
 from sync_server.handlers.accounts.administrators import told_of_ended

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from protocol.clock import DAY_MS
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import PersonRecord
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.further_words import merge_persons, rename_person
 from protocol.replica.office.people import add_person
@@ -87,3 +90,35 @@ async def test_she_says_that_she_means_the_one_who_has_by_now_a_name_that_was_an
             await ends_it(page)
             assert somebody.complaints == []
         assert {covers for _, covers in await in_force(head.agent.replica)} == {tom}
+
+
+@pytest.mark.parametrize("width", [1360, 360])
+async def test_she_says_that_she_means_the_one_whose_number_was_anothers(
+    tmp_path: Path, browser: Browser, width: int
+) -> None:
+    async with classroom(tmp_path) as room:
+        head, lea, territory = await room.head(), room.pupil_person, room.territory
+        await head.session.sync()
+        territory.clock.advance(DAY_MS)
+        second = await add_person(await SchoolOffice.of(head.agent), "Léa", PersonRole.PUPIL, [room.space])
+        await head.session.sync()
+        said = compose(
+            author=territory.keys.signing, space=room.space, kind=Kind.PERSON, grant=territory.certificate.id,
+            at=(territory.clock() - 30 * DAY_MS) << 16, payload=PersonRecord("Léa", PersonRole.PUPIL).encode(),
+            salt=bytes(16), subject=second,
+        )  # fmt: skip
+        await territory.replica.admit([said], source=b"a PC", now_ms=territory.clock())
+        await head.session.sync()
+        async with portal(head.agent) as surfer, visitor(browser, width=width) as somebody:
+            page = await somebody.page()
+            await page.goto(f"{surfer.origin}/school/{room.space.hex()}")
+            row = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="Léa (2)", exact=True))
+            await row.get_by_text("Effacer…").click()
+            await row.get_by_label("Oui, c'est bien ce que je veux").check()
+            await row.get_by_role("button", name="Effacer Léa (2)").click()
+            await expect(page.get_by_role("main")).to_contain_text("est maintenant Léa (2). Ici, elle était d'abord")
+            await is_for_everybody(page)
+            await page.get_by_label("Oui, je parle bien de la personne appelée d'abord Léa (1)").check()
+            await ends_it(page)
+            assert somebody.complaints == []
+        assert {covers for _, covers in await in_force(head.agent.replica)} == {lea}

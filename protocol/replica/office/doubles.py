@@ -113,13 +113,6 @@ async def others_called(office: Office, persons: Sequence[bytes], along: Collect
     return {other: f"not {names[other].shown()}, {other.hex()}: {found[other]}" for other in others}
 
 
-async def described_with_doubles(office: Office, persons: Sequence[bytes], along: Collection[bytes] = ()) -> list[str]:
-    """These people as people know them, then who goes `along`, then whom lists call the same, and who does not."""
-    lines = [await described(office, person) for person in persons]
-    lines += await described_along(office, along)
-    return lines + list((await others_called(office, persons, along)).values())
-
-
 async def described_along(office: Office, along: Collection[bytes]) -> list[str]:
     """The other ids of somebody to which the same was done."""
     return [f"{await described(office, other)}: the same person, added twice" for other in along]

@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,19 +59,29 @@ def alike(persons: Iterable[Person]) -> list[list[Person]]:
     groups: defaultdict[str, dict[bytes, Person]] = defaultdict(dict)
     for person in persons:
         if person.role is PersonRole.PUPIL:
-            groups[compared(spelt(person.name))].setdefault(person.id, person)
+            groups[heard(person.name)].setdefault(person.id, person)
     return [list(group.values()) for group in groups.values() if len(group) > 1]
+
+
+def heard(name: str) -> str:
+    """A name as it is compared with others of a list."""
+    return compared(spelt(name))
+
+
+def pupils_called(entries: Iterable[Entry]) -> Iterator[tuple[bytes, str, int]]:
+    """Which pupil each of these entries of a list calls what, as names are compared, and its date (`at`)."""
+    for entry in entries:
+        record, person = parsed(entry, PersonRecord.parse), entry.header.subject
+        if record is not None and person is not None and record.role is PersonRole.PUPIL:
+            yield person, heard(record.name), entry.header.at
 
 
 def places(entries: Iterable[Entry], persons: Collection[Person]) -> dict[bytes, Place]:
     """The place of each of these pupils of one list, by the entries of it that count."""
-    names = {person.id: compared(spelt(person.name)) for person in persons}
+    names = {person.id: heard(person.name) for person in persons}
     called: defaultdict[str, dict[bytes, int]] = defaultdict(dict)
-    for entry in entries:
-        record, person, at = parsed(entry, PersonRecord.parse), entry.header.subject, entry.header.at
-        if record is not None and person is not None and record.role is PersonRole.PUPIL:
-            since = called[compared(spelt(record.name))]
-            since[person] = min(at, since.get(person, at))
+    for person, name, at in pupils_called(entries):
+        called[name][person] = min(at, called[name].get(person, at))
     numbers = {name: _numbers(called[name]) for name in set(names.values())}
     return {
         person: Place(numbers[name][person], called[name][person])
@@ -92,19 +102,35 @@ async def places_in(
     return places((one for one in said if not roster.hides(one) and one.header.subject not in without), persons)
 
 
+async def numbers_in(replica: Replica, roster: Roster, without: Collection[bytes] = ()) -> dict[bytes, Place]:
+    """The place of each who shares a name with somebody on a roster's list, or who has left it with somebody like them.
+
+    `without` are those of whom nothing is counted, as if they had been erased.
+    """
+    persons, left = ([one for one in each.values() if one.id not in without] for each in (roster.persons, roster.left))
+    shared = [one for listed in (persons, left) for group in alike(listed) for one in group]
+    return await places_in(replica, roster, shared, without) if shared else {}
+
+
 async def called_in(replica: Replica, roster: Roster, without: Collection[bytes] = ()) -> dict[bytes, str]:
     """What everybody on a roster's list is called: by their name, and the number where they share it.
 
     Who has left it is called as it called them last, and so that nobody takes them for somebody who is there. `without`
-    are those of whom nothing is counted, as if they had been erased.
+    as for `numbers_in`.
     """
-    persons, left = ([one for one in each.values() if one.id not in without] for each in (roster.persons, roster.left))
-    shared = [one for listed in (persons, left) for group in alike(listed) for one in group]
-    found = await places_in(replica, roster, shared, without) if shared else {}
+    found = await numbers_in(replica, roster, without)
+    left = [one for one in roster.left.values() if one.id not in without]
     named = {
-        one.id: f"{one.name} ({found[one.id].number})" if one.id in found else one.name for one in (*persons, *left)
+        one.id: numbered(one.name, found[one.id].number) if one.id in found else one.name
+        for one in (*roster.persons.values(), *left)
+        if one.id not in without
     }
     return named | {one.id: f"{named[one.id]}{_LEFT}" for one in left}
+
+
+def numbered(name: str, number: int) -> str:
+    """Somebody by their number among those of one name."""
+    return f"{name} ({number})"
 
 
 async def told_of_numbers(office: Office, erased: Collection[bytes]) -> list[str]:

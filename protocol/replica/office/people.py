@@ -19,7 +19,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.heard import heard_first
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.names import name_of
-from protocol.replica.office.spaces import space_records
+from protocol.replica.office.spaces import records_in
 from protocol.rights.door import Door
 from protocol.rights.roster import Person
 from protocol.roles import PersonRole
@@ -170,13 +170,18 @@ async def described(office: Office, person: bytes) -> str:
 
     With every name that lists ever had for them, and since when: whoever writes one exchanges two (docs/adr/0289).
     """
-    found = (await listings_of(office.replica, [person]))[person]
+    return await described_in(office.replica, person)
+
+
+async def described_in(replica: Replica, person: bytes) -> str:
+    """The same by a replica that is no office's."""
+    found = (await listings_of(replica, [person]))[person]
     if not found:
         return f"{person.hex()}, whose name is on no list here"
-    records = await space_records(office)
+    records = await records_in(replica)
     listed = next((each for each in found.values() if not each.left), next(iter(found.values())))
     places = [records[space].name for space in found if space in records]
-    called = (await mentioned(office.replica, [person]))[person].called(listed.name)
+    called = (await mentioned(replica, [person]))[person].called(listed.name)
     return ", ".join([called, listed.role.value, *sorted(places), person.hex()])
 
 

@@ -181,8 +181,13 @@ def smallest_cover(door: Door, spaces: Iterable[bytes]) -> bytes:
 
 async def space_records(office: Office) -> dict[bytes, SpaceRecord]:
     """What the `space` entries say, by the space that they make, with the names that they have now."""
-    records = await made_spaces(office.replica)
-    for space, name in (await changed_names(office.replica)).items():
+    return await records_in(office.replica)
+
+
+async def records_in(replica: Replica) -> dict[bytes, SpaceRecord]:
+    """The same of a replica that is no office's."""
+    records = await made_spaces(replica)
+    for space, name in (await changed_names(replica)).items():
         if space in records:
             records[space] = replace(records[space], name=name)
     return records

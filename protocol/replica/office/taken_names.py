@@ -15,6 +15,7 @@ Rules:
 - who is named in the same breath is no other: of two names that were exchanged both go;
 - who goes by one id is asked about as well where lists call it by two names by now of which neither is the other and
   more: whoever makes ids can make one of a child of each class (docs/adr/0485);
+- who is called by a number among those of one name is asked about where that was another's first (docs/adr/0523);
 - of two who are to be one, or to go as one, it is asked whether either was ever called otherwise: who was added twice
   was not, and two children of whom one is called like the other by now look just so.
 """
@@ -35,6 +36,7 @@ from protocol.replica.office.doubles import doubles_of
 from protocol.replica.office.look_alikes import READINGS, Reading
 from protocol.replica.office.mentioned import Mentioned, mentioned
 from protocol.replica.office.people import listings_of, spoken
+from protocol.replica.office.renumbered import renumbered_of
 
 _Words: TypeAlias = frozenset[str]
 """The parts of a name, as people say them."""
@@ -139,7 +141,7 @@ async def ask_about_names(
     *,
     is_meant: bool,
 ) -> None:
-    """Say who of these people has by now a name that was another's, or several; and not go on before that is meant.
+    """Say who of these people has by now a name, or a number, that was another's, or several; not go on unless meant.
 
     `named` are those of them that whoever asks has named; `nothing_yet` says what has not been done. Raises
     `BadInput(NOT_YET)`.
@@ -149,12 +151,34 @@ async def ask_about_names(
     taken = await taken_names(replica, called, named)
     for each in taken.values():
         await outgoing.progress(f"warning: {each.sentence()}")
+    await _ask_about_numbers(replica, persons, named, outgoing, nothing_yet, is_meant=is_meant)
     if taken and not is_meant:
         whose = "; ".join(f"“{each.now}”, {each.person.hex()}" for each in taken.values())
         raise BadInput(
             Code.NOT_YET,
             f"{nothing_yet}, since this name was another's on the same list: {whose}. --renamed-too says that who has "
             "this id is meant all the same",
+        )
+
+
+async def _ask_about_numbers(
+    replica: Replica,
+    persons: Collection[bytes],
+    named: Collection[bytes],
+    outgoing: Outgoing,
+    nothing_yet: str,
+    *,
+    is_meant: bool,
+) -> None:
+    renumbered = await renumbered_of(replica, persons, named)
+    for each, place in renumbered:
+        await outgoing.progress(f"warning: {each.sentence(place)}")
+    if renumbered and not is_meant:
+        whose = "; ".join(f"“{each.now}”, {each.person.hex()}, was “{each.before}”" for each, _ in renumbered)
+        raise BadInput(
+            Code.NOT_YET,
+            f"{nothing_yet}, since this number is not the one by which the list first had them here: {whose}. "
+            "--renamed-too says that who has this id is meant all the same",
         )
 
 

@@ -32,10 +32,12 @@ from protocol.replica.office.commands import MAX_TOLD_DEVICES, OTHERS, STRANGE
 from protocol.replica.office.doubles import doubles_of
 from protocol.replica.office.further_words import Repeated, doubted_to_leave, doubted_to_list
 from protocol.replica.office.grants import Why, standings_of
+from protocol.replica.office.heard import heard_first
 from protocol.replica.office.left_over import classes_not_closed
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.replica.office.names import NO_YEAR, device_id, person_id, year_meant
 from protocol.replica.office.people import duplicates_in
+from protocol.replica.office.renumbered import renumbered_of
 from protocol.replica.office.spaces import space_records, twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.office.stays_out import CutOff, cut_off_by
@@ -258,12 +260,14 @@ class SchoolPages:
         return see(f"/school/{room.space.hex()}?done=erased")
 
     async def _who_goes(self, visit: Visit, room: Room, person: bytes) -> web.Response:
-        """Who is to be forgotten: what lists ever called them, and who is said to be the same person."""
+        """Who is to be forgotten: what lists ever called them, by which number, and who is said to be the same."""
         say, replica = visit.say, self._desk.shelf.agent.replica
         same = sorted((await doubles_of(replica, person)).same)
         others = await self._said_to_be(visit, same)
         now = await names_now(replica, [person, *same])
         taken = await taken_names(replica, now, [person])
+        renumbered = await renumbered_of(replica, [person], [person])
+        heard = (await heard_first(replica)).get(person)
         called = (await mentioned(replica, [person]))[person]
         since = [say.day(at_ms, visit.now_ms) for at_ms in called.since_ms]
         return self._desk.page(
@@ -271,7 +275,9 @@ class SchoolPages:
             "school_erase.html",
             room=room,
             person=person,
-            name=self._name(visit, person),
+            name=room.whole_names.get(person) or self._name(visit, person),
+            known=None if heard is None else say.day(heard.timestamp_ms, visit.now_ms),
+            renumbered=renumbered[:MAX_ASKED_ABOUT],
             called=list(zip(called.names, since, strict=False))[:MAX_NAMES_SHOWN],
             taken=[
                 {"now": each.now, "others": list(each.others.names[:MAX_NAMES_SHOWN])}
