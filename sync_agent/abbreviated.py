@@ -57,7 +57,7 @@ _BY_ID_ALONE: Final[Mapping[str, frozenset[str]]] = {
 """What is named by no name: what would be let in gives it to itself, and of who is to be forgotten, or whose work a
 family gets, nothing may have come here, or be left, where somebody else has that name.
 
-Nor is anybody with `--renamed-too`, who has by now a name that was another's (docs/adr/0289)."""
+Nor is anybody with `--renamed-too`, or `--called`, who has by now a name that was another's (docs/adr/0289)."""
 
 
 _SHOWN_ALONE: Final = ("key-readers", "reader")
@@ -152,7 +152,7 @@ async def _called(agent: Agent, name: str, key: str, text: str, beside: Params) 
                 device=one.id.hex(),
             )
         case _:
-            if by_id_alone or beside.get("renamed_too") is True:
+            if by_id_alone or beside.get("renamed_too") is True or beside.get("called"):
                 raise BadInput(
                     code,
                     f"“{shown(text)}” may be somebody else's name too; give the id, from `people` or `person list`",

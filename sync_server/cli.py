@@ -56,8 +56,11 @@ LogFile = Annotated[
     str | None, Option(metavar="FILE", help="Log to this file, bounded by rotation, instead of stderr.")
 ]
 DeviceOption = Annotated[str | None, Option(metavar="ID", help="The device's id, from `devices`.")]
-OnceOtherwise = Annotated[
-    bool, Option("--renamed-too", help="Even if lists called them otherwise: I mean this one, called so now.")
+CalledSo = Annotated[
+    str | None, Option("--called", metavar="NAME", help="Whom I mean, where lists called them otherwise as well.")
+]
+EachCalledSo = Annotated[
+    list[str] | None, Option("--called", metavar="NAME", help="The same, once for each --person, in their order.")
 ]
 PersonOption = Annotated[str | None, Option(metavar="ID", help="The person's id, from `person list`.")]
 
@@ -184,10 +187,10 @@ async def space_add(
     person: Annotated[
         list[str] | None, Option("--person", metavar="ID", help="Who teaches there, known from another class.")
     ] = None,
-    renamed_too: OnceOtherwise = False,
+    called: EachCalledSo = None,
 ) -> JSON:
     """Make a class, and its school if it is not there yet; with those who teach there, as `grant` lets them in."""
-    params: Params = {"name": name, "school": school, "year": year, "person": person or [], "renamed_too": renamed_too}
+    params: Params = {"name": name, "school": school, "year": year, "person": person or [], "called": called or []}
     return await _run(call, "space add", params)
 
 
@@ -225,10 +228,10 @@ async def grant(
     anew: Annotated[
         bool, Option(help="Even a device that says that it was in there, though nobody is known to have let it in.")
     ] = False,
-    renamed_too: OnceOtherwise = False,
+    called: CalledSo = None,
 ) -> JSON:
     """Let a known device, or somebody and their devices, into more spaces."""
-    params: Params = {"device": device, "person": person, "space": space, "anew": anew, "renamed_too": renamed_too}
+    params: Params = {"device": device, "person": person, "space": space, "anew": anew, "called": called}
     return await _run(call, "grant", params)
 
 
@@ -239,10 +242,10 @@ async def ungrant(
     device: DeviceOption = None,
     person: PersonOption = None,
     space: Spaces,
-    renamed_too: OnceOtherwise = False,
+    called: CalledSo = None,
 ) -> JSON:
     """Withdraw a device, or somebody and their devices, from some spaces."""
-    params: Params = {"device": device, "person": person, "space": space, "renamed_too": renamed_too}
+    params: Params = {"device": device, "person": person, "space": space, "called": called}
     return await _run(call, "ungrant", params)
 
 

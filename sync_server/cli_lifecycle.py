@@ -208,13 +208,13 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
         call: Call,
         person: PersonId,
         *,
-        renamed_too: Annotated[
-            bool,
-            Option("--renamed-too", help="Even if lists called them otherwise: I mean this one, called so now."),
-        ] = False,
+        called: Annotated[
+            str | None,
+            Option("--called", metavar="NAME", help="Whom I mean, where lists called them otherwise as well."),
+        ] = None,
     ) -> JSON:
         """Somebody leaves: off every list, and the devices that stand for them are cut off. `erase` forgets them."""
-        return await run(call, "person retire", {"person": person, "renamed_too": renamed_too})
+        return await run(call, "person retire", {"person": person, "called": called})
 
     @program.command("person freeze", said="frozen: kept, and shown nowhere; `person unfreeze` lifts that")
     async def person_freeze(call: Call, person: PersonId) -> JSON:

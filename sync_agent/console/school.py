@@ -21,8 +21,11 @@ RenamedToo = Annotated[
         "--renamed-too", help="Even if somebody else had this name, or number, before: I mean the one with this id."
     ),
 ]
-OnceOtherwise = Annotated[
-    bool, Option("--renamed-too", help="Even if lists called them otherwise: I mean this one, called so now.")
+CalledSo = Annotated[
+    str | None, Option("--called", metavar="NAME", help="Whom I mean, where lists called them otherwise as well.")
+]
+EachCalledSo = Annotated[
+    list[str] | None, Option("--called", metavar="NAME", help="The same, once for each --person, in their order.")
 ]
 
 
@@ -116,11 +119,11 @@ def _add_classes(program: Program, run: Run) -> None:
         person: Annotated[
             list[str] | None, Option("--person", metavar="ID", help="Who teaches there, known from another class.")
         ] = None,
-        renamed_too: OnceOtherwise = False,
+        called: EachCalledSo = None,
     ) -> JSON:
         """Make a class in the school that this device runs, with those who teach there; no server is needed."""
         params: Params = {"name": name, "school": school, "year": year, "person": person or []}
-        return await run(call, "space add", {**params, "renamed_too": renamed_too})
+        return await run(call, "space add", {**params, "called": called or []})
 
     @program.command("space list")
     async def space_list(call: Call) -> JSON:
@@ -272,10 +275,10 @@ def _add_rights(program: Program, run: Run) -> None:
         device: Annotated[str | None, Option(metavar="ID", help="The device's id, from `devices`.")] = None,
         person: Annotated[str | None, Option(metavar="ID", help="The person's id.")] = None,
         space: ClassSpaces,
-        renamed_too: OnceOtherwise = False,
+        called: CalledSo = None,
     ) -> JSON:
         """Let a known device, or somebody and their devices, into more classes; no server is needed."""
-        params: Params = {"device": device, "person": person, "space": space, "renamed_too": renamed_too}
+        params: Params = {"device": device, "person": person, "space": space, "called": called}
         return await run(call, "grant", params)
 
     @program.command("ungrant", said="withdrawn; the devices learn it with their next sync")
@@ -285,10 +288,10 @@ def _add_rights(program: Program, run: Run) -> None:
         device: Annotated[str | None, Option(metavar="ID", help="The device's id.")] = None,
         person: Annotated[str | None, Option(metavar="ID", help="The person's id.")] = None,
         space: ClassSpaces,
-        renamed_too: OnceOtherwise = False,
+        called: CalledSo = None,
     ) -> JSON:
         """Withdraw a device, or somebody and their devices, from some classes."""
-        params: Params = {"device": device, "person": person, "space": space, "renamed_too": renamed_too}
+        params: Params = {"device": device, "person": person, "space": space, "called": called}
         return await run(call, "ungrant", params)
 
     @program.command("revoke", said="cut off; what it had brought stays")

@@ -18,7 +18,7 @@ from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
 from protocol.replica.office import commands, grants, withdrawals
 from protocol.replica.office.erasures import check_known, erase_persons, known_beyond, with_doubles
-from protocol.replica.office.further_words import ask_whether_meant, doubted_to_list, merge_persons
+from protocol.replica.office.further_words import ask_whether_meant, called_by, doubted_to_list, merge_persons
 from protocol.replica.office.grants import Standing
 from protocol.replica.office.heard import Known, known_of, said_by
 from protocol.replica.office.leaving import told_of_partings
@@ -149,12 +149,12 @@ async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
     if device is not None:
         await check_may_let_in(office, device, spaces)
         chosen = await _chosen(office, device, spaces, given.text_or_none(params, CHOSEN))
-        is_meant = commands.is_meant_by(params)
-        await commands.let_in_device(office, device, spaces, "sync-agent", outgoing, chosen, is_meant=is_meant)
+        called = called_by(params)
+        await commands.let_in_device(office, device, spaces, "sync-agent", outgoing, chosen, called=called)
         await _say_what_it_shows(office, chosen, outgoing)
     if person is not None:
         found = await doubted_to_list(office, person, spaces)
-        await ask_whether_meant(person, found, outgoing, is_meant=commands.is_meant_by(params))
+        await ask_whether_meant(person, found, outgoing, called=called_by(params))
         looked = await commands.let_in_person(office, person, spaces, "sync-agent", outgoing)
         if given.flag(params, LOOK_AT):
             return {LOOK_AT: looked.rows, LEFT_OFF: looked.left_off}

@@ -57,7 +57,7 @@ async def with_whole_ids(
     is.
     """
     # who has by now a name that was another's is meant by the id alone (docs/adr/0289)
-    by_id = {"person"} if params.get("renamed_too") is True else set()
+    by_id = {"person"} if params.get("renamed_too") is True or params.get("called") else set()
     by_name_too = set(named) - by_id
     found = dict(params)
     for key, asked in {**_ASKED, **_ASKED_OF.get(command, {})}.items():

@@ -25,7 +25,7 @@ from protocol.replica.office.as_root import check_kit
 from protocol.replica.office.doubles import made_one_with
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force
 from protocol.replica.office.frozen import freeze_person, unfreeze_person
-from protocol.replica.office.further_words import ask_whether_meant, doubted_to_leave
+from protocol.replica.office.further_words import ask_whether_meant, called_by, doubted_to_leave
 from protocol.replica.office.leaving import told_of_partings
 from protocol.replica.office.names import device_id, entry_id, hex_or_none, person_id
 from protocol.replica.office.namesakes import told_of_numbers
@@ -170,7 +170,7 @@ def _beyond(count: int, command: str, *, is_by_kit: bool) -> str:
 async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     person = person_id(given.text(params, "person"))
     found = await doubted_to_leave(server, person)
-    await ask_whether_meant(person, found, outgoing, is_meant=commands.is_meant_by(params))
+    await ask_whether_meant(person, found, outgoing, called=called_by(params))
     others = await commands.told_of_others(server, person, outgoing)
     return others | await commands.told_of_gone(server, await withdrawals.retire_person(server, person), outgoing)
 

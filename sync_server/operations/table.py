@@ -20,7 +20,7 @@ from protocol.replica.console.typed_by import by_of
 from protocol.replica.office import commands
 from protocol.replica.office.acts import TOLD_BROKEN, ids_told
 from protocol.replica.office.frozen import frozen_persons
-from protocol.replica.office.further_words import ask_whether_meant, doubted_to_list
+from protocol.replica.office.further_words import ask_whether_meant, called_by, doubted_to_list
 from protocol.replica.office.left_over import left_pupils
 from protocol.replica.office.names import invited_role, person_role
 from protocol.replica.office.namesakes import told_of_namesakes
@@ -120,12 +120,12 @@ async def _person_add(server: Server, params: Params, outgoing: Outgoing) -> JSO
 async def _grant(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     spaces = await open_spaces_named(server, given.texts(params, "space"))
     device, person = commands.device_or_person(params)
-    is_meant = commands.is_meant_by(params)
+    called = called_by(params)
     if device is not None:
         await _check_anew(server, device, spaces, anew=params.get("anew") is True)
-        await commands.let_in_device(server, device, spaces, "sync-server", outgoing, is_meant=is_meant)
+        await commands.let_in_device(server, device, spaces, "sync-server", outgoing, called=called)
     if person is not None:
-        await ask_whether_meant(person, await doubted_to_list(server, person, spaces), outgoing, is_meant=is_meant)
+        await ask_whether_meant(person, await doubted_to_list(server, person, spaces), outgoing, called=called)
         await commands.let_in_person(server, person, spaces, "sync-server", outgoing)
     return {}
 

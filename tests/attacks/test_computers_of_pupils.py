@@ -80,5 +80,5 @@ async def test_nor_by_a_head_teachers_computer_whichever_of_both_it_heard_first(
     await year.sync()
     desk = Desk(head.agent)
     space = (await desk.ask("space add", name="CM2", school="0180001D"))["space"]
-    await desk.ask("grant", person=year.pupil, space=[space], renamed_too=True)
+    await desk.ask("grant", person=year.pupil, space=[space], called="Léa")
     assert not (await head.agent.replica.view(bytes.fromhex(space))).roster.may_read(year.spy.signing.public)

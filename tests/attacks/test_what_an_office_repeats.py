@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,12 @@ from protocol.model.entry import Entry
 from protocol.model.structure import PersonRecord
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.further_words import Repeated
 from protocol.replica.office.people import Listing
 from protocol.replica.office.spaces import uai_of
 from protocol.roles import PersonRole
+from sync_agent.portal.each_page.visit import Visit
+from sync_agent.portal.head.school import Doubted, _doubted
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
@@ -33,6 +37,13 @@ MODULE = "protocol.replica.office.further_words"
 
 async def _nothing_asked(*_: object, **__: object) -> None:
     """Who has the name that the list shows is who is meant."""
+
+
+def _once_asked(
+    visit: Visit, found: Repeated | None, form: str, fields: Mapping[str, str], called: str | None
+) -> Doubted | None:
+    """Whoever has ticked the box means whatever lists say by then."""
+    return None if called is not None else _doubted(visit, found, form, fields, None)
 
 
 async def _as_shown_there(_office: Office, _space: bytes, ever: Iterable[Entry]) -> PersonRole:
@@ -183,10 +194,51 @@ async def test_her_page_asks_before_it_writes_a_name_of_an_hour_in_her_name(scen
         page = html.unescape((await surfer.send(f"/school/{new}", f"/school/{new}/let-in", who)).text)
         assert "signer que cette personne est Mme Roy (enseignant)" in page
         assert not (await scene.head.agent.replica.view(bytes.fromhex(new))).roster.persons
-        await surfer.send(f"/school/{new}", f"/school/{new}/let-in", who | {"renamed": "yes"})
-        await surfer.send(f"/school/{old}", f"/school/{old}/leave", {"person": scene.lea, "renamed": "yes"})
+        await surfer.send(f"/school/{new}", f"/school/{new}/let-in", who | {"renamed": "yes", "called": "Mme Roy"})
+        left = {"person": scene.lea, "renamed": "yes", "called": "Tom"}
+        await surfer.send(f"/school/{old}", f"/school/{old}/leave", left)
     assert (await scene.head.agent.replica.view(bytes.fromhex(new))).roster.persons[bytes.fromhex(petit)]
     assert scene.lea not in await scene.named(scene.here.space)
+
+
+@attack(
+    ROW,
+    off={
+        "sync_agent.portal.head.school._doubted": _once_asked,
+        f"{MODULE}.name_shown": lambda _: "",
+    },
+)
+async def test_her_computer_signs_the_name_that_she_was_shown_or_none(scene: Scene) -> None:
+    new, petit = await scene.next_class(), scene.at_work.person
+    await thief_lists(scene.here, petit, PersonRecord("Mme Petit-Roux", PersonRole.TEACHER))
+    await scene.here.sync()
+    async with portal(scene.head.agent) as surfer:
+        place = f"/school/{new}"
+        page = (await surfer.send(place, f"{place}/let-in", {"who": f"person:{petit}"})).text
+        shown = dict(re.findall(r'type="hidden" name="(who|called)" value="([^"]*)"', page.split('id="h-doubted"')[1]))
+        assert shown["called"] == "Mme Petit-Roux"
+        scene.here.office.clock.advance(60_000)
+        await thief_lists(scene.here, petit, PersonRecord("M. Roy", PersonRole.TEACHER))
+        await scene.here.sync()
+        again = html.unescape((await surfer.send(place, f"{place}/let-in", shown | {"renamed": "yes"})).text)
+    assert "ce que cette page montrait a changé depuis" in again
+    assert "signer que cette personne est M. Roy" in again
+    assert not await scene.named(new)
+
+
+@attack(ROW, off={f"{MODULE}.name_shown": lambda _: ""})
+async def test_so_it_does_at_her_command_line(scene: Scene) -> None:
+    new = await scene.next_class()
+    await scene.exchanged()
+    assert "“Tom”" in await scene.refused("grant", person=scene.lea, space=[new])
+    said = await scene.refused("grant", person=scene.lea, space=[new], called="Léa")
+    assert "“Tom”, not “Léa”. Look again" in said
+    assert "“Tom”, not “Léa”" in await scene.refused(
+        "ungrant", person=scene.lea, space=[scene.here.space.hex()], called="Léa"
+    )
+    assert not await scene.named(new)
+    await scene.desk.ask("grant", person=scene.lea, space=[new], called="Tom")
+    assert await scene.named(new) == {scene.lea: "Tom"}
 
 
 @attack(ROW, off={f"{MODULE}._may_repeat": lambda *_, **__: True})

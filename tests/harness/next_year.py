@@ -15,6 +15,7 @@ from protocol.model.structure import PersonKey, Revocation
 from protocol.model.work import Feedback, Receipt
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.operation import NO_FILES
+from protocol.replica.office.further_words import repeated
 from protocol.replica.office.spaces import uai_of
 from protocol.rights.vouching import Device as Pair
 from protocol.rights.vouching import device_id
@@ -59,7 +60,8 @@ class NextYear:
     async def class_without_the_pc(self) -> bytes:
         school = await uai_of(self.here.office.server, self.here.school)
         space = (await self.here.office.do("space add", name="CM2", school=school))["space"]
-        await self.here.office.do("grant", person=self.pupil, space=[space], renamed_too=True)
+        said = await repeated(self.here.office.server, bytes.fromhex(self.pupil), [bytes.fromhex(space)])
+        await self.here.office.do("grant", person=self.pupil, space=[space], called=said.name)
         return bytes.fromhex(space)
 
     async def lets_the_pc_in(self, space: bytes) -> None:

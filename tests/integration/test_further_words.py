@@ -58,7 +58,7 @@ async def test_a_head_is_asked_once_about_whom_the_server_has_renamed(scene: Sce
     with pytest.raises(BadInput, match="“Léa”") as asked:
         await scene.desk.ask("grant", person=scene.child, space=[scene.second])
     assert asked.value.code is Code.NOT_YET
-    await scene.desk.ask("grant", person=scene.child, space=[scene.second], renamed_too=True)
+    await scene.desk.ask("grant", person=scene.child, space=[scene.second], called="Léo")
     await scene.desk.ask("grant", person=scene.child, space=[scene.third])
     await scene.desk.ask("ungrant", person=scene.child, space=[scene.here.office.space])
     await scene.here.sync()

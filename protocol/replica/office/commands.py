@@ -24,8 +24,10 @@ from protocol.replica.office.confirmed_by_lost import Confirmed
 from protocol.replica.office.doubles import described_along, made_one_with, others_called
 from protocol.replica.office.further_words import (
     ask_whether_meant,
+    called_by,
     doubted_to_leave,
     doubted_to_list,
+    each_called_by,
     rename_person,
     repeated,
 )
@@ -92,10 +94,10 @@ async def new_space(office: Office, params: Params, school: str, program: str, o
     Who teaches there is on its list before anybody else can be (docs/adr/0391).
     """
     persons = [person_id(text) for text in given.texts(params, "person")]
-    for person in persons:
+    for person, called in zip(persons, each_called_by(params, len(persons)), strict=True):
         above = school_id(office.replica.territory, school)
         near = [above if office.replica.door.knows_space(above) else office.home]
-        await ask_whether_meant(person, await repeated(office, person, near), outgoing, is_meant=is_meant_by(params))
+        await ask_whether_meant(person, await repeated(office, person, near), outgoing, called=called)
     said = given.text_or_none(params, "year")
     now_ms = max(office.now_ms(), office.replica.proven_ms or 0)
     year = year_meant(said, now_ms)
@@ -114,11 +116,6 @@ async def new_space(office: Office, params: Params, school: str, program: str, o
     for warning in added.warnings:
         await outgoing.progress(f"warning: {warning}")
     return {"space": added.id.hex()}
-
-
-def is_meant_by(params: Params) -> bool:
-    """Whether who was called otherwise is meant all the same."""
-    return params.get("renamed_too") is True
 
 
 def space_rows(spaces: Iterable[ListedSpace]) -> list[JSON]:
@@ -194,12 +191,12 @@ async def let_in_device(
     outgoing: Outgoing,
     chosen: grants.Standing | None = None,
     *,
-    is_meant: bool,
+    called: str | None,
 ) -> None:
     """`grant --device`; whose it is comes onto the list there, and is asked about as with `grant --person`."""
     person = (chosen or (await grants.standings_of(office, device, spaces))[0]).person
     if person is not None:
-        await ask_whether_meant(person, await doubted_to_list(office, person, spaces), outgoing, is_meant=is_meant)
+        await ask_whether_meant(person, await doubted_to_list(office, person, spaces), outgoing, called=called)
     await tell_of_let_in(office, device, await grants.grant_device(office, device, spaces, chosen), program, outgoing)
 
 
@@ -346,7 +343,7 @@ async def ungrant(office: Office, params: Params, outgoing: Outgoing, *, looked:
         told |= await told_of_absent(office, [device], outgoing)
     if person is not None:
         found = await doubted_to_leave(office, person, spaces)
-        await ask_whether_meant(person, found, outgoing, is_meant=is_meant_by(params))
+        await ask_whether_meant(person, found, outgoing, called=called_by(params))
         others = await told_of_others(office, person, outgoing)
         withdrawn = await withdrawals.ungrant_person(office, person, spaces)
         told |= others | await told_of_gone(office, withdrawn, outgoing)

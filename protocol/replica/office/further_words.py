@@ -8,6 +8,7 @@ Rules (docs/adr/0489):
 - it is asked about where these differ; proposed is what is said by a sure word (`list_words`), or was heard first;
 - where no such word says it, it is asked about as well where lists of the school ever called them anything else, be it
   by a letter, or had them in another role: no command changes that;
+- the yes names what is to be said, which is said or nothing: lists are others the moment after (docs/adr/0517);
 - so what somebody here, somebody known or the kit has corrected is asked about no more;
 - what is not said by the office's present key, the root's, or a device that it knows, it says itself: on a list, off
   one, called something. What others say goes as their keys do, as with rights (docs/adr/0188), be it what a server said
@@ -18,7 +19,7 @@ Rules (docs/adr/0489):
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from protocol.errors import BadInput, Code
@@ -26,7 +27,8 @@ from protocol.model.entry import Entry, parsed
 from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.at_work.space_names import made_spaces
-from protocol.replica.console.operation import Outgoing
+from protocol.replica.console import parameters as given
+from protocol.replica.console.operation import Outgoing, Params
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.held_without import held_surely
 from protocol.replica.office.known_here import note_leaves, note_listed, own_leaves
@@ -38,6 +40,7 @@ from protocol.replica.office.said_here import said_by_this_key
 from protocol.replica.office.taken_names import called_otherwise
 from protocol.roles import ARE_TAUGHT, RANK, PersonRole, Role
 from protocol.school_years import past_from_ms
+from protocol.shown_text import name_shown
 
 _NOTHING_SAID = "nothing has been said yet"
 
@@ -53,6 +56,11 @@ class Repeated:
     role: PersonRole
     names: tuple[str, ...] = ()
     roles: tuple[PersonRole, ...] = ()
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether that is to be asked about."""
+        return bool(self.names or self.roles)
 
     def otherwise(self) -> str:
         """What else lists have them as, for a line of a command."""
@@ -100,37 +108,57 @@ def _records(entries: Iterable[Entry]) -> list[PersonRecord]:
 
 
 async def doubted_to_list(office: Office, person: bytes, spaces: Collection[bytes]) -> Repeated | None:
-    """What is to be asked about before somebody is put on lists; None where nothing is."""
+    """What is said of somebody who is put on lists, which may be `is_doubted`; None where nothing is."""
     listed = (await listings_of(office.replica, [person]))[person]
     is_said = bool(listed) and bool(await _to_list(office, listed, spaces))
-    return _doubted(await repeated(office, person, spaces)) if is_said else None
+    return await repeated(office, person, spaces) if is_said else None
 
 
 async def doubted_to_leave(office: Office, person: bytes, spaces: Collection[bytes] | None = None) -> Repeated | None:
-    """The same before somebody is taken off the lists of `spaces`, or off all. Raises `BadInput(UNKNOWN_PERSON)`."""
+    """The same of who is taken off the lists of `spaces`, or off all. Raises `BadInput(UNKNOWN_PERSON)`."""
     listed = await listings(office.replica, person)
     leaving = await _leaving(office, listed, listed if spaces is None else spaces)
-    return _doubted(await repeated(office, person, leaving)) if leaving else None
+    return await repeated(office, person, leaving) if leaving else None
 
 
-def _doubted(found: Repeated) -> Repeated | None:
-    return found if found.names or found.roles else None
+def called_by(params: Params) -> str | None:
+    """By which name whoever asks means somebody whom lists called otherwise as well."""
+    return given.text_or_none(params, "called")
 
 
-async def ask_whether_meant(person: bytes, found: Repeated | None, outgoing: Outgoing, *, is_meant: bool) -> None:
-    """Say what else lists have, or had, somebody as; and not go on before that is meant. Raises `BadInput(NOT_YET)`."""
-    if found is None or not (found.names or found.roles):
+def each_called_by(params: Params, persons: int) -> Sequence[str | None]:
+    """The same of so many persons, in their order. Raises `BadInput(USAGE)` where only some have a name."""
+    names = given.texts(params, "called")
+    if names and len(names) != persons:
+        raise BadInput(Code.USAGE, "--called is said once for each --person, in the same order, or not at all")
+    return names or [None] * persons
+
+
+async def ask_whether_meant(person: bytes, found: Repeated | None, outgoing: Outgoing, *, called: str | None) -> None:
+    """Say what else lists have, or had, somebody as; and not go on before who is meant was `called` what is said.
+
+    Raises `BadInput(NOT_YET)`, also where lists have them say something else by now.
+    """
+    if found is None:
+        return
+    if called is not None and name_shown(called) != name_shown(found.name):
+        raise BadInput(
+            Code.NOT_YET,
+            f"{_NOTHING_SAID}: what lists say by now of {person.hex()} is “{found.name}”, not “{called}”. Look again",
+        )
+    if not found.is_doubted:
         return
     who, otherwise = f"{person.hex()}, “{found.name}”, a {found.role}", found.otherwise()
     await outgoing.progress(
         f"warning: lists have, or had, {who}, otherwise as well: {otherwise}. Whoever writes a list, or has a copy of "
         "the server's key, can exchange two names, and this would say it anew: find out which id is whose"
     )
-    if not is_meant:
+    if called is None:
         raise BadInput(
             Code.NOT_YET,
-            f"{_NOTHING_SAID}, since lists have {who}, otherwise as well: {otherwise}. --renamed-too says that this is "
-            "the one who is meant, and called so; `person rename` puts a name right, on every list",
+            f"{_NOTHING_SAID}, since lists have {who}, otherwise as well: {otherwise}. --called NAME, with the name "
+            "that is to be said, says that this is the one who is meant; `person rename` puts a name right, on every "
+            "list",
         )
 
 

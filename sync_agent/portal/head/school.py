@@ -235,12 +235,12 @@ class SchoolPages:
     async def leave(self, request: web.Request) -> web.Response:
         """Off this list; what they made stays."""
         fields, visit, room = await self._form(request)
-        person, is_meant = given.person(fields, "person"), fields.get("renamed") == "yes"
+        person, called = given.person(fields, "person"), _called_so(fields)
         office = await SchoolOffice.of(self._desk.shelf.agent)
-        if not is_meant and (found := await doubted_to_leave(office, person, [room.space])) is not None:
-            doubted = _doubted(visit, found, "leave", {"person": person.hex()})
-            return await self._class_page(visit, office, room, doubted=doubted, done=None)
-        whom: dict[str, JSON] = {"person": person.hex(), "space": [room.space.hex()], "renamed_too": is_meant}
+        found = await doubted_to_leave(office, person, [room.space])
+        if (doubted := _doubted(visit, found, "leave", {"person": person.hex()}, called)) is not None:
+            return await self._class_page(visit, office, room, doubted=doubted, done=_changed(called))
+        whom: dict[str, JSON] = {"person": person.hex(), "space": [room.space.hex()], "called": called}
         done = await self._desk.do("ungrant", whom | {LOOK_AT: True})
         what = {"remains": "left_kept", STRANGE: "left_strange", OTHERS: "left_others"}
         left = next((said for key, said in what.items() if done.get(key)), "left")
@@ -310,12 +310,12 @@ class SchoolPages:
             raise BadInput(Code.USAGE, "choose who is let in")
         seen, left_off = fields.get("seen"), 0
         shown = await self._to_be_seen(visit, room, whom) if what == "device" and not seen else []
-        office, is_meant = await SchoolOffice.of(self._desk.shelf.agent), fields.get("renamed") == "yes"
+        office, called = await SchoolOffice.of(self._desk.shelf.agent), _called_so(fields)
         if not shown:
-            doubted = None if is_meant else await self._doubted_to_let_in(visit, office, room, fields)
+            doubted = await self._doubted_to_let_in(visit, office, room, fields)
             if doubted is not None:
-                return await self._class_page(visit, office, room, doubted=doubted, done=None)
-            wanted: dict[str, JSON] = {what: whom, "space": [room.space.hex()], "renamed_too": is_meant, LOOK_AT: True}
+                return await self._class_page(visit, office, room, doubted=doubted, done=_changed(called))
+            wanted: dict[str, JSON] = {what: whom, "space": [room.space.hex()], "called": called, LOOK_AT: True}
             answered = await self._desk.do("grant", wanted | ({CHOSEN: seen} if seen else {}))
             shown, left_off = await self._looked_at(visit, answered)
             if not shown:
@@ -334,7 +334,7 @@ class SchoolPages:
             standings = await standings_of(office, device_id(whom), [room.space])
             person = next((each for each in standings if each.name == seen), standings[0]).person
         found = None if person is None else await doubted_to_list(office, person, [room.space])
-        return None if found is None else _doubted(visit, found, "let-in", {"who": fields["who"], "seen": seen})
+        return _doubted(visit, found, "let-in", {"who": fields["who"], "seen": seen}, _called_so(fields))
 
     async def _to_be_seen(self, visit: Visit, room: Room, whom: str) -> list[Inspected]:
         """The words by which a teacher's computer is known from any other: nothing else says which one this is.
@@ -533,8 +533,23 @@ class SchoolPages:
         return visit.voice_of(person) or visit.say("unknown.person")
 
 
-def _doubted(visit: Visit, found: Repeated, form: str, fields: Mapping[str, str]) -> Doubted:
+def _called_so(fields: Mapping[str, str]) -> str | None:
+    """By which name whoever ticked the box of the panel saw somebody there."""
+    return fields.get("called") if fields.get("renamed") == "yes" else None
+
+
+def _changed(called: str | None) -> str | None:
+    return None if called is None else "changed"
+
+
+def _doubted(
+    visit: Visit, found: Repeated | None, form: str, fields: Mapping[str, str], called: str | None
+) -> Doubted | None:
+    """What is asked before it is said; nothing once it is `called` what was seen."""
+    if found is None or (not found.is_doubted if called is None else called == found.name):
+        return None
     others = [*found.names[:MAX_NAMES_SHOWN], *(visit.say(f"family.role_{role}") for role in found.roles)]
+    fields = {**fields, "called": found.name}
     return Doubted(form, fields, found.name, visit.say(f"family.role_{found.role}"), others)
 
 
