@@ -94,5 +94,5 @@ async def test_what_one_of_two_was_called_stands_by_the_button_that_makes_them_o
             await expect(page.get_by_role("heading", name="Peut-être ajoutés deux fois")).to_be_visible()
             await page.get_by_label("Oui, la même personne s'est bien appelée : Tom").check()
             await join.click()
-            await expect(page.get_by_text("Réunis. Rien n'est perdu.")).to_be_visible()
+            await expect(page.get_by_text("Réunis sur la liste de cette classe. Rien n'est perdu.")).to_be_visible()
             assert somebody.complaints == []
