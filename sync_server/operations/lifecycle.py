@@ -35,7 +35,7 @@ from protocol.replica.office.sign_ins_of_lost import sign_ins_of_gone
 from protocol.replica.office.spaces import space_named
 from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_about_those_along
 from protocol.replica.office.taking_back import Standing, check_not_destroyed, take_back, told_of, told_of_gone
-from protocol.replica.office.who_that_is import described_with_doubles
+from protocol.replica.office.who_that_is import described_with_doubles, who_that_is
 from protocol.replica.upkeep.orders import DestroyedHere, ends_of
 from protocol.roles import Role
 from sync_server.handlers.accounts.administrators import told_of_ended
@@ -169,6 +169,7 @@ def _beyond(count: int, command: str, *, is_by_kit: bool) -> str:
 
 async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     person = person_id(given.text(params, "person"))
+    await outgoing.progress(f"to be taken off every list: {await who_that_is(server.replica, person)}")
     found = await doubted_to_leave(server, person)
     await ask_whether_meant(person, found, outgoing, called=called_by(params))
     others = await commands.told_of_others(server, person, outgoing)

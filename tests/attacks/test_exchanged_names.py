@@ -98,7 +98,7 @@ async def exchanged(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIter
         yield Exchanged(here, *await _who_are_called(here, lea="Tom", tom=request.param))
 
 
-@attack(FORGOTTEN, off={"sync_agent.portal.head.school.mentioned": _called_now})
+@attack(FORGOTTEN, off={"sync_agent.portal.head.forgetting.mentioned": _called_now})
 async def test_a_head_who_forgets_a_pupil_on_her_page_sees_first_what_else_the_list_called_them(
     exchanged: Exchanged,
 ) -> None:
@@ -126,7 +126,7 @@ async def test_nobody_is_forgotten_on_her_page_by_a_name_that_was_anothers_unles
     assert await exchanged.forgotten() == {exchanged.tom}
 
 
-@attack(SEVERAL, off={"sync_agent.portal.head.school.several_names": _always_one})
+@attack(SEVERAL, off={"sync_agent.portal.head.forgetting.several_names": _always_one})
 async def test_a_head_who_forgets_a_pupil_on_her_page_reads_of_whom_else_lists_have_that_id(tmp_path: Path) -> None:
     async with spied_class(tmp_path, kept_for=__name__) as here:
         head, lea, _ = await _who_are_called(here, tom="Tom")

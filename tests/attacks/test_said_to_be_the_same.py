@@ -116,7 +116,7 @@ async def test_a_head_who_forgets_one_pupil_at_the_command_line_forgets_nobody_w
     assert await lists.forgotten() == {lists.leaver}
 
 
-@attack(ROW, off={"sync_agent.portal.head.school.mentioned": _called_now})
+@attack(ROW, off={"sync_agent.portal.head.forgetting.mentioned": _called_now})
 async def test_who_is_asked_about_is_called_what_they_were_called_before_the_server_said_otherwise(
     lists: Lists,
 ) -> None:

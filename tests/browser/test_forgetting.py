@@ -83,7 +83,7 @@ async def test_she_says_that_she_means_the_one_who_has_by_now_a_name_that_was_an
             await begins_to_forget(page)
             await expect(page.get_by_role("heading", name="Est-ce bien cette personne ?")).to_be_visible()
             await expect(page.get_by_role("main").get_by_role("listitem")).to_have_text(
-                [re.compile("^Tom, depuis"), re.compile("^Léa, depuis")]
+                [re.compile("^Tom, depuis"), re.compile("^Léa, depuis"), "CM1 · 0 travail rendu"]
             )
             await is_for_everybody(page)
             await page.get_by_label("Oui, je parle bien de la personne appelée d'abord Tom").check()

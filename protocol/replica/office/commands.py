@@ -65,6 +65,7 @@ from protocol.replica.office.stays_out import (
     reported_by_others,
     why_it_stays_out,
 )
+from protocol.replica.office.who_that_is import who_that_is
 from protocol.replica.office.withdrawals import Kept, Withdrawn
 from protocol.rights.vouching import Device, device_words
 from protocol.roles import RANK, RUNS_A_SCHOOL, Role
@@ -342,6 +343,7 @@ async def ungrant(office: Office, params: Params, outgoing: Outgoing, *, looked:
         told |= await told_of(await withdrawals.ungrant_device(office, device, spaces), outgoing)
         told |= await told_of_absent(office, [device], outgoing)
     if person is not None:
+        await outgoing.progress(f"to be taken off: {await who_that_is(office.replica, person)}")
         found = await doubted_to_leave(office, person, spaces)
         await ask_whether_meant(person, found, outgoing, called=called_by(params))
         others = await told_of_others(office, person, outgoing)

@@ -3,9 +3,7 @@
 Rules:
 - every form is the command of the same name, with the same checks;
 - a code is shown once, on the page that answers;
-- what forgets somebody asks to be meant: a box to tick beside the button, and a page more, with all names that lists
-  ever had for whom it is; there is a box for one who has by now a name that was another's (docs/adr/0289), and one for
-  each other id that lists call the same person's (docs/adr/0160);
+- what forgets somebody asks to be meant: a box to tick beside the button, and a page more (`forgetting`);
 - who comes onto a list, or off one, is written there by this computer's own word: it asks first where lists have, or
   had, them otherwise (docs/adr/0489);
 - a teacher's computer comes in once somebody has seen its six words, unless it is known here as hers;
@@ -29,19 +27,15 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.called_here import SIGN
 from protocol.replica.office.commands import MAX_TOLD_DEVICES, OTHERS, STRANGE
-from protocol.replica.office.doubles import doubles_of
 from protocol.replica.office.further_words import Repeated, doubted_to_leave, doubted_to_list
 from protocol.replica.office.grants import Why, standings_of
-from protocol.replica.office.heard import heard_first
 from protocol.replica.office.left_over import classes_not_closed
-from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
+from protocol.replica.office.mentioned import MAX_NAMES_SHOWN
 from protocol.replica.office.names import NO_YEAR, device_id, person_id, year_meant
 from protocol.replica.office.people import duplicates_in
-from protocol.replica.office.renumbered import renumbered_of
 from protocol.replica.office.spaces import space_records, twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.office.stays_out import CutOff, cut_off_by
-from protocol.replica.office.taken_names import names_now, several_names, taken_names
 from protocol.replica.office.whose_device import whose_device
 from protocol.replica.office.whose_words import signatures
 from protocol.rights.roster import Person
@@ -54,6 +48,7 @@ from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.head.doubles import MAX_DEVICES_NAMED, Pair, pairs_of
+from sync_agent.portal.head.forgetting import ALSO, who_goes
 from sync_agent.portal.shown.proof import picture_of
 from sync_agent.portal.shown.shelf import Room
 from sync_agent.school.device_names import called_as, device_names, key_words
@@ -65,8 +60,6 @@ from sync_agent.school.office import SchoolOffice
 
 _ROLES: Final = (PersonRole.PUPIL, PersonRole.TEACHER, PersonRole.GUARDIAN)
 _STAYS: Final = ("", "15d", "30d", "90d")
-_ALSO: Final = "also-"
-MAX_ASKED_ABOUT: Final = 20
 _CODE_LASTS: Final = "72h"
 _CODE_LASTS_MS: Final = 72 * 3600 * 1000
 
@@ -253,54 +246,12 @@ class SchoolPages:
             raise BadInput(Code.USAGE, "what cannot be undone must be meant: tick the box")
         person = given.person(fields, "person")
         if fields.get("asked") != "yes":
-            return await self._who_goes(visit, room, person)
-        also: list[JSON] = [field.removeprefix(_ALSO) for field in fields if field.startswith(_ALSO)]
+            office = await SchoolOffice.of(self._desk.shelf.agent)
+            return await who_goes(self._desk, visit, office, room, person)
+        also: list[JSON] = [field.removeprefix(ALSO) for field in fields if field.startswith(ALSO)]
         whom: dict[str, JSON] = {"person": [person.hex(), *also], "renamed_too": fields.get("renamed") == "yes"}
         await self._desk.do("erase", whom | {"alone": True})
         return see(f"/school/{room.space.hex()}?done=erased")
-
-    async def _who_goes(self, visit: Visit, room: Room, person: bytes) -> web.Response:
-        """Who is to be forgotten: what lists ever called them, by which number, and who is said to be the same."""
-        say, replica = visit.say, self._desk.shelf.agent.replica
-        same = sorted((await doubles_of(replica, person)).same)
-        others = await self._said_to_be(visit, same)
-        now = await names_now(replica, [person, *same])
-        taken = await taken_names(replica, now, [person])
-        renumbered = await renumbered_of(replica, [person], [person])
-        heard = (await heard_first(replica)).get(person)
-        called = (await mentioned(replica, [person]))[person]
-        since = [say.day(at_ms, visit.now_ms) for at_ms in called.since_ms]
-        return self._desk.page(
-            visit,
-            "school_erase.html",
-            room=room,
-            person=person,
-            name=room.whole_names.get(person) or self._name(visit, person),
-            known=None if heard is None else say.day(heard.timestamp_ms, visit.now_ms),
-            renumbered=renumbered[:MAX_ASKED_ABOUT],
-            called=list(zip(called.names, since, strict=False))[:MAX_NAMES_SHOWN],
-            taken=[
-                {"now": each.now, "others": list(each.others.names[:MAX_NAMES_SHOWN])}
-                for each in islice(taken.values(), MAX_ASKED_ABOUT)
-            ],
-            several=[names[:MAX_NAMES_SHOWN] for names in islice(several_names(now).values(), MAX_ASKED_ABOUT)],
-            others=others[:MAX_ASKED_ABOUT],
-            unlisted=max(0, len(others) - MAX_ASKED_ABOUT),
-            back_until=say.day(visit.now_ms + ERASURE_DELAY_MS, visit.now_ms),
-        )
-
-    async def _said_to_be(self, visit: Visit, same: Collection[bytes]) -> list[dict[str, object]]:
-        """Whom all lists call the same person: what each was ever called, the first that was heard first, and where."""
-        named = await mentioned(self._desk.shelf.agent.replica, same)
-        places = {room.space: room.name for room in visit.classes}
-        return [
-            {
-                "field": f"{_ALSO}{other.hex()}",
-                "names": list(each.names[:MAX_NAMES_SHOWN]),
-                "rooms": [places[space] for space in each.spaces if space in places],
-            }
-            for other, each in named.items()
-        ]
 
     async def let_in(self, request: web.Request) -> web.Response:
         """A computer, or a teacher with theirs, of another class of the school."""
