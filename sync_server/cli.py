@@ -212,9 +212,9 @@ async def person_add(
     return await _run(call, "person add", {"name": name, "role": role, "space": space})
 
 
-@PROGRAM.command("person list", columns={"person": "person", "called": "name", "role": "role"})
+@PROGRAM.command("person list", columns={"person": "person", "called": "name", "role": "role", "also_in": "also in"})
 async def person_list(call: Call, *, space: Space) -> JSON:
-    """Who is on the list of a class."""
+    """Who is on the list of a class; of pupils also which other classes of the year have them."""
     return await _run(call, "person list", {"space": space})
 
 

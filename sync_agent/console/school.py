@@ -152,9 +152,11 @@ def _add_people(program: Program, run: Run) -> None:
         """Put somebody on the list of a class, or of several; no server is needed."""
         return await run(call, "person add", {"name": name, "role": role, "space": space})
 
-    @program.command("person list", columns={"person": "person", "called": "name", "role": "role"})
+    @program.command(
+        "person list", columns={"person": "person", "called": "name", "role": "role", "also_in": "also in"}
+    )
     async def person_list(call: Call, *, space: ClassSpace) -> JSON:
-        """Who is on the list of a class."""
+        """Who is on the list of a class; of pupils also which other classes of the year have them."""
         return await run(call, "person list", {"space": space})
 
     @program.command("person rename", said="renamed, on every list")

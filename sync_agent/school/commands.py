@@ -16,7 +16,7 @@ from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
-from protocol.replica.office import commands, grants, withdrawals
+from protocol.replica.office import commands, grants, list_commands, withdrawals
 from protocol.replica.office.erasures import check_known, erase_persons, known_beyond, with_doubles
 from protocol.replica.office.further_words import ask_whether_meant, called_by, doubted_to_list, merge_persons
 from protocol.replica.office.grants import Standing
@@ -312,8 +312,8 @@ COMMANDS: Final[dict[str, Command]] = {
     "space list": _space_list,
     "space rename": commands.space_rename,
     "person add": _person_add,
-    "person list": commands.person_list,
-    "person rename": commands.person_rename,
+    "person list": list_commands.person_list,
+    "person rename": list_commands.person_rename,
     "person doubles": _doubles,
     "person merge": _merge,
     "invite": _invite,

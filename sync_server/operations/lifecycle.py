@@ -19,7 +19,7 @@ from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
-from protocol.replica.office import commands, withdrawals
+from protocol.replica.office import commands, list_commands, withdrawals
 from protocol.replica.office.acts import Line
 from protocol.replica.office.as_root import check_kit
 from protocol.replica.office.doubles import made_one_with
@@ -530,7 +530,7 @@ async def _unerase(server: Server, params: Params, outgoing: Outgoing, kit: KitA
 COMMANDS: Final[Mapping[str, Command]] = {
     "confirm": confirm,
     "waiting": _waiting,
-    "person rename": commands.person_rename,
+    "person rename": list_commands.person_rename,
     "person retire": _person_retire,
     "person freeze": _person_freeze,
     "person unfreeze": _person_unfreeze,

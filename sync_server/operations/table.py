@@ -17,7 +17,7 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.frame import installed_version
 from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params, Table
 from protocol.replica.console.typed_by import by_of
-from protocol.replica.office import commands
+from protocol.replica.office import commands, list_commands
 from protocol.replica.office.acts import TOLD_BROKEN, ids_told
 from protocol.replica.office.frozen import frozen_persons
 from protocol.replica.office.further_words import ask_whether_meant, called_by, doubted_to_list
@@ -420,7 +420,7 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "space add": _space_add,
     "space list": _space_list,
     "person add": _person_add,
-    "person list": commands.person_list,
+    "person list": list_commands.person_list,
     "grant": _grant,
     "ungrant": commands.ungrant,
     "invite": _invite,
@@ -445,5 +445,5 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "repair": _repair,
 }
 
-_NAMING: Final = frozenset({commands.person_list, _hand_ins})
+_NAMING: Final = frozenset({list_commands.person_list, _hand_ins})
 """What prints who is whom: beside it is said that some may have been erased, where that is so."""

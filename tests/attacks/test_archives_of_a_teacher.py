@@ -167,7 +167,8 @@ async def _heard_for_an_hour_before_her(year: NextYear) -> dict[str, dict[str, A
     await year.sync()
     assert await year.who_speaks(head.agent.replica, space) == {own_device(year.teacher.agent)}
     desk = Desk(head.agent)
-    archives = {one: await desk.files("export-person", person=one) for one in (year.person, year.pupil)}
+    asked = {one: desk.files("export-person", person=one, renamed_too=True) for one in (year.person, year.pupil)}
+    archives = {one: await files for one, files in asked.items()}
     return {one: json.loads(files["donnees.json"]) for one, files in archives.items()}
 
 

@@ -101,7 +101,7 @@ async def test_a_familys_archive_has_what_somebody_has_hidden_and_says_whose_wor
     archived: Archived, how: str
 ) -> None:
     before, _, told = await archived.archive()
-    assert (len(_texts(before)), told[1:]) == (2, [])
+    assert (len(_texts(before)), told[2:]) == (2, [])
     await archived.hide(how)
     files, data, told = await archived.archive()
     assert _texts(files) == _texts(before)

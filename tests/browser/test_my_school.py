@@ -96,3 +96,24 @@ async def test_what_one_of_two_was_called_stands_by_the_button_that_makes_them_o
             await join.click()
             await expect(page.get_by_text("Réunis sur la liste de cette classe. Rien n'est perdu.")).to_be_visible()
             assert somebody.complaints == []
+
+
+@pytest.mark.parametrize("width", [1360, 360])
+async def test_which_other_class_has_a_pupil_too_stands_beside_their_name(
+    tmp_path: Path, browser: Browser, width: int
+) -> None:
+    async with classroom(tmp_path) as room:
+        territory, head = room.territory, await room.head()
+        other = await territory.classroom("CE1")
+        lea = await territory.person("Léa", PersonRole.PUPIL, other)
+        named = PersonRecord("Léa", PersonRole.PUPIL).encode()
+        await territory.say(room.space, Kind.PERSON, named, subject=lea)
+        await head.session.sync()
+        async with portal(head.agent) as surfer, visitor(browser, width=width) as somebody:
+            page = await somebody.page()
+            await page.goto(f"{surfer.origin}/school/{room.space.hex()}")
+            row = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="Léa (2)", exact=True))
+            await expect(row.get_by_text("aussi sur la liste de : CE1")).to_be_visible()
+            assert await accessibility_faults(page) == []
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert somebody.complaints == []

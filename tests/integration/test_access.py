@@ -275,7 +275,7 @@ async def test_that_she_is_to_be_forgotten_is_told_by_a_teachers_device_too_and_
     desk = Desk(teacher.agent)
     files = await desk.files("export-person", person=room.pupil_person.hex())
     assert "Un effacement est en cours" in said_in(files["index.html"])
-    _, hidden, line = desk.told
+    _, _, hidden, line = desk.told
     assert hidden.startswith("in it, and not shown in the class: 1 hand-ins or remarks, erased by the server, ")
     assert "still held (1). Until" in line
     assert f"`sync-server unerase {room.pupil_person.hex()}` takes that back" in line
@@ -285,7 +285,7 @@ async def test_that_she_is_to_be_forgotten_is_told_by_a_teachers_device_too_and_
     files = await desk.files("export-person", person=room.pupil_person.hex())
     assert "effacement est en cours" not in said_in(files["index.html"])
     assert json.loads(files["donnees.json"])["erasure"] is None
-    assert desk.told[1:] == []
+    assert desk.told[2:] == []
 
 
 async def test_an_archive_says_so_too_while_the_whole_class_is_hidden_by_the_kit(room: Classroom) -> None:

@@ -99,7 +99,7 @@ async def test_somebody_on_several_lists_is_one_person(desk: Office) -> None:
     person = await desk.add_person("Mme Petit", "teacher", desk.space, other, desk.space)
     await desk.add_person("Léa", "pupil")
     assert await desk.do("person list", space=other) == [
-        {"person": person, "name": "Mme Petit", "role": "teacher", "called": "Mme Petit"}
+        {"person": person, "name": "Mme Petit", "role": "teacher", "called": "Mme Petit", "also_in": ""}
     ]
     assert [row["name"] for row in await desk.do("person list", space=desk.space)] == ["Léa", "Mme Petit"]
 

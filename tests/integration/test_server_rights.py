@@ -35,7 +35,7 @@ async def test_a_teacher_comes_into_a_space_with_their_devices(desk: Office) -> 
     laptop = await desk.enrol(await desk.invite("teacher", person=person))
     await desk.do("grant", person=person, space=[other])
     assert await desk.do("person list", space=other) == [
-        {"person": person, "name": "Mme Petit", "role": "teacher", "called": "Mme Petit"}
+        {"person": person, "name": "Mme Petit", "role": "teacher", "called": "Mme Petit", "also_in": ""}
     ]
     assert other in await laptop.spaces()
 

@@ -36,7 +36,6 @@ from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.office.doubles import doubles_of, shown_as
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.not_shown import not_shown, why_hidden
-from protocol.replica.office.taken_names import names_now
 
 _MOST_LINES: Final = 40
 """So many are told of what is not shown, the most first."""
@@ -118,7 +117,6 @@ class Gathering:
             why.update((await why_hidden(self._replica, view.roster, hidden)).values())
         if not found.entries:
             raise BadInput(Code.UNKNOWN_PERSON, f"nothing here is about {person.hex()}")
-        await self._tell_of_names(person)
         await self._tell_of_doubles(person)
         await self._tell_of_hidden(why)
         writings = Writings(self._replica, self._works, self._gone_in, self._row, self._spaces.get)
@@ -145,12 +143,6 @@ class Gathering:
             await self._outgoing.progress(
                 f"not in it: {written.unconfirmed} entries in this name, of computers that none of theirs confirms"
             )
-
-    async def _tell_of_names(self, person: bytes) -> None:
-        names = (await mentioned(self._replica, [person]))[person]
-        for now in sorted((await names_now(self._replica, [person]))[person]):
-            if names.names != (now,):
-                await self._outgoing.progress(f"what is about {names.called(now)}, {person.hex()}")
 
     async def _tell_of_doubles(self, person: bytes) -> None:
         doubles = await doubles_of(self._replica, person)

@@ -28,7 +28,6 @@ from protocol.replica.office.further_words import (
     doubted_to_leave,
     doubted_to_list,
     each_called_by,
-    rename_person,
     repeated,
 )
 from protocol.replica.office.heard import devices_of_the_same
@@ -45,8 +44,6 @@ from protocol.replica.office.names import (
     person_id,
     year_meant,
 )
-from protocol.replica.office.namesakes import called_in
-from protocol.replica.office.people import list_persons
 from protocol.replica.office.phrases_of_lost import Drawn
 from protocol.replica.office.sign_ins_of_lost import OpenedSignIns
 from protocol.replica.office.spaces import (
@@ -140,22 +137,6 @@ async def space_rename(office: Office, params: Params, outgoing: Outgoing) -> JS
     if warning := await rename_space(office, space, given.text(params, "name")):
         await outgoing.progress(f"warning: {warning}")
     return {}
-
-
-async def person_rename(office: Office, params: Params, _outgoing: Outgoing) -> JSON:
-    """`person rename`."""
-    await rename_person(office, person_id(given.text(params, "person")), given.text(params, "name"))
-    return {}
-
-
-async def person_list(office: Office, params: Params, _outgoing: Outgoing) -> JSON:
-    """`person list`."""
-    space = space_named(office, given.text(params, "space"))
-    called = await called_in(office.replica, (await office.replica.view(space)).roster)
-    return [
-        {"person": person.id.hex(), "name": person.name, "role": person.role.value, "called": called[person.id]}
-        for person in await list_persons(office, space)
-    ]
 
 
 async def new_code(office: Office, params: Params, role: Role) -> JSON:

@@ -6,6 +6,7 @@ Rules:
 - what forgets somebody asks to be meant: a box to tick beside the button, and a page more (`forgetting`);
 - who comes onto a list, or off one, is written there by this computer's own word: it asks first where lists have, or
   had, them otherwise (docs/adr/0489);
+- beside a pupil stands which other classes of the year have them too (docs/adr/0524);
 - a teacher's computer comes in once somebody has seen its six words, unless it is known here as hers;
 - of two teachers of one name each is chosen by the name that their words are signed with (docs/adr/0521).
 """
@@ -33,6 +34,7 @@ from protocol.replica.office.left_over import classes_not_closed
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN
 from protocol.replica.office.names import NO_YEAR, device_id, person_id, year_meant
 from protocol.replica.office.people import duplicates_in
+from protocol.replica.office.several_classes import also_in
 from protocol.replica.office.spaces import space_records, twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.office.stays_out import CutOff, cut_off_by
@@ -423,6 +425,7 @@ class SchoolPages:
             doubted=doubted,
             reported={key: say.when(said_ms, visit.now_ms) for key, said_ms in reported.items()},
             people=[(role, listed) for role, listed in people if listed],
+            also_in=await also_in(self._desk.shelf.agent.replica, room.space, room.roster.persons),
             doubles=await self._doubles(visit, office, room),
             known_as={**room.whole_names, **signed},
             teachers=_by_name(signed, {person.id for person in room.teachers}),

@@ -1,0 +1,41 @@
+"""Commands about lists that the server and a head teacher's device have in common: parameters in, the contract's JSON.
+
+What is said beside an id is what tells one child from another of the same name: the number, and, since ids are of the
+territory and lists of one class, in which other classes of the year the same id is (docs/adr/0524).
+"""
+
+from __future__ import annotations
+
+from protocol.replica.console import parameters as given
+from protocol.replica.console.operation import JSON, Outgoing, Params
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.further_words import rename_person
+from protocol.replica.office.names import person_id
+from protocol.replica.office.namesakes import called_in
+from protocol.replica.office.people import list_persons
+from protocol.replica.office.several_classes import also_in
+from protocol.replica.office.spaces import space_named
+
+
+async def person_rename(office: Office, params: Params, _outgoing: Outgoing) -> JSON:
+    """`person rename`."""
+    await rename_person(office, person_id(given.text(params, "person")), given.text(params, "name"))
+    return {}
+
+
+async def person_list(office: Office, params: Params, _outgoing: Outgoing) -> JSON:
+    """`person list`."""
+    space = space_named(office, given.text(params, "space"))
+    called = await called_in(office.replica, (await office.replica.view(space)).roster)
+    persons = await list_persons(office, space)
+    also = await also_in(office.replica, space, [person.id for person in persons])
+    return [
+        {
+            "person": person.id.hex(),
+            "name": person.name,
+            "role": person.role.value,
+            "called": called[person.id],
+            "also_in": ", ".join(also.get(person.id, ())),
+        }
+        for person in persons
+    ]

@@ -1,0 +1,144 @@
+"""A copied key puts a child of one class on the list of another; by the id there a family gets hers (ADR 0524)."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.clock import DAY_MS
+from protocol.errors import BadInput, Code
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import PersonRecord
+from protocol.replica.at_work.replica import Replica
+from protocol.roles import PersonRole
+from tests.attacks.test_exchanged_numbers import archive_of
+from tests.harness.attack import attack
+from tests.harness.classroom import WORK
+from tests.harness.commands import Desk
+from tests.harness.head_at_work import confirmed_head
+from tests.harness.kept_town import town_at_work
+from tests.harness.portal import portal
+from tests.harness.spied_class import spied_class
+from tests.harness.year_at_work import Year
+
+ROW = "a child of one class is put on the list of another, and a family gets what there is about its own"
+
+
+async def _nothing_asked(*_: object, **__: object) -> None:
+    """Who has the id is who is meant."""
+
+
+async def _nowhere_else(*_: object) -> dict[bytes, list[str]]:
+    """A list is of one class."""
+    return {}
+
+
+async def _by_the_id(_: Replica, person: bytes) -> str:
+    return person.hex()
+
+
+@dataclass
+class TwoClasses:
+    """Léa of CM2 B, whose work was opened, and Léa of CE1; a copied key says that the first is in CE1 as well."""
+
+    year: Year
+    ce1: str
+    other: str
+
+    async def is_said_to_be_in_both(self) -> None:
+        """With a date of last spring: she is “Léa (1)” of CE1 from then on."""
+        office = self.year.here.office
+        said = compose(
+            author=office.server.keys.signing, space=bytes.fromhex(self.ce1), kind=Kind.PERSON,
+            grant=office.server.grant, at=(office.clock() - 300 * DAY_MS) << 16,
+            payload=PersonRecord("Léa", PersonRole.PUPIL).encode(), salt=bytes(16),
+            subject=bytes.fromhex(self.year.pupil),
+        )  # fmt: skip
+        assert (await office.server.replica.admit([said], source=b"a PC", now_ms=office.clock())).admitted
+        await self.year.here.sync()
+
+    async def listed(self) -> dict[str, dict[str, Any]]:
+        """The list of CE1 at the server, by what each is called there."""
+        return {row["called"]: row for row in await self.year.do("person list", space=self.ce1)}
+
+
+@pytest.fixture
+async def two_classes(tmp_path: Path) -> AsyncIterator[TwoClasses]:
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, at_work):
+        year = Year(here, *at_work, tmp_path)
+        await year.work(opened=True)
+        (cm2,) = (row for row in await year.do("space list") if row["space"] == here.office.space)
+        made = await year.do("space add", name="CE1", school=cm2["school"], year="2026-2027")
+        other = await year.do("person add", name="Léa", role="pupil", space=[made["space"]])
+        await year.do("grant", person=year.person, space=[made["space"]])
+        await here.sync()
+        yield TwoClasses(year, made["space"], other["person"])
+
+
+@pytest.mark.parametrize("by_kit", [True, False])
+@attack(ROW, off={"protocol.replica.access.export.ask_about_classes": _nothing_asked})
+async def test_no_archive_is_made_of_one_whom_two_classes_of_a_year_have_unless_that_id_is_meant(
+    two_classes: TwoClasses, *, by_kit: bool
+) -> None:
+    await two_classes.is_said_to_be_in_both()
+    first = (await two_classes.listed())["Léa (1)"]["person"]
+    assert first == two_classes.year.pupil
+    with pytest.raises(BadInput, match=r"nothing has been written yet: .*“CE1”") as refused:
+        await archive_of(two_classes.year, first, by_kit=by_kit)
+    assert refused.value.code is Code.NOT_YET
+    archive = await archive_of(two_classes.year, first, by_kit=by_kit, renamed_too=True)
+    assert WORK["reponse.odt"] in archive.files.values()
+
+
+@pytest.mark.parametrize("by_kit", [True, False])
+@attack(ROW, off={"protocol.replica.access.export.who_that_is": _by_the_id})
+async def test_whom_an_archive_is_about_is_told_by_their_classes_and_work_first(
+    two_classes: TwoClasses, *, by_kit: bool
+) -> None:
+    archive = await archive_of(two_classes.year, two_classes.year.pupil, by_kit=by_kit)
+    told = next(line for line in archive.lines if line.startswith("what is about "))
+    assert "“Léa”, pupil, CM2 B, " in told
+    assert "hand-ins, shown or not: 1 in “CM2 B”" in told
+
+
+@attack(ROW, off={"protocol.replica.office.list_commands.also_in": _nowhere_else})
+async def test_a_class_list_says_which_other_class_has_a_pupil_too(two_classes: TwoClasses) -> None:
+    assert {row["also_in"] for row in (await two_classes.listed()).values()} == {""}
+    await two_classes.is_said_to_be_in_both()
+    listed = await two_classes.listed()
+    assert (listed["Léa (1)"]["also_in"], listed["Léa (2)"]["also_in"]) == ("CM2 B", "")
+
+
+async def test_a_pupil_who_changes_class_in_the_year_is_of_one_class(two_classes: TwoClasses) -> None:
+    year = two_classes.year
+    await year.do("grant", person=year.pupil, space=[two_classes.ce1])
+    await year.do("ungrant", person=year.pupil, space=[year.here.office.space])
+    await year.here.sync()
+    assert {row["also_in"] for row in (await two_classes.listed()).values()} == {""}
+    for by_kit in (True, False):
+        archive = await archive_of(year, year.pupil, by_kit=by_kit)
+        assert WORK["reponse.odt"] in archive.files.values()
+
+
+@attack(ROW, off={"sync_agent.portal.head.school.also_in": _nowhere_else})
+async def test_a_head_reads_beside_a_pupil_of_a_class_which_other_class_has_them_too(tmp_path: Path) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        head, _ = await confirmed_head(here)
+        await here.sync(head)
+        desk, territory = Desk(head.agent), here.room.territory
+        ce1, cm2 = [(await desk.ask("space add", name=name, year="2026-2027"))["space"] for name in ("CE1", "CM2")]
+        lea = (await desk.ask("person add", name="Léa", role="pupil", space=[ce1]))["person"]
+        await desk.ask("person add", name="Léa", role="pupil", space=[cm2])
+        await here.sync(head)
+        named = PersonRecord("Léa", PersonRole.PUPIL).encode()
+        await territory.say(bytes.fromhex(cm2), Kind.PERSON, named, subject=bytes.fromhex(lea))
+        await here.sync(head)
+        async with portal(head.agent) as surfer:
+            page = html.unescape(await surfer.page(f"/school/{cm2}"))
+        beside = [row for row in page.split("<li>") if "aussi sur la liste de : CE1</p>" in row]
+        assert [f'name="person" value="{lea}"' in row for row in beside] == [True]
