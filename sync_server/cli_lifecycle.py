@@ -342,6 +342,9 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
         destroyed_too: Annotated[
             bool, Option(help="With the kit: also what was destroyed here; it comes back from whoever has kept it.")
         ] = False,
+        renamed_too: Annotated[
+            bool, Option(help="Without the kit: also who has by now a name that was another's.")
+        ] = False,
     ) -> JSON:
         """Take an erasure back: within a week, or while it waits; afterwards with the kit, as far as anybody has it."""
         params: Params = {
@@ -351,6 +354,7 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
             "counting_too": counting_too,
             "unseen_too": unseen_too,
             "destroyed_too": destroyed_too,
+            "renamed_too": renamed_too,
         }
         return await kits.run(call, "unerase", params, _kit_or_none(call, kit, passphrase_file))
 

@@ -33,7 +33,12 @@ from protocol.replica.office.off_the_list import OffTheList, off_the_list
 from protocol.replica.office.people import listings_of
 from protocol.replica.office.sign_ins_of_lost import sign_ins_of_gone
 from protocol.replica.office.spaces import space_named
-from protocol.replica.office.taken_names import NOBODY_YET, ask_about_names, ask_about_those_along
+from protocol.replica.office.taken_names import (
+    NOBODY_YET,
+    ask_about_names,
+    ask_about_the_hidden,
+    ask_about_those_along,
+)
 from protocol.replica.office.taking_back import Standing, check_not_destroyed, take_back, told_of, told_of_gone
 from protocol.replica.office.who_that_is import described_with_doubles, who_that_is
 from protocol.replica.upkeep.orders import DestroyedHere, ends_of
@@ -495,6 +500,9 @@ async def _erasures(server: Server, _params: Params, _outgoing: Outgoing) -> JSO
     return rows
 
 
+_NOTHING_TAKEN_BACK: Final = "nothing has been taken back yet"
+
+
 async def _unerase(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
     text = given.text(params, "covers")
     if kit is not None:
@@ -510,6 +518,9 @@ async def _unerase(server: Server, params: Params, outgoing: Outgoing, kit: KitA
         await outgoing.progress("nothing here has that forgotten; what the kit may have signed of it counts no more")
     if kit is not None and params.get("destroyed_too") is not True:
         await check_not_destroyed(server.replica.store, covers)
+    if kit is None and len(covers) == PERSON_BYTES:
+        is_meant = params.get("renamed_too") is True
+        await ask_about_the_hidden(server.replica, covers, outgoing, _NOTHING_TAKEN_BACK, is_meant=is_meant)
     done = await take_back(server, covers, kit, counting_too=counting_too, unseen_too=unseen_too)
     rank_of = server.replica.door.rank_of
     if any(one == covers and rank_of(each.header) > server.rank for each, one in await in_force(server.replica)):

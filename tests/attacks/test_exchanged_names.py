@@ -13,7 +13,7 @@ import pytest
 from protocol.errors import BadInput, Code
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import PersonRecord, SpaceChange
+from protocol.model.structure import Erasure, PersonRecord, SpaceChange
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office import erasures
 from protocol.replica.office.mentioned import Mentioned, mentioned
@@ -254,7 +254,7 @@ class Town:
         """Léa is called Tom, and Tom is called Léa, with this mark in either; her teacher's laptop hears it too."""
         here = self.year.here
         here.office.clock.advance(60_000)
-        persons = (await here.office.server.replica.view(here.space)).roster.persons
+        said = {one.header.subject: one.id for one in await here.office.server.store.scan_kinds([Kind.PERSON])}
         pairs = ((bytes.fromhex(self.year.pupil), f"To{mark}m"), (bytes.fromhex(self.tom), f"Lé{mark}a"))
         await self.hears(
             *(
@@ -264,7 +264,7 @@ class Town:
                     PersonRecord(name, PersonRole.PUPIL).encode(),
                     here.space,
                     subject=one,
-                    parents=(persons[one].entry,),
+                    parents=(said[one],),
                 )
                 for number, (one, name) in enumerate(pairs)
             )
@@ -300,6 +300,29 @@ async def test_nobody_is_forgotten_by_the_server_by_a_name_that_was_anothers(at_
     assert not await erasures.ever_said(at_server.year.here.office.server.replica)
     await erase("erase", person=[tom], renamed_too=True)
     assert [covers.hex() for _, covers in await erasures.ever_said(at_server.year.here.office.server.replica)] == [tom]
+
+
+@attack(FORGOTTEN, off={"sync_server.operations.lifecycle.ask_about_the_hidden": _nothing_asked})
+async def test_nor_is_anybody_shown_again_who_was_forgotten_by_the_name_of_whom_a_thief_erased(
+    at_server: Town,
+) -> None:
+    year, lea = at_server.year, at_server.year.pupil
+    replica = year.here.office.server.replica
+    await year.do("erase", person=[lea])
+    erasure = Erasure(bytes.fromhex(at_server.tom)).encode()
+    await at_server.hears(at_server.entry(0, Kind.ERASE, erasure, year.here.space))
+    await at_server.exchange_pupils()
+    rows = {row["name"]: row["covers"] for row in await year.do("erasures")}
+    assert rows == {"Tom": lea, "Léa": at_server.tom}
+    with pytest.raises(BadInput, match="nothing has been taken back yet") as asked:
+        await year.do("unerase", covers=lea)
+    assert asked.value.code is Code.NOT_YET
+    assert any(
+        f"{lea}, “Tom” (called so since" in line and "“Léa” since" in line for line in year.here.office.said.lines
+    )
+    assert bytes.fromhex(lea) in (await replica.view(year.here.space)).roster.erased
+    await year.do("unerase", covers=at_server.tom, renamed_too=True)
+    assert (await replica.view(year.here.space)).roster.erased == {bytes.fromhex(lea)}
 
 
 @pytest.mark.parametrize("by_kit", [True, False])

@@ -148,10 +148,34 @@ async def ask_about_names(
     """
     called = await names_now(replica, persons)
     await _ask_whether_several(called, outgoing, nothing_yet, is_meant=is_meant)
+    taken = await _told_of_taken(replica, called, named, outgoing)
+    await _ask_about_numbers(replica, persons, named, outgoing, nothing_yet, is_meant=is_meant)
+    _check_meant(taken, nothing_yet, is_meant=is_meant)
+
+
+async def ask_about_the_hidden(
+    replica: Replica, person: bytes, outgoing: Outgoing, nothing_yet: str, *, is_meant: bool
+) -> None:
+    """The same of somebody whom no list shows, by what was said of them last (docs/adr/0525).
+
+    Raises `BadInput(NOT_YET)`.
+    """
+    names = (await mentioned(replica, [person]))[person]
+    called = {person: (names.last,)} if names.last else {}
+    taken = await _told_of_taken(replica, called, [person], outgoing)
+    _check_meant(taken, nothing_yet, is_meant=is_meant)
+
+
+async def _told_of_taken(
+    replica: Replica, called: Mapping[bytes, Collection[str]], named: Collection[bytes], outgoing: Outgoing
+) -> dict[bytes, Taken]:
     taken = await taken_names(replica, called, named)
     for each in taken.values():
         await outgoing.progress(f"warning: {each.sentence()}")
-    await _ask_about_numbers(replica, persons, named, outgoing, nothing_yet, is_meant=is_meant)
+    return taken
+
+
+def _check_meant(taken: Mapping[bytes, Taken], nothing_yet: str, *, is_meant: bool) -> None:
     if taken and not is_meant:
         whose = "; ".join(f"“{each.now}”, {each.person.hex()}" for each in taken.values())
         raise BadInput(
