@@ -50,7 +50,7 @@ from sync_server.handlers.by_kit.newcomers import old_keys
 from sync_server.handlers.by_kit.old_gaps import told_of_gaps
 from sync_server.handlers.by_kit.rewrapping import rewrap
 from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
-from sync_server.handlers.by_kit.said_again import why_not_again
+from sync_server.handlers.by_kit.said_again import hidden_again, why_not_again
 from sync_server.handlers.by_kit.servers_named import told_of_servers
 from sync_server.handlers.by_kit.standing import standings
 from sync_server.handlers.by_kit.waiting import list_waiting, rule
@@ -326,6 +326,11 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit
         )
     if shown_again := await said_of_held_back(server):
         await outgoing.progress(shown_again)
+    if hidden := await hidden_again(server.replica):
+        await outgoing.progress(
+            f"who was to be forgotten, and was shown again by a word that counts no more ({hidden}), is hidden again, "
+            "and destroyed a week from now: `waiting` names each; `unerase` says it anew of who is to stay"
+        )
     await _tell_of_orders(server, outgoing)
     await tell_of_newcomers(server, outgoing, since_ms)
     opened = await _opened_sign_ins(server, outgoing, since_ms)

@@ -25,7 +25,9 @@ from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
 from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation, Ruling, SpaceChange
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.erasures import in_force
 from protocol.replica.office.held_by_others import grants_not_held_back_by_this_office
+from protocol.replica.office.held_in_space import not_held_back
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.roles import SHARED, PersonRole
 
@@ -105,14 +107,7 @@ async def with_its_certificate(office: Office, given: Grant) -> Grant | None:
 
 async def whom_they_show(replica: Replica, entries: Iterable[Entry]) -> Mapping[bytes, str]:
     """Whom each of these rulings, by its id, shows again: by their ids, with all that lists ever called them."""
-    rulings = {one.id: said for one in entries if (said := parsed(one, Ruling.parse)) is not None}
-    named = {name for said in rulings.values() for name in said.refused}
-    orders = await replica.store.get(sorted(named))
-    covers = {name: order.covers for name, one in orders.items() if (order := _order_in(one)) is not None}
-    whom = {
-        ruling: {covers[name] for name in said.refused if name in covers} | ({said.covers} if said.covers else set())
-        for ruling, said in rulings.items()
-    }
+    whom = await _whom(replica, entries)
     called = await mentioned(replica, frozenset().union(*whom.values())) if whom else {}
 
     def named_as(person: bytes) -> str:
@@ -120,6 +115,28 @@ async def whom_they_show(replica: Replica, entries: Iterable[Entry]) -> Mapping[
         return f"{person.hex()} ({names})" if names else person.hex()
 
     return {ruling: "; ".join(map(named_as, sorted(shown)[:MAX_SHOWN])) for ruling, shown in whom.items() if shown}
+
+
+async def hidden_again(replica: Replica) -> int:
+    """How many people are to be forgotten by words that rulings had taken back which count no more (docs/adr/0526)."""
+    covered = {covers for _, covers in await in_force(replica)}
+    rulings = await replica.store.scan_kinds([Kind.RULING]) if covered else []
+    counting = {ruling.id for ruling in await not_held_back(replica, rulings)}
+    whom = await _whom(replica, rulings)
+    still = frozenset[bytes]().union(*(shown for ruling, shown in whom.items() if ruling in counting))
+    return len(frozenset[bytes]().union(*whom.values()).intersection(covered) - still)
+
+
+async def _whom(replica: Replica, entries: Iterable[Entry]) -> dict[bytes, set[bytes]]:
+    """Whose erasures each of these rulings takes back."""
+    rulings = {one.id: said for one in entries if (said := parsed(one, Ruling.parse)) is not None}
+    named = {name for said in rulings.values() for name in said.refused}
+    orders = await replica.store.get(sorted(named))
+    covers = {name: order.covers for name, one in orders.items() if (order := _order_in(one)) is not None}
+    return {
+        ruling: {covers[name] for name in said.refused if name in covers} | ({said.covers} if said.covers else set())
+        for ruling, said in rulings.items()
+    }
 
 
 def _order_in(entry: Entry) -> Erasure | None:

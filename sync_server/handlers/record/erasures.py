@@ -13,6 +13,7 @@ from protocol.replica.office.erasures import erased_besides, ever_said, in_force
 from protocol.replica.office.heard import Word, said_by
 from protocol.replica.office.known_here import KnownHere
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
+from protocol.replica.office.whose_words import first_signatures
 from protocol.replica.upkeep.orders import DOUBTED, DestroyedHere, ends_of
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.app import Server
@@ -54,7 +55,8 @@ async def list_erasures(server: Server) -> list[Forgetting]:
 async def told_erasures(server: Server) -> list[Told]:
     """Every erasure that counts, for whoever decides whether it is to be taken back.
 
-    Whose a device is, and what it calls itself, is told of those alone of which this server knows how they came in.
+    Whose a device is, and what it calls itself, is told of those alone of which this server knows how they came in: as
+    they were called here first, with a number where others were before (docs/adr/0526).
     """
     found, ends = await list_erasures(server), await ends_of(server.replica, server.now_ms())
     covered = await server.store.get([each.covers for each in found])
@@ -62,13 +64,15 @@ async def told_erasures(server: Server) -> list[Told]:
     authors = {each.entry.id: server.replica.door.authority(each.entry.header.grant) for each in found}
     rights, here = {given.grant: given for given in authors.values() if given is not None}, await KnownHere.of(server)
     known = {grant for grant, given in rights.items() if await here.knows(given)}
+    names = await mentioned(server.replica, {*(each.covers for each in found), *theirs})
     persons = {given.person for given in rights.values() if given.person is not None}
-    names = await mentioned(server.replica, {*(each.covers for each in found), *theirs, *persons})
+    rosters = [(await server.replica.view(space)).roster for space in {given.space for given in rights.values()}]
+    called_first = await first_signatures(server.replica, rosters, persons)
 
     def who(entry: Entry) -> str:
         given, called = authors[entry.id], list[str | None]()
         if given is not None and given.grant in known:
-            name = None if given.person is None else names[given.person].last
+            name = None if given.person is None else called_first.get(given.person)
             called = [name, server.contacts.of(entry.header.author).name]
         word = Word(entry.header.author, entry.header.grant, entry.timestamp_ms)
         return ", ".join(filter(None, called)) or said_by(server.replica, word, b"")
