@@ -228,7 +228,7 @@ class _DeviceCommands:
     async def sign_in_list(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.school import sign_in_commands
 
-        return await sign_in_commands.listing(self._book(), params)
+        return await sign_in_commands.listing(self._book(), self._agent, params)
 
     async def sign_in_switch(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.school import sign_in_commands
@@ -238,7 +238,7 @@ class _DeviceCommands:
     async def sign_in_set(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.school import sign_in_commands
 
-        return await sign_in_commands.set_secret(self._book(), params, self._agent.entropy)
+        return await sign_in_commands.set_secret(self._book(), self._agent, params, outgoing)
 
     async def sign_in_unlock(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.school import sign_in_commands

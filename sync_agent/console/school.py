@@ -86,13 +86,14 @@ def _add_sign_in(program: Program, run: Run) -> None:
             str | None,
             Option(metavar="FILE", help="A file with the secret; pictures and PINs are drawn without one."),
         ] = None,
+        renamed_too: RenamedToo = False,
     ) -> JSON:
         """Set what somebody signs in with, and lift their lock."""
         from sync_agent.console.intake import first_line_of  # noqa: PLC0415 — loaded only when needed
 
         secret = None if secret_file is None else first_line_of(Path(secret_file))
         params: Params = {"space": space, "person": person, "method": method, "secret": secret}
-        made = await run(call, "sign-in-set", params)
+        made = await run(call, "sign-in-set", {**params, "renamed_too": renamed_too})
         if isinstance(made, dict) and made.get("method") == "pictures" and "secret" in made:
             from sync_agent.portal.wording import Register, Words  # noqa: PLC0415
 

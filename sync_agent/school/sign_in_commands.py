@@ -1,7 +1,8 @@
 """`sign-in list|on|off|set|unlock`: what the portal's page does, as commands of a teacher's device.
 
 Secrets that are thought up come from a file, never from the command line, where other users of the machine see them;
-what is drawn is said once, in the result.
+what is drawn is said once, in the result. Whose name, or number, was another's gets nothing before it is said that this
+id is meant (docs/adr/0528).
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from protocol.folds.sign_in import Method
 from protocol.replica.at_work.replica import Entropy
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Outgoing, Params
+from protocol.replica.office.taken_names import ask_about_names
 from protocol.roles import PersonRole
+from sync_agent.app import Agent
 from sync_agent.school.sign_in import SignInBook, drawn_pictures
+from sync_agent.school.whose_sign_in import once_called
 
 _DRAWN_PIN_DIGITS: Final = 6
+_NOTHING_YET: Final = "nothing has been given to sign in with yet"
 _SHUT_OUT: Final = (
     "{without} nothing to sign in with yet, and cannot hand in on shared machines until then. `sign-in list` says who "
     "(no method); `sign-in set --space ID --person ID` draws three pictures for one (--method pin: a PIN); the "
@@ -24,11 +29,15 @@ _SHUT_OUT: Final = (
 )
 
 
-async def listing(book: SignInBook, params: Params) -> JSON:
-    """Who signs in with what, who is locked out, whose secret cut-off devices could open, and whose is held back."""
+async def listing(book: SignInBook, agent: Agent, params: Params) -> JSON:
+    """Who signs in with what, who is locked out, whose secret cut-off devices could open, and whose is held back.
+
+    `once` has what was said here first of whose name, or number, was another's, and the further names.
+    """
     space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
     sign_ins, opened = await book.of(space), await book.opened_by_gone(space)
     rows: list[JSON] = []
+    once = await once_called(agent.replica, (await agent.replica.view(space)).roster)
     for person in await book.persons(space):
         mine = sign_ins.persons.get(person.id)
         method = await book.method(space, person.id)
@@ -41,6 +50,7 @@ async def listing(book: SignInBook, params: Params) -> JSON:
                 "locked": mine is not None and bool(mine.locked_by),
                 "opened_by_lost": person.id in opened,
                 "held_back": person.id in sign_ins.in_doubt,
+                "once": ", ".join(once.get(person.id, ())),
             }
         )
     return {"on": sign_ins.on, "people": rows}
@@ -60,13 +70,18 @@ async def switch(book: SignInBook, params: Params, outgoing: Outgoing) -> JSON:
     return {"without": without}
 
 
-async def set_secret(book: SignInBook, params: Params, entropy: Entropy) -> JSON:
-    """What one person signs in with from now on; drawn where none is given."""
+async def set_secret(book: SignInBook, agent: Agent, params: Params, outgoing: Outgoing) -> JSON:
+    """What one person signs in with from now on; drawn where none is given.
+
+    Raises `BadInput`, also NOT_YET, unless `renamed_too`, for who has by now a name, or a number, that was another's.
+    """
     space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
     person = given.person(params, "person")
     method = _method(given.text(params, "method"))
     secret = given.text_or_none(params, "secret")
-    drawn = _drawn(method, entropy) if secret is None else None
+    drawn = _drawn(method, agent.entropy) if secret is None else None
+    is_meant = params.get("renamed_too") is True
+    await ask_about_names(agent.replica, [person], [person], outgoing, _NOTHING_YET, is_meant=is_meant)
     await book.set(space, {person: (method, drawn if secret is None and drawn is not None else secret or "")})
     found: dict[str, JSON] = {"person": person.hex(), "method": method.name.lower()}
     return found if drawn is None else {**found, "secret": drawn}

@@ -5,11 +5,14 @@ Rules:
 - everything here works with no network, and reaches the class's machines by whatever path comes first;
 - a lock is a machine's word, and is shown with whose: one that locks pupils for fun is found, and cut off;
 - whose secret a computer could open that is lost is named until another one is set (docs/adr/0281);
-- so is whose is held back: the computer that had set it says it again, or any other draws (docs/adr/0312).
+- so is whose is held back: the computer that had set it says it again, or any other draws (docs/adr/0312);
+- nobody whose name, or number, was another's gets any before a box in their row says that they are meant, under the
+  names that the page showed; what draws for many leaves them out (docs/adr/0528).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
@@ -27,6 +30,7 @@ from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.shown.shelf import Room
 from sync_agent.school.device_names import called_as, key_words, names_seen
 from sync_agent.school.sign_in import drawn_pictures
+from sync_agent.school.whose_sign_in import once_called
 
 MAX_LOST_NAMED: Final = 5
 _CODES: Final = {"pin": Method.PIN, "password": Method.PASSWORD}
@@ -50,7 +54,7 @@ class ClassSignIns:
         visit = await self._desk.visit(request)
         room = await self._room(visit, request)
         on = fields.get("on") == "yes"
-        cards = await self._draw(room, await self._without(room)) if on else ()
+        cards = await self._draw(room, await self._sure(room, await self._without(room))) if on else ()
         await self._book.switch(room.space, on=on)
         return await self._page(visit, room, cards=cards, done="on" if on else "off")
 
@@ -61,8 +65,10 @@ class ClassSignIns:
         room = await self._room(visit, request)
         if fields.get("person"):
             chosen = [self._pupil(room, fields)]
+            if not await self._is_meant(room, chosen[0], fields):
+                return await self._page(visit, room, unsure=chosen[0])
         else:
-            chosen = await self._chosen(room, fields)
+            chosen = await self._sure(room, await self._chosen(room, fields))
         return await self._page(visit, room, cards=await self._draw(room, chosen), done="drawn" if chosen else None)
 
     async def set(self, request: web.Request) -> web.Response:
@@ -73,7 +79,10 @@ class ClassSignIns:
         method = _CODES.get(fields.get("method", ""))
         if method is None:
             raise BadInput(Code.USAGE, "a PIN or a password is set here")
-        await self._book.set(room.space, {self._pupil(room, fields).id: (method, fields.get("secret", ""))})
+        pupil = self._pupil(room, fields)
+        if not await self._is_meant(room, pupil, fields):
+            return await self._page(visit, room, unsure=pupil)
+        await self._book.set(room.space, {pupil.id: (method, fields.get("secret", ""))})
         return see(f"/sign-ins/{room.space.hex()}?done=set")
 
     async def say_again(self, request: web.Request) -> web.Response:
@@ -130,6 +139,19 @@ class ClassSignIns:
         opened = await self._book.opened_by_gone(room.space)
         return [pupil for pupil in room.pupils if pupil.id in opened]
 
+    async def _once(self, room: Room) -> Mapping[bytes, Sequence[str]]:
+        return await once_called(self._desk.shelf.agent.replica, room.roster)
+
+    async def _sure(self, room: Room, pupils: Sequence[Person]) -> list[Person]:
+        """Those of these about whom nothing is asked."""
+        once = await self._once(room)
+        return [pupil for pupil in pupils if pupil.id not in once]
+
+    async def _is_meant(self, room: Room, pupil: Person, fields: Mapping[str, str]) -> bool:
+        """Whether nothing is asked about a pupil, or it was said of the very names that the list has by now."""
+        once = (await self._once(room)).get(pupil.id)
+        return once is None or fields.get("meant") == _yes(room, pupil, once)
+
     async def _draw(self, room: Room, pupils: Sequence[Person]) -> Sequence[tuple[Person, list[int]]]:
         """Pictures for each, and what to print."""
         drawn = {pupil.id: drawn_pictures(self._desk.shelf.agent.entropy) for pupil in pupils}
@@ -138,21 +160,29 @@ class ClassSignIns:
         return [(pupil, [int(part) for part in drawn[pupil.id].split("-")]) for pupil in pupils]
 
     async def _page(
-        self, visit: Visit, room: Room, *, cards: Sequence[tuple[Person, list[int]]] = (), done: str | None = None
+        self,
+        visit: Visit,
+        room: Room,
+        *,
+        cards: Sequence[tuple[Person, list[int]]] = (),
+        done: str | None = None,
+        unsure: Person | None = None,
     ) -> web.Response:
         sign_ins = await self._book.of(room.space)
         opened = await self._book.opened_by_gone(room.space)
         lost = list(dict.fromkeys(device for pupil in room.pupils for device in opened.get(pupil.id, ())))
         locked_by = [device for each in sign_ins.persons.values() for device in each.locked_by]
         called = await self._called(room, [*lost, *locked_by])
-        rows = []
+        once, rows = await self._once(room), []
         for pupil in room.pupils:
             mine = sign_ins.persons.get(pupil.id)
             method = await self._book.method(room.space, pupil.id) if mine is not None and mine.is_set else None
             known = "unset" if mine is None or not mine.is_set else "unknown" if method is None else method.name.lower()
             known = "undone" if pupil.id in sign_ins.in_doubt else known
             locked = [] if mine is None else [called(each) for each in mine.locked_by]
-            rows.append({"pupil": pupil, "method": known, "locked": locked})
+            before = once.get(pupil.id, ())
+            asked = {"once": before, "yes": _yes(room, pupil, before)} if before else None
+            rows.append({"pupil": pupil, "method": known, "locked": locked, "asked": asked})
         return self._desk.page(
             visit,
             "sign_ins.html",
@@ -166,6 +196,8 @@ class ClassSignIns:
             opened=[pupil for pupil in room.pupils if pupil.id in opened],
             lost=[called(device) for device in lost[:MAX_LOST_NAMED]],
             more_lost=len(lost) > MAX_LOST_NAMED,
+            asked_about=once,
+            unsure=unsure,
             cards=cards,
             done=done if rows else None,
         )
@@ -180,3 +212,8 @@ class ClassSignIns:
             return called_as(names.get(device), room.voice_of(whose[device]), key_words(device, door))
 
         return called
+
+
+def _yes(room: Room, pupil: Person, once: Sequence[str]) -> str:
+    """What the box of a pupil's row says: whom the page showed, and what they were called first (docs/adr/0517)."""
+    return json.dumps([room.whole_names[pupil.id], *once], ensure_ascii=False)
