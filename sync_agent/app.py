@@ -250,7 +250,7 @@ class Agent:
 
     def bear_in_mind(self) -> None:
         """Let folds go by what this device has seen first, and since when it knows whom, from now on."""
-        self.acquainted.remember(self.watched.now_ms())
+        self.acquainted.remember(self.watched.now_ms(), self.replica.door.lineage)
         self.replica.remember(InMind(self.acquainted, self.watched.now_ms, self.bear_in_mind))
 
     async def keep_copies(self) -> None:

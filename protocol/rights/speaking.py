@@ -9,6 +9,9 @@ Rules:
   stranger. After these comes who was only heard in a class before whom it knew: a newcomer's hour is the weaker claim;
 - that holds of what is said anew: who is cut off here says nothing more, and stands where it stood, so that what it had
   said before stays whose it was (docs/adr/0414);
+- in a space above one in which it knows a device of somebody's, neither cut off nor let back, none begins their voice
+  but one that it has met, and that is neither gone nor doubted: who writes for a whole school does so on a computer
+  that its machines know from a class, or to which the words of such a one lead there (docs/adr/0527);
 - to be met so takes a word about a reading key in this class: who is granted there and says nothing is the
   laptop of before, perhaps, which lies in a drawer;
 - whom only grants that the root's own word holds back ever called somebody's was never first as that one: that is no
@@ -48,6 +51,7 @@ class Remembered:
     met them, and by `DOUBTED` of those that it only heard, before whom it knew; and from `UNMET` on of those whom it
     does not know. `since_ms` is the same, cut off or not, but for the doubted. `strangers` are devices that grants call
     theirs and from which no voice starts.
+    `known_below` are those of whom it knows a device, neither cut off nor let back, in a space below this one.
     `heard_on` are devices whose words go on being shown as this person's beside those of whoever speaks for them.
     """
 
@@ -57,6 +61,7 @@ class Remembered:
     since_ms: Mapping[bytes, Mapping[Device, int]] = field(default_factory=dict)
     strangers: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
     heard_on: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
+    known_below: frozenset[bytes] = frozenset()
 
     def but_for(self, undone: Container[Standing]) -> Remembered:
         """The same, of a replica that saw none of these first."""
@@ -82,6 +87,10 @@ class Remembered:
     def has_noted(self, person: bytes, device: Device) -> bool:
         """Whether it knows a device so, or has met it with a reading key in this space."""
         return device in self.met_ms.get(person, ()) or self.has_met(person, device)
+
+    def knows_below(self, person: bytes) -> bool:
+        """Whether whoever speaks for a person here is to be known to it."""
+        return person in self.known_below
 
     def before_a_cut(self, person: bytes, device: Device) -> int:
         """In which order it would come if nobody had cut it off."""
@@ -116,7 +125,7 @@ def speaking_devices(voices: Voices, cut: frozenset[bytes], remembered: Remember
         there = {each for each in _led_by(circles, person, firsts) if _is_in_use(each, person, voices, cut)}
         if there <= voices.let_back:
             waits = not firsts and _has_noted_one_in_use(voices, cut, person, remembered)
-            before = GONE if there else UNMET if waits else _ANYBODY
+            before = GONE if there or remembered.knows_below(person) else UNMET if waits else _ANYBODY
             begun = (*begun, *_until_one_is_in_use(voices, cut, circles, person, remembered, before=before))
         starts[person] = tuple(dict.fromkeys(begun))
     return _led_to(circles, starts, voices.let_back), starts

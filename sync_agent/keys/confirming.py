@@ -174,10 +174,10 @@ class ReadHere(NamedTuple):
 async def read_here(agent: Agent) -> list[ReadHere]:
     """The spaces of whose readers this device's teacher is told: her classes.
 
-    And what lies above them, where work is handed in there: nobody else may teach there whose pages would tell, and
-    whoever has the server lists her pupils, and names somebody who reads (docs/adr/0283). None that the kit has closed:
-    whose each key is went with the class, and she would be told of her own as of somebody's. What a stolen key of the
-    server's hides goes on to be told.
+    And what lies above them, where work is handed in: nobody else may teach there whose pages would tell, and whoever
+    has the server lists her pupils, and names who reads (docs/adr/0283); or where a device has said a key as hers to
+    which hers lead in no class (docs/adr/0527). None that the kit has closed: whose each key is went with the class,
+    and she would be told of her own as of somebody's. What a stolen key of the server's hides goes on to be told.
     """
     grants, door = await own_grants(agent), agent.replica.door
     found: dict[bytes, ReadHere] = {}
@@ -185,9 +185,12 @@ async def read_here(agent: Agent) -> list[ReadHere]:
         mine = await own_grant(agent, grants, space)
         if mine is not None and mine.person is not None:
             found[space] = ReadHere(space, mine.person)
-    for place in list(found.values()):
-        for above in door.lineage(place.space):
-            if above not in found and _takes_work((await agent.replica.view(above)).coursework):
+    views = [(place, await agent.replica.view(place.space)) for place in found.values()]
+    hers = {device for place, view in views for device in own_in_use(agent, view.roster, place.person)}
+    for place, _ in views:
+        for above in (each for each in door.lineage(place.space) if each not in found):
+            view = await agent.replica.view(above)
+            if _takes_work(view.coursework) or _has_more(view.roster, place.person, hers):
                 found[above] = place._replace(space=above)
     hidden = [space for space in found if space in (await agent.replica.view(space)).roster.erased]
     closed = await closed_by_kit(agent.replica) if hidden else ()
@@ -195,9 +198,12 @@ async def read_here(agent: Agent) -> list[ReadHere]:
 
 
 def _takes_work(coursework: Coursework) -> bool:
-    return bool(coursework.hand_ins) or any(
-        item.shown.record.kind is ItemKind.ASSIGNMENT for item in coursework.items.values()
-    )
+    kinds = (item.shown.record.kind for item in coursework.items.values())
+    return bool(coursework.hand_ins) or ItemKind.ASSIGNMENT in kinds
+
+
+def _has_more(roster: Roster, person: bytes, hers: Container[Device]) -> bool:
+    return any(device not in hers for device in roster.voices.firsts.get(person, ()))
 
 
 async def list_readers(agent: Agent) -> list[Reader]:

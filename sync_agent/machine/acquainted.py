@@ -114,11 +114,15 @@ class Acquainted:
         yield from (met_ms for met in self.met.values() for met_ms in met.values())
         yield from (met_ms for heard in self.heard.values() for met in heard.values() for met_ms in met.values())
 
-    def remember(self, now_ms: int) -> None:
-        """Have folds go by what is noted: by copies, for no fold could tell that what is changed in place was."""
+    def remember(self, now_ms: int, lineage: Callable[[bytes], Sequence[bytes]]) -> None:
+        """Have folds go by what is noted: by copies, for no fold could tell that what is changed in place was.
+
+        `lineage` is a space and those above it.
+        """
         placed = {person: self.order_of(person, met_in).but(None) for person, met_in in self._met_in_spaces().items()}
         anywhere = {person: order for person, (order, _) in placed.items()}
         since_ms = {person: order for person, (_, order) in placed.items()}
+        known_below = self._known_below(lineage)
         self._due_ms = None
         spaces = {
             space: Remembered(
@@ -127,10 +131,21 @@ class Acquainted:
                 anywhere,
                 since_ms,
                 heard_on=self._heard_on(space, now_ms),
+                known_below=frozenset(known_below.get(space, ())),
             )
-            for space in self._spaces()
+            for space in sorted({*self._spaces(), *known_below})
         }
         self.in_mind = self.in_mind.then(spaces, Remembered(anywhere=anywhere, since_ms=since_ms))
+
+    def _known_below(self, lineage: Callable[[bytes], Sequence[bytes]]) -> dict[bytes, set[bytes]]:
+        """By space: of whom a device is first in one below it, and not gone there."""
+        found = defaultdict[bytes, set[bytes]](set)
+        for space, firsts in self.first.items():
+            gone = self.gone.get(space, {})
+            known = {person for person, devices in firsts.items() if not set(devices).issubset(gone.get(person, ()))}
+            for above in lineage(space)[1:] if known else ():
+                found[above] |= known
+        return found
 
     def is_due(self, now_ms: Callable[[], int]) -> bool:
         """Whether folds are to go by something else by now, though nothing was noted."""

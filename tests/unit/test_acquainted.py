@@ -122,7 +122,7 @@ async def test_when_the_week_of_whom_it_heard_before_is_over_it_is_said_that_fol
     now_ms, said = 6, list[int]()
 
     def again() -> None:
-        known.remember(now_ms)
+        known.remember(now_ms, lambda space: (space,))
         said.append(now_ms)
 
     again()
