@@ -172,7 +172,7 @@ class NextYear:
     async def archive(self) -> str:
         """The page of what the server writes for the pupil's family."""
         got = Received()
-        await self.here.office.table["export-person"]({"person": self.pupil}, NO_FILES, got)
+        await self.here.office.table["export-person"]({"person": self.pupil, "renamed_too": True}, NO_FILES, got)
         return got.files["index.html"].decode()
 
     async def who_speaks(self, replica: Replica, space: bytes) -> frozenset[Pair]:
