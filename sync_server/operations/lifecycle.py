@@ -27,6 +27,7 @@ from protocol.replica.office.erasures import check_known, erase_persons, ever_sa
 from protocol.replica.office.frozen import freeze_person, unfreeze_person
 from protocol.replica.office.further_words import ask_whether_meant, called_by, doubted_to_leave
 from protocol.replica.office.leaving import told_of_partings
+from protocol.replica.office.list_words import ListWords
 from protocol.replica.office.names import device_id, entry_id, hex_or_none, person_id
 from protocol.replica.office.namesakes import told_of_numbers
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
@@ -429,6 +430,7 @@ async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit
         ends=await ends_of(server.replica, server.now_ms()),
         lies_as=lambda _: HandInState.SERVER,
         known=known,
+        words=await ListWords.of(server),
         renamed_too=params.get("renamed_too") is True,
     )
     if kit is None and (sealed := given.count(counted, "hand_ins") - given.count(counted, "opened")):

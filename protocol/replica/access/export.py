@@ -16,6 +16,7 @@ from protocol.replica.access.written import GoneIn
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.content.holdings import Holdings
+from protocol.replica.office.list_words import ListWords
 from protocol.replica.office.several_classes import ask_about_classes
 from protocol.replica.office.taken_names import ask_about_names
 from protocol.replica.office.who_that_is import who_that_is
@@ -39,17 +40,19 @@ async def export_person(
     gone_in: GoneIn,
     lies_as: LiesAs,
     known: Iterable[Known] = (),
+    words: ListWords | None = None,
     renamed_too: bool = False,
 ) -> dict[str, JSON]:
     """Send the files of the archive, the page last, in the words of `say`; what it counted.
 
     `ends` says of each erasure until when it can be taken back here (`upkeep.orders.ends_of`), `gone_in` what was
-    destroyed here, `lies_as` how far work has come that lies here, `known` how much is known here of their classes.
+    destroyed here, `lies_as` how far work has come that lies here, `known` how much is known here of their classes,
+    `words` whose each word of a list is, where an office asks.
     Who that is is told first. Raises as `Gathering.gather`, and `BadInput(NOT_YET)`, unless `renamed_too`, for who has
     by now a name, or a number, that was another's, or whom several classes of one year have.
     """
     await outgoing.progress(f"what is about {await who_that_is(replica, person)}")
-    await ask_about_classes(replica, person, outgoing, _NOTHING_YET, is_meant=renamed_too)
+    await ask_about_classes(replica, person, outgoing, _NOTHING_YET, words=words, is_meant=renamed_too)
     await ask_about_names(replica, [person], [person], outgoing, _NOTHING_YET, is_meant=renamed_too)
     works = Works(replica, holdings, open_key, outgoing, lies_as)
     found = await Gathering(replica, works, gone_in, outgoing).gather(person, ends, known)

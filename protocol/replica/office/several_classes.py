@@ -6,7 +6,9 @@ Rules (docs/adr/0524):
   asked about before what there is about it is handed out;
 - who has left the one list is in one class: so it is with a child who changes class. Of a class of another year nothing
   is said, nor of who is no pupil, who may be in several; a class without a year is of each;
-- it is about what this replica reads: a teacher's laptop knows its own classes.
+- it is about what this replica reads: a teacher's laptop knows its own classes;
+- an office asks of no list on which it has put somebody itself, or somebody whom it knows, nor of the first that had
+  them here: a pupil is in a group as well, and nobody says so with a copied key alone.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from protocol.errors import BadInput, Code
+from protocol.model.entry import Kind
 from protocol.model.structure import SpaceRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import Outgoing
+from protocol.replica.office.list_words import SURE, ListWords
 from protocol.replica.office.people import listings_of
 from protocol.replica.office.spaces import records_in
 from protocol.roles import PersonRole
@@ -47,14 +51,28 @@ async def also_in(replica: Replica, space: bytes, persons: Collection[bytes]) ->
 
 
 async def ask_about_classes(
-    replica: Replica, person: bytes, outgoing: Outgoing, nothing_yet: str, *, is_meant: bool
+    replica: Replica,
+    person: bytes,
+    outgoing: Outgoing,
+    nothing_yet: str,
+    *,
+    words: ListWords | None = None,
+    is_meant: bool,
 ) -> None:
-    """Say which classes of one year have somebody. Raises `BadInput(NOT_YET)` before it is meant."""
-    classes = (await classes_now(replica, [person]))[person].values()
-    several = [each for each in classes if any(_are_of_one_year(each, other) for other in classes if other is not each)]
-    if not several:
+    """Say which classes of one year have somebody. Raises `BadInput(NOT_YET)` before it is meant.
+
+    But for those on whose lists an office has put them itself, or somebody whom it knows, where it has `words` of that;
+    and for the first that had them.
+    """
+    classes = (await classes_now(replica, [person]))[person]
+    several = {
+        space: each
+        for space, each in classes.items()
+        if any(_are_of_one_year(each, other) for other in classes.values() if other is not each)
+    }
+    if not several or (words is not None and not await _are_unsure(replica, person, several, words)):
         return
-    names = ", ".join(sorted(f"“{each.name}”" for each in several))
+    names = ", ".join(sorted(f"“{each.name}”" for each in several.values()))
     listed = f"{person.hex()} is on the lists of several classes of one year: {names}"
     await outgoing.progress(
         f"warning: {listed}. Whoever writes a list, or has the server's key, can put a child of one class on the list "
@@ -65,6 +83,15 @@ async def ask_about_classes(
         raise BadInput(
             Code.NOT_YET, f"{nothing_yet}: {listed}. --renamed-too says that who has this id is meant all the same"
         )
+
+
+async def _are_unsure(replica: Replica, person: bytes, several: Collection[bytes], words: ListWords) -> bool:
+    """Whether one of these lists, but for the first that had somebody, has them by no sure word."""
+    said = [one for one in await replica.store.scan_kinds([Kind.PERSON]) if one.header.subject == person]
+    first = list(dict.fromkeys(one.header.space for one in said if one.header.space in several))[:1]
+    by_id, listed = {one.id: one for one in said}, (await listings_of(replica, [person]))[person]
+    later = [by_id[listed[space].entry] for space in several if space not in first]
+    return not all([await words.whose(one) in SURE for one in later])
 
 
 def _are_of_one_year(one: SpaceRecord, other: SpaceRecord) -> bool:
