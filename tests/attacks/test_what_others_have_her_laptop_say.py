@@ -143,7 +143,7 @@ async def test_seals_without_end_of_one_key_cost_a_laptop_a_few_attempts(
         await here.name_the_spy(hers, back_ms=0)
         for number in range(20):
             await here.say(Kind.KEY_WRAP, KeyWraps(wanted.public, ((mine, bytes([number] * 80)),)).encode(), hers)
-        await here.sync(here.teacher, new)
+        await here.sync(here.teacher, new, here.teacher)
         tried = 0
 
         def counted(*given: Any) -> AgreementKey:
