@@ -91,6 +91,9 @@ async def _meant(agent: Agent, name: str, key: str, text: str, beside: Params, o
     if is_whole(text, size):
         return text
     if what == "space" and agent.replica.door.knows_space(school := school_id(agent.replica.door.territory, text)):
+        from protocol.replica.office.ever_called import check_code_alone  # noqa: PLC0415 — only for who types a code
+
+        await check_code_alone(agent.replica, text, school)
         return school.hex()
     if is_beginning(text, size) and is_whole(found := whole(text, await _known(agent, key), code, what), size):
         return found

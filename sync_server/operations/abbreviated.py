@@ -19,6 +19,7 @@ from protocol.replica.console.by_name import Named, by_name, is_whole
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.office.erasures import ever_said
 from protocol.replica.office.ever_called import (
+    check_code_alone,
     devices_ever,
     entries_ever,
     persons_called,
@@ -79,7 +80,10 @@ async def _meant(
 ) -> JSON:
     """The whole id of what was typed; the text itself where that is one, or is nothing that is looked for."""
     (sizes, code, what), door = asked, server.replica.door
-    if _is_id(text, sizes) or (key == "space" and door.knows_space(school_id(door.territory, text))):
+    if _is_id(text, sizes):
+        return text
+    if key == "space" and door.knows_space(school := school_id(door.territory, text)):
+        await check_code_alone(server.replica, text, school)
         return text
     if is_beginning(text, max(sizes)) and _is_id(found := whole(text, await _ever(server, key), code, what), sizes):
         return found

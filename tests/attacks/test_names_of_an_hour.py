@@ -314,6 +314,46 @@ async def test_a_heads_code_for_the_class_of_this_name_leads_into_no_thiefs(stol
         await desk.ask("invite", role="machine", space=["CM2 B"], person=None, uses=1, ttl="24h")
 
 
+async def _of_whoever_has_the_code(*_: object) -> None:
+    """A school's code goes before all else."""
+
+
+CODE_FIRST: dict[str, object] = {"sync_server.operations.abbreviated.check_code_alone": _of_whoever_has_the_code}
+TYPED = pytest.mark.parametrize("typed", ["its name", "its first digits"])
+
+
+async def _school_called_as(stolen: Stolen, typed: str) -> str:
+    """What is typed for the class, which is by now the code of a school of the thief's as well."""
+    text = "CM2 B" if typed == "its name" else stolen.office.space[:8]
+    await stolen.says(stolen.office.server.replica.territory, Kind.SPACE, SpaceRecord("École", uai=text).encode())
+    return text
+
+
+@TYPED
+@attack(ROW, off=CODE_FIRST)
+async def test_what_is_typed_for_a_class_is_no_school_whose_code_a_thief_has_chosen_so(
+    stolen: Stolen, typed: str
+) -> None:
+    text = await _school_called_as(stolen, typed)
+    with pytest.raises(BadInput, match="is the code of a school") as refused:
+        await stolen.office.invite("machine", text)
+    assert refused.value.code is Code.UNKNOWN_SPACE
+    assert stolen.office.space in refused.value.message
+    assert await stolen.office.invite("machine", stolen.office.space), "the whole id is nobody else's"
+
+
+@TYPED
+async def test_nor_is_it_at_a_heads_computer(stolen: Stolen, typed: str) -> None:
+    desk = Desk((await stolen.here.head_of_the_school()).agent)
+    text = await _school_called_as(stolen, typed)
+    with pytest.raises(BadInput, match="is the code of a school"):
+        await desk.ask("invite", role="machine", space=[text], person=None, uses=1, ttl="24h")
+
+
+async def test_a_schools_code_is_its_name_where_nothing_else_has_it(stolen: Stolen) -> None:
+    assert await stolen.office.invite("machine", "0180001D")
+
+
 # --- devices ----------------------------------------------------------------------------------------------------------
 
 

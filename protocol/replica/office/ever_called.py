@@ -10,7 +10,8 @@ Rules:
 - a class is over where the kit has closed it, and nowhere else: then the next one has its name. So is who was on lists
   of such classes alone; and whom somebody has taken off all lists here, with a command, on whose id nothing ever hung
   (`mistaken`, docs/adr/0404);
-- where nobody has a name, no names are told of who is hidden.
+- where nobody has a name, no names are told of who is hidden;
+- a school's code is its name, where nothing else was ever called so, nor begins so (docs/adr/0529).
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 
 from protocol.beside_words import unlike_words
-from protocol.model.entry import Kind
+from protocol.errors import BadInput, Code
+from protocol.model.entry import ID_BYTES, Kind
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import changed_names, made_spaces
+from protocol.replica.console.abbreviations import is_beginning
 from protocol.replica.console.by_name import Named, compared
 from protocol.replica.console.parameters import shown
 from protocol.replica.office.erasures import closed_by_kit
-from protocol.replica.office.mentioned import mentioned
+from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.replica.office.mistaken import mistaken
 from protocol.replica.office.spaces import is_closed, pasts
 from protocol.rights.roster import Roster
@@ -106,6 +109,25 @@ async def spaces_called(replica: Replica, text: str, among: Container[bytes] | N
         about += ["closed"] if one in over else ["hidden"] if is_hidden else []
         found.append(Named(one, name, ", ".join(about), one in over, not is_hidden and one not in over))
     return found
+
+
+async def check_code_alone(replica: Replica, text: str, school: bytes) -> None:
+    """Whoever has a server's key makes a school whose code is the name of a class, or how its id begins.
+
+    Raises `BadInput(UNKNOWN_SPACE)` where what was typed is the code of `school` and another space's (docs/adr/0529).
+    """
+    asked = compared(text)
+    so_called = [one for one in await spaces_called(replica, text) if one.name and compared(one.name) == asked]
+    others = {one.id for one in so_called if one.id != school and not one.is_over}
+    if is_beginning(text, ID_BYTES):
+        others |= {one for one in await spaces_ever(replica) if one != school and one.hex().startswith(text.lower())}
+    if others:
+        ids = ", ".join(one.hex() for one in sorted(others)[:MAX_NAMES_SHOWN])
+        raise BadInput(
+            Code.UNKNOWN_SPACE,
+            f"“{text}” is the code of a school, {school.hex()}, and something else is called so, or its id begins so: "
+            f"{ids}; the whole id says which",
+        )
 
 
 async def _names_now(replica: Replica) -> dict[bytes, str]:
