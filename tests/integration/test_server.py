@@ -388,7 +388,7 @@ def test_the_same_commands_give_the_same_results_with_and_without_a_running_serv
         assert "mistyped" in done.err
         person = server.ok("person", "add", "Mme Petit", "--role", "teacher", "--space", space)["person"]
         assert server.ok("person", "list", "--space", space) == [
-            {"person": person, "name": "Mme Petit", "role": "teacher", "called": "Mme Petit"}
+            {"person": person, "name": "Mme Petit", "role": "teacher", "called": "Mme Petit", "also_in": ""}
         ]
         invited = server.ok("invite", "--role", "teacher", "--person", person, "--space", space, "--ttl", "7d")
         assert set(invited) == {"code", "expires", "fingerprint"}
