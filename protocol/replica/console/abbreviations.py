@@ -21,12 +21,17 @@ def is_beginning(text: str, whole_bytes: int) -> bool:
     return SHORTEST_CHARS <= len(text) < 2 * whole_bytes and _BEGINNING.fullmatch(text) is not None
 
 
+def beginning_with(text: str, known: Iterable[bytes]) -> list[str]:
+    """Those ids of `known`, in hexadecimal, that begin with `text`."""
+    return sorted({name for one in known if (name := one.hex()).startswith(text.lower())})
+
+
 def whole(text: str, known: Iterable[bytes], code: Code, what: str) -> str:
     """The one id of `known` that begins with `text`, in hexadecimal; `text` itself if none does.
 
     Raises `BadInput(code)` if several do.
     """
-    found = sorted({name for one in known if (name := one.hex()).startswith(text.lower())})
+    found = beginning_with(text, known)
     if len(found) > 1:
         named = ", ".join(found[:_NAMED_AT_MOST])
         raise BadInput(code, f"“{text}” is the beginning of {len(found)} {what}s: {named}; type more of it")

@@ -24,7 +24,7 @@ from protocol.errors import BadInput, Code
 from protocol.model.entry import ID_BYTES, Kind
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import changed_names, made_spaces
-from protocol.replica.console.abbreviations import is_beginning
+from protocol.replica.console.abbreviations import beginning_with, is_beginning
 from protocol.replica.console.by_name import Named, compared
 from protocol.replica.console.parameters import shown
 from protocol.replica.office.erasures import closed_by_kit
@@ -118,11 +118,12 @@ async def check_code_alone(replica: Replica, text: str, school: bytes) -> None:
     """
     asked = compared(text)
     so_called = [one for one in await spaces_called(replica, text) if one.name and compared(one.name) == asked]
-    others = {one.id for one in so_called if one.id != school and not one.is_over}
+    others = {one.id.hex() for one in so_called if not one.is_over}
     if is_beginning(text, ID_BYTES):
-        others |= {one for one in await spaces_ever(replica) if one != school and one.hex().startswith(text.lower())}
+        others.update(beginning_with(text, await spaces_ever(replica)))
+    others.discard(school.hex())
     if others:
-        ids = ", ".join(one.hex() for one in sorted(others)[:MAX_NAMES_SHOWN])
+        ids = ", ".join(sorted(others)[:MAX_NAMES_SHOWN])
         raise BadInput(
             Code.UNKNOWN_SPACE,
             f"“{text}” is the code of a school, {school.hex()}, and something else is called so, or its id begins so: "

@@ -72,9 +72,10 @@ def _is_its_own(office: Office, entries: Collection[Entry]) -> bool:
 async def _counts(office: Office, entries: Collection[Entry]) -> bool:
     for entry in entries:
         roster = (await office.replica.view(entry.header.space)).roster
-        if not roster.hides(entry):
+        if roster.is_erased(entry) or roster.is_frozen(entry):
+            continue
+        if entry.id not in roster.held_back:
             return True
-        is_held = entry.id in roster.held_back and not roster.is_erased(entry) and not roster.is_frozen(entry)
-        if is_held and entry.id not in (await held_surely(office, [entry.header.space]))[entry.header.space]:
+        if entry.id not in (await held_surely(office, [entry.header.space]))[entry.header.space]:
             return True
     return False

@@ -16,12 +16,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from protocol.errors import BadInput, Code
-from protocol.model.entry import Kind
 from protocol.model.structure import SpaceRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import Outgoing
 from protocol.replica.office.list_words import SURE, ListWords
-from protocol.replica.office.people import listings_of
+from protocol.replica.office.people import listings_of, mentions
 from protocol.replica.office.spaces import records_in
 from protocol.roles import PersonRole
 
@@ -87,11 +86,10 @@ async def ask_about_classes(
 
 async def _are_unsure(replica: Replica, person: bytes, several: Collection[bytes], words: ListWords) -> bool:
     """Whether one of these lists, but for the first that had somebody, has them by no sure word."""
-    said = [one for one in await replica.store.scan_kinds([Kind.PERSON]) if one.header.subject == person]
-    first = list(dict.fromkeys(one.header.space for one in said if one.header.space in several))[:1]
-    by_id, listed = {one.id: one for one in said}, (await listings_of(replica, [person]))[person]
-    later = [by_id[listed[space].entry] for space in several if space not in first]
-    return not all([await words.whose(one) in SURE for one in later])
+    listed = (await listings_of(replica, [person]))[person]
+    in_order = [space for space in (await mentions(replica, [person]))[person] if space in several]
+    later = await replica.store.get([listed[space].entry for space in in_order[1:]])
+    return not all([await words.whose(one) in SURE for one in later.values()])
 
 
 def _are_of_one_year(one: SpaceRecord, other: SpaceRecord) -> bool:
