@@ -252,7 +252,8 @@ async def merge_persons(office: Office, person: bytes, into: bytes, spaces: Coll
     """Say that somebody who was added twice is one: `person` is `into`; in how many spaces that was said.
 
     On the lists of `spaces`, or on all that ever had `person`. Nothing is lost: what is about either is shown there as
-    the one's. Raises `BadInput` (UNKNOWN_PERSON, USAGE, NOT_YET).
+    the one's, who is on that list by a word that stays (docs/adr/0531). Raises `BadInput` (UNKNOWN_PERSON, USAGE,
+    NOT_YET).
     """
     if person == into:
         raise BadInput(Code.USAGE, "these are the same already")
@@ -265,12 +266,13 @@ async def merge_persons(office: Office, person: bytes, into: bytes, spaces: Coll
     if spaces is not None and set(spaces) - said.keys():
         raise BadInput(Code.UNKNOWN_PERSON, f"not each of these lists has {person.hex()}; `person list` shows them")
     known, drafts = await repeated(office, into, said), list[Draft]()
+    to_list = await _to_list(office, kept, said)
     for space, listed in said.items():
         if listed.role is not known.role:
             raise BadInput(Code.USAGE, f"a {listed.role} cannot be the same as somebody in another role")
         record = PersonRecord(listed.name, listed.role, left=True, same_as=into)
         drafts.append(list_draft(person, record, space, listed.line))
-        if space not in kept or kept[space].left:
+        if space in to_list:
             here = kept.get(space)
             again = PersonRecord(known.name, known.role)
             drafts.append(list_draft(into, again, space, () if here is None else here.line))

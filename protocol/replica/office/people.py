@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Final
 
 from protocol.errors import BadInput, Code
-from protocol.folds.coursework import Coursework
 from protocol.model.ancestry import heads, to_replace
 from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
 from protocol.model.structure import PersonRecord
@@ -21,9 +20,8 @@ from protocol.replica.office.known_here import note_listed
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.names import name_of
 from protocol.replica.office.spaces import records_in
-from protocol.rights.door import Door
 from protocol.rights.roster import Person
-from protocol.roles import PersonRole
+from protocol.roles import ARE_TAUGHT, PersonRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,37 +55,36 @@ async def add_person(office: Office, name: str, role: PersonRole, spaces: Sequen
     return person
 
 
-def used_ids(door: Door, coursework: Coursework) -> set[bytes]:
-    """On which ids something hangs: a device's right, or work that was handed in."""
-    used = {grant.person for grant in door.authorities() if grant.person is not None}
-    return used | {work.person for work in coursework.hand_ins.values()}
-
-
 async def duplicates_in(replica: Replica, space: bytes) -> list[list[Person]]:
     """`probable_duplicates` of a space's list, the one to keep first."""
     view, heard = await replica.view(space), await heard_first(replica)
-    used = used_ids(replica.door, view.coursework)
-    return probable_duplicates(view.roster.persons.values(), used, {one: place for place, one in enumerate(heard)})
+    with_devices = {grant.person for grant in replica.door.authorities() if grant.person is not None}
+    places = {one: place for place, one in enumerate(heard)}
+    return probable_duplicates(view.roster.persons.values(), with_devices, places)
 
 
 def probable_duplicates(
-    persons: Iterable[Person], used: Container[bytes] = (), heard: Mapping[bytes, int] = _NONE
+    persons: Iterable[Person], with_devices: Container[bytes] = (), heard: Mapping[bytes, int] = _NONE
 ) -> list[list[Person]]:
     """Persons of one list who may be one: the same role, and names that differ in nothing that a person would say.
 
-    Of those who may be one the first is the one to keep: of those on whose id something hangs, so that the others'
-    names, and what is theirs, go where devices and work are, who was heard first here. How much hangs on an id who made
-    it up decides (docs/adr/0296).
+    Of those who may be one the first is the one to keep: who was heard first here; of those who teach, whoever has a
+    device first, which goes by the id it was let in under (docs/adr/0296). Work goes along whichever is kept, and who
+    made up a pupil has them hand in (docs/adr/0531).
     """
     alike: defaultdict[tuple[str, str], list[Person]] = defaultdict(list)
     for person in persons:
         alike[person.role.value, spoken(person.name)].append(person)
     groups = [
-        sorted(group, key=lambda person: (person.id not in used, heard.get(person.id, 0), person.id))
+        sorted(group, key=lambda one: (_has_none(one, with_devices), heard.get(one.id, 0), one.id))
         for group in alike.values()
         if len(group) > 1
     ]
     return sorted(groups, key=lambda group: (group[0].name.casefold(), group[0].id))
+
+
+def _has_none(person: Person, with_devices: Container[bytes]) -> bool:
+    return person.role not in ARE_TAUGHT and person.id not in with_devices
 
 
 def spoken(name: str) -> str:

@@ -258,23 +258,30 @@ async def ask_whether_one(replica: Replica, persons: Collection[bytes], outgoing
 async def ask_about_those_along(replica: Replica, named: Collection[bytes], along: Collection[bytes]) -> None:
     """Whom all lists call the same as one of those who are `named` goes `along`, and was ever called so, and no more.
 
-    Raises `BadInput(NOT_YET)` else: whoever has the server's key calls a class the same as a pupil who has left.
+    Raises `BadInput(NOT_YET)` else: whoever has the server's key calls a class the same as a pupil who has left. Nobody
+    goes along with one whom no list has by now: who made them up is gone, and whom a head made one with them is a child
+    (docs/adr/0531).
     """
-    unlike: dict[bytes, Mentioned] = {}
+    unlike, have = dict[bytes, Mentioned](), await _whom_lists_have(replica, named)
     for person in named:
         same = (await doubles_of(replica, person)).same.difference(named)
         everybody = await mentioned(replica, [person, *same]) if same else {}
         ever = {one: {_words(name) for name in each.names} for one, each in everybody.items()}
-        is_asked = [one for one in same if one not in along or not _is_one(ever[one], ever[person])]
-        unlike |= {one: everybody[one] for one in is_asked}
+        is_sure = {one for one in same if person in have and one in along and _is_one(ever[one], ever[person])}
+        unlike |= {one: everybody[one] for one in same - is_sure}
     if unlike:
         whose = "; ".join(f"{one.hex()}, {each.shown()}" for one, each in sorted(unlike.items()))
         raise BadInput(
             Code.NOT_YET,
-            f"{NOBODY_YET}: lists call others the same as who is named, and nobody known here has said so, or "
-            f"either was called otherwise: {whose}. "
+            f"{NOBODY_YET}: lists call others the same as who is named, and nobody known here has said so, or either "
+            f"was called otherwise, or no list has who is named by now: {whose}. "
             "Name each who is to be forgotten too, with one more --person ID, and say --alone if that is all",
         )
+
+
+async def _whom_lists_have(replica: Replica, persons: Collection[bytes]) -> set[bytes]:
+    """Of whom a list says something by now, be it that they have left."""
+    return {person for person, lists in (await listings_of(replica, persons)).items() if lists}
 
 
 def _is_one(one: Collection[_Words], other: Collection[_Words]) -> bool:
