@@ -5,6 +5,7 @@ Rules (docs/adr/0141):
 - who is to read pupils' work (`key confirm`), what is let in (`grant`), who is forgotten and whose work is handed out
   is named by no name: a device gives that to itself, or the server does;
 - all else is looked for among all that ever had that name, or id, here, whatever is shown (docs/adr/0392);
+- of a row that is confirmed first digits are none: its id changes with what it shows (docs/adr/0532);
 - what a device is called by others, the server too, is shown and not taken: only its own signed word is;
 - what is only shown, with the words by which a human tells it (`key readers`), may be asked for by any of these.
 """
@@ -61,6 +62,7 @@ Nor is anybody with `--renamed-too`, or `--called`, who has by now a name that w
 
 
 _SHOWN_ALONE: Final = ("key-readers", "reader")
+_WHOLE_ALONE: Final = ("key-confirm", "reader")
 
 
 def with_whole_ids(agent: Agent, name: str, operation: Operation) -> Operation:
@@ -95,6 +97,12 @@ async def _meant(agent: Agent, name: str, key: str, text: str, beside: Params, o
 
         await check_code_alone(agent.replica, text, school)
         return school.hex()
+    if (name, key) == _WHOLE_ALONE and is_beginning(text, size):
+        raise BadInput(
+            code,
+            f"“{text}” is the beginning of an id, and may be another one's by now: look again (`key readers`), and "
+            "give the whole id of the row whose six words the other computer shows",
+        )
     if is_beginning(text, size) and is_whole(found := whole(text, await _known(agent, key), code, what), size):
         return found
     if key not in _NAMED and (name, key) != _SHOWN_ALONE:

@@ -54,7 +54,6 @@ from sync_agent.space_names import space_names
 
 MAX_LISTED_WORDS: Final = 50
 """For so many devices a list says the words; for any other that is asked for by its id."""
-_ID_CHARS: Final = 12
 SHOWN_AS: Final = ("own", "head", "other")
 YOURS: Final = "yours?"
 WAITS: Final = "waits"
@@ -422,7 +421,7 @@ async def _nobody(listed: Iterable[Reader], asked: bytes) -> BadInput:
     if not pairs:
         return BadInput(Code.UNKNOWN_DEVICE, NOT_SHOWN, reader=asked.hex())
     words = await words_of([pair for _, pair in pairs[:MAX_LISTED_WORDS]])
-    told = "; ".join(f"{row.hex()[:_ID_CHARS]} ({words[pair]})" for row, pair in pairs if pair in words)
+    told = "; ".join(f"{row.hex()} ({words[pair]})" for row, pair in pairs if pair in words)
     return BadInput(
         Code.UNKNOWN_DEVICE,
         "this id, of `devices`, is that of the device's signing key, which proves no other key to be its own. Compare "

@@ -122,11 +122,11 @@ def _question(each: FormerReturn, words: Mapping[Device, str]) -> str:
         return (
             f"your computer {which} was {was}{until}{done}. You have said on this one that this was not you, or that "
             "you do not know, so it counts for nobody; if it was you, "
-            f"`key confirm {each.id.hex()[:12]} --as own` still has all that count as yours. {_TELL}"
+            f"`key confirm {each.id.hex()} --as own` still has all that count as yours. {_TELL}"
         )
     return (
         f"your computer {which} was {was}{until}{done}. Was that you? If it was, "
-        f"`key confirm {each.id.hex()[:12]} --as own` has all that count as yours; if it was not, or you do not know, "
+        f"`key confirm {each.id.hex()} --as own` has all that count as yours; if it was not, or you do not know, "
         f"say nothing: it counts for nobody. {_TELL}"
     )
 

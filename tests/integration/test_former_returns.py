@@ -122,7 +122,7 @@ async def test_who_types_the_paper_is_asked_in_words_and_nothing_is_said_without
     told = "".join(desk.told)
     assert device_words(own_device(here.teacher.agent)) in told
     assert "and wrote 1 answer. Was that you?" in told
-    assert f"`key confirm {asked['id'][:12]} --as own`" in told
+    assert f"`key confirm {asked['id']} --as own`" in told
     before = await _vouches(here, new)
     here.room.territory.clock.advance(8 * DAY_MS)
     for _ in range(3):
@@ -130,9 +130,9 @@ async def test_who_types_the_paper_is_asked_in_words_and_nothing_is_said_without
     assert await _vouches(here, new) == before
     assert not await _is_on_the_pupils_page(here)
     with pytest.raises(BadInput) as caught:
-        await desk.ask("key-confirm", reader=asked["id"][:12])
+        await desk.ask("key-confirm", reader=asked["id"])
     assert caught.value.code is Code.USAGE
-    assert await desk.ask("key-confirm", reader=asked["id"][:12], shown_as="own") == {"spaces": 1}
+    assert await desk.ask("key-confirm", reader=asked["id"], shown_as="own") == {"spaces": 1}
     await here.sync(new, here.machine)
     assert await _is_on_the_pupils_page(here)
     assert not [row for row in await desk.ask("key-readers") if row["state"] == "was that you?"]
