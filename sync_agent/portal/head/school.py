@@ -8,7 +8,9 @@ Rules:
   had, them otherwise (docs/adr/0489);
 - beside a pupil stands which other classes of the year have them too (docs/adr/0524);
 - a teacher's computer comes in once somebody has seen its six words, unless it is known here as hers;
-- of two teachers of one name each is chosen by the name that their words are signed with (docs/adr/0521).
+- of two teachers of one name each is chosen by the name that their words are signed with (docs/adr/0521);
+- of a class whose name another has, or had, is told which one it is; who lets somebody in there, or makes a code, says
+  that it is meant, unless its name is somebody's word who is sure (docs/adr/0533).
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from protocol.replica.office.commands import MAX_TOLD_DEVICES, OTHERS, STRANGE
 from protocol.replica.office.further_words import Repeated, doubted_to_leave, doubted_to_list
 from protocol.replica.office.grants import Why, standings_of
 from protocol.replica.office.left_over import classes_not_closed
+from protocol.replica.office.list_words import SURE, ListWords
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN
 from protocol.replica.office.names import NO_YEAR, device_id, person_id, year_meant
 from protocol.replica.office.people import duplicates_in
@@ -48,6 +51,7 @@ from sync_agent.machine.called import is_called_anothers
 from sync_agent.machine.command_names import CHOSEN, LEFT_OFF, LOOK_AT
 from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.navigation import see
+from sync_agent.portal.each_page.shared_names import Told, told_of_names
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.head.doubles import MAX_DEVICES_NAMED, Pair, pairs_of
 from sync_agent.portal.head.forgetting import ALSO, who_goes
@@ -131,6 +135,7 @@ class SchoolPages:
             held_back=sum(held_back.values()),
             held_back_of=await self._whose(visit, office, held_back),
             let_count=len(await let_count_here(office.agent)),
+            shared=await self._told_of_names(visit, office, rooms),
             not_closed={
                 each.space: visit.say("school.not_closed", year=each.year, day=each.past_day, space=each.space.hex())
                 for each in await classes_not_closed(office.replica, await space_records(office), visit.now_ms)
@@ -261,9 +266,11 @@ class SchoolPages:
         what, _, whom = fields.get("who", "").partition(":")
         if what not in ("device", "person"):
             raise BadInput(Code.USAGE, "choose who is let in")
+        office, called = await SchoolOffice.of(self._desk.shelf.agent), _called_so(fields)
+        if not await self._is_class_meant(visit, office, room, fields):
+            return await self._class_page(visit, office, room, done="class_changed")
         seen, left_off = fields.get("seen"), 0
         shown = await self._to_be_seen(visit, room, whom) if what == "device" and not seen else []
-        office, called = await SchoolOffice.of(self._desk.shelf.agent), _called_so(fields)
         if not shown:
             doubted = await self._doubted_to_let_in(visit, office, room, fields)
             if doubted is not None:
@@ -343,6 +350,9 @@ class SchoolPages:
     async def code(self, request: web.Request) -> web.Response:
         """A code for a PC, or for a teacher's laptop, for good or for a while."""
         fields, visit, room = await self._form(request)
+        office = await SchoolOffice.of(self._desk.shelf.agent)
+        if not await self._is_class_meant(visit, office, room, fields):
+            return await self._class_page(visit, office, room, done="class_changed")
         person = fields.get("person", "")
         stay = fields.get("for", "")
         wanted: dict[str, JSON] = {
@@ -356,7 +366,7 @@ class SchoolPages:
         made = await self._desk.do("invite", wanted)
         return await self._class_page(
             visit,
-            await SchoolOffice.of(self._desk.shelf.agent),
+            office,
             room,
             code=str(made["code"]),
             fingerprint=str(made["fingerprint"]),
@@ -383,6 +393,14 @@ class SchoolPages:
         return sorted(
             (room for room in visit.classes if office.governs(room.space)), key=lambda room: room.name.casefold()
         )
+
+    async def _told_of_names(self, visit: Visit, office: SchoolOffice, rooms: Iterable[Room]) -> Mapping[bytes, Told]:
+        return await told_of_names(visit, self._desk.shelf, {room.space for room in rooms}, office.home)
+
+    async def _is_class_meant(self, visit: Visit, office: SchoolOffice, room: Room, fields: Mapping[str, str]) -> bool:
+        """Whether this class is meant by who has seen what is told of it, or nothing is to be asked."""
+        told = (await self._told_of_names(visit, office, self._rooms(visit, office))).get(room.space)
+        return not await _is_asked(office, told) or (told is not None and fields.get("class_meant") == told.seen)
 
     async def _class_page(
         self,
@@ -415,11 +433,14 @@ class SchoolPages:
             for role in (*_ROLES, PersonRole.ADMIN)
         ]
         listens_at = self._desk.shelf.agent.listens_at
+        shared = (await self._told_of_names(visit, office, rooms)).get(room.space)
         reported = await reported_ms(office, {each.key for each in devices} | {each.device for each in looked})
         return self._desk.page(
             visit,
             "school_class.html",
             room=room,
+            shared=shared,
+            asked=await _is_asked(office, shared),
             looked=looked,
             left_off=left_off,
             doubted=doubted,
@@ -485,6 +506,11 @@ class SchoolPages:
 
     def _name(self, visit: Visit, person: bytes | None) -> str:
         return visit.voice_of(person) or visit.say("unknown.person")
+
+
+async def _is_asked(office: SchoolOffice, told: Told | None) -> bool:
+    """Whether the name of a class is no word of this computer's, of one that it knows, or the kit's."""
+    return told is not None and await (await ListWords.of(office)).whose(told.said) not in SURE
 
 
 def _called_so(fields: Mapping[str, str]) -> str | None:

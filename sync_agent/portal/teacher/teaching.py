@@ -18,6 +18,7 @@ from sync_agent.coursework.dates import due_ms
 from sync_agent.coursework.texts import TEXT_FILE
 from sync_agent.portal.each_page.desk import ONCE_FIELD, Desk
 from sync_agent.portal.each_page.navigation import see
+from sync_agent.portal.each_page.shared_names import told_of_names
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.everybody.item_pages import PERSONAL_FILE, ItemPages
 from sync_agent.portal.files.archive import Archive
@@ -87,6 +88,7 @@ class Teaching:
             values={name: values.get(name, "") for name in _WRITTEN},
             # classes first: that is where nearly everything is published
             choices=sorted(rooms, key=lambda room: not room.is_class),
+            shared=await told_of_names(visit, self._shelf, {room.space for room in rooms}),
             kinds=list(ItemKind),
             subjects=sorted(_subjects(visit)),
         )
