@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.harness.attack import Share
 from tests.harness.files_in_memory import put_files_into_memory
+from tests.harness.open_connections import tell_of_open_connections
 
 PROGRAMS = ("protocol", "sync_agent", "sync_server")
 TESTS = Path(__file__).parent
@@ -46,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         testing = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
         config.pluginmanager.register(Branches(testing=testing))
+    tell_of_open_connections()
     if not hasattr(config, "workerinput"):
         put_files_into_memory()
         for program in PROGRAMS:

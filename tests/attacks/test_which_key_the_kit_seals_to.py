@@ -28,6 +28,7 @@ async def _stolen(year: NextYear) -> Device:
     await year.sync()
     await year.here.office.do("lost", device=second.agent.device.hex())
     year.here.devices.remove(second)
+    await second.close()
     return second
 
 
