@@ -199,9 +199,15 @@ def _add_who_is_cut_off(program: Program, run: Run, kits: _Kits) -> None:
 
 def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
     @program.command("person rename", said="renamed, on every list")
-    async def person_rename(call: Call, person: PersonId, name: Annotated[str, Argument(help="The new name.")]) -> JSON:
+    async def person_rename(
+        call: Call,
+        person: PersonId,
+        name: Annotated[str, Argument(help="The new name.")],
+        *,
+        renamed_too: RenamedToo = False,
+    ) -> JSON:
         """Call somebody something else, on every list that they are on."""
-        return await run(call, "person rename", {"person": person, "name": name})
+        return await run(call, "person rename", {"person": person, "name": name, "renamed_too": renamed_too})
 
     @program.command("person retire", said="off every list, and their devices are cut off; what they made stays")
     async def person_retire(

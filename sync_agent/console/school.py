@@ -165,9 +165,11 @@ def _add_people(program: Program, run: Run) -> None:
         call: Call,
         person: Annotated[str, Argument(metavar="ID", help="Who, from `person list`.")],
         name: Annotated[str, Argument(help="The new name.")],
+        *,
+        renamed_too: RenamedToo = False,
     ) -> JSON:
         """Call somebody something else, on every list that they are on."""
-        return await run(call, "person rename", {"person": person, "name": name})
+        return await run(call, "person rename", {"person": person, "name": name, "renamed_too": renamed_too})
 
     @program.command("person doubles", columns=_DOUBLES_COLUMNS)
     async def person_doubles(call: Call, *, space: ClassSpace) -> JSON:

@@ -11,6 +11,7 @@ import pytest
 
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord, SpaceChange, SpaceRecord
+from protocol.replica.at_work.space_names import changed_names
 from protocol.roles import PersonRole
 from tests.attacks.test_names_of_an_hour import Stolen
 from tests.attacks.test_whose_a_device_is_at_a_server import Thieving
@@ -115,6 +116,18 @@ async def test_nor_lets_it_a_computer_in_there(stolen: Stolen) -> None:
         meant = {"who": f"device:{pc.hex()}", "class_meant": MEANT.findall(answer.text)[0]}
         assert (await surfer.send(place, f"{place}/let-in", meant)).status == 303
         assert pc in {each.key for each in door.authorities_in(false)}
+
+
+@attack(ROW, off=NOT_ASKED)
+async def test_nor_is_it_called_otherwise_there(stolen: Stolen) -> None:
+    head, false = await _head(stolen), await _false_class(stolen)
+    place = f"/school/{false.hex()}"
+    async with portal(head.agent) as surfer:
+        answer = await surfer.send(place, f"{place}/rename", {"name": "CM2-B"})
+        assert answer.status == 200
+        assert (await changed_names(head.agent.replica)).get(false) is None
+        meant = {"name": "CM2 D", "class_meant": MEANT.findall(answer.text)[0]}
+        assert (await surfer.send(place, f"{place}/rename", meant)).status == 303
 
 
 @attack(ROW, off={"sync_agent.portal.teacher.teaching.told_of_names": _none})

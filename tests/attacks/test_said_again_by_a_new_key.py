@@ -84,7 +84,7 @@ async def test_a_name_that_a_copied_key_gave_first_a_server_with_new_keys_gives_
     await replaced.thieving.is_stolen()
     await replaced.thief_lists("Léa B.")
     await replaced.gets_new_keys()
-    await replaced.year.do("person rename", person=replaced.lea, name="Léa B.")
+    await replaced.year.do("person rename", person=replaced.lea, name="Léa B.", renamed_too=True)
     await replaced.ends_what_the_thief_said()
     listed = await replaced.on_the_list()
     assert listed is not None

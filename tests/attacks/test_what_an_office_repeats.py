@@ -299,3 +299,33 @@ async def test_nor_does_the_server_take_a_name_of_an_hour_into_another_class(sce
     await scene.exchanged()
     with pytest.raises(BadInput, match="otherwise as well"):
         await office.do("grant", person=scene.lea, space=[new])
+
+
+@attack(ROW, off={"protocol.replica.office.list_commands.doubted_to_rename": _nothing_asked})
+async def test_a_spelling_is_put_right_of_nobody_whose_name_was_anothers_unasked(scene: Scene) -> None:
+    await scene.exchanged()
+    said = await scene.refused("person rename", person=scene.lea, name="Tôm")
+    assert "“Léa”" in said
+    assert "--renamed-too" in said
+    assert (await scene.named(scene.here.space))[scene.lea] == "Tom"
+    await scene.desk.ask("person rename", person=scene.lea, name="Lea")
+    assert (await scene.named(scene.here.space))[scene.lea] == "Lea", "what lists called her puts it right, unasked"
+    await scene.desk.ask("person rename", person=scene.lea, name="Zoé")
+    await scene.desk.ask("person rename", person=scene.tom, name="Léo", renamed_too=True)
+    assert await scene.named(scene.here.space) == {scene.lea: "Zoé", scene.tom: "Léo"}
+
+
+@attack(ROW, off={"sync_agent.portal.head.school.doubted_to_rename": _nothing_asked})
+async def test_nor_on_a_heads_page_before_a_box_and_of_the_name_that_stood_there(scene: Scene) -> None:
+    place, lea = f"/school/{scene.here.space.hex()}", scene.lea
+    async with portal(scene.head.agent) as surfer:
+        await surfer.page(place)
+        await scene.exchanged()  # while she has the page
+        answer = await surfer.send(place, f"{place}/name", {"person": lea, "name": "Léa M.", "was": "Léa"})
+        assert "a changé depuis" in html.unescape(answer.text)
+        spelt = {"person": lea, "name": "Tôm", "was": "Tom"}
+        page = html.unescape((await surfer.send(place, f"{place}/name", spelt)).text)
+        assert "Les listes disent aussi, ou ont dit : Léa." in page
+        assert (await scene.named(scene.here.space))[lea] == "Tom"
+        assert (await surfer.send(place, f"{place}/name", spelt | {"renamed": "yes"})).status == 303
+    assert (await scene.named(scene.here.space))[lea] == "Tôm"

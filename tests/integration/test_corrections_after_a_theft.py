@@ -103,7 +103,7 @@ async def test_a_pupil_whom_an_administrator_took_off_the_list_stays_off(tmp_pat
         await note_arrivals(office.server.store, office.clock())
         office.clock.advance(DAY_MS)
         for number in range(thefts):
-            await Desk(head.agent).ask("person rename", person=lea, name=f"Zoé {number}")
+            await Desk(head.agent).ask("person rename", person=lea, name=f"Zoé {number}", renamed_too=True)
         await here.sync(head)
         await office.do("person retire", person=lea)
         await office.do("lost", device=head.agent.device.hex(), since="12h")

@@ -10,6 +10,8 @@ Rules (docs/adr/0489):
   by a letter, or had them in another role: no command changes that;
 - the yes names what is to be said, which is said or nothing: lists are others the moment after (docs/adr/0517);
 - so what somebody here, somebody known or the kit has corrected is asked about no more;
+- who is called something new is asked about likewise, unless it is a name that lists had for them besides: that puts
+  right what was exchanged (docs/adr/0534);
 - what is not said by the office's present key, the root's, or a device that it knows, it says itself: on a list, off
   one, called something. What others say goes as their keys do, as with rights (docs/adr/0188), be it what a server said
   with an earlier key (docs/adr/0505);
@@ -221,6 +223,38 @@ def stays_frozen(office: Office, listed: Mapping[bytes, Listing], spaces: Collec
     """Which of `spaces`, whose lists freeze somebody, this office takes nobody off."""
     held = {space for space, each in listed.items() if not _may_repeat(office, is_frozen=each.frozen)}
     return [space for space in spaces if space in held]
+
+
+async def doubted_to_rename(office: Office, person: bytes, name: str) -> list[str]:
+    """What else lists ever called somebody who is to be called `name`, where that is to be asked about first.
+
+    Where lists show them by no sure word, a spelling would be put right of whoever was exchanged for them. Raises
+    `BadInput(UNKNOWN_PERSON)`.
+    """
+    there = [each for each in (await listings(office.replica, person)).values() if not each.left]
+    if len(await _surely_said(office, there)) == len(there):
+        return []
+    ever = (await mentioned(office.replica, [person]))[person].names
+    others = {other for each in there for other in called_otherwise(each.name, ever)}
+    is_put_right = len(called_otherwise(name, others)) < len(others)
+    return [] if is_put_right else [other for other in ever if other in others]
+
+
+async def ask_whether_renamed(person: bytes, others: Sequence[str], outgoing: Outgoing, *, is_meant: bool) -> None:
+    """Say what else lists called somebody who gets another name. Raises `BadInput(NOT_YET)` before it is meant."""
+    if not others:
+        return
+    otherwise = ", ".join(f"“{other}”" for other in others[:MAX_NAMES_SHOWN])
+    await outgoing.progress(
+        f"warning: lists have, or had, {person.hex()} otherwise as well: {otherwise}. Whoever writes a list, or has a "
+        "copy of the server's key, can exchange two names: find out which id is whose"
+    )
+    if not is_meant:
+        raise BadInput(
+            Code.NOT_YET,
+            f"{_NOTHING_SAID}, since lists have, or had, {person.hex()} otherwise as well: {otherwise}. --renamed-too "
+            "says that who has this id is meant all the same",
+        )
 
 
 async def rename_person(office: Office, person: bytes, name: str) -> None:

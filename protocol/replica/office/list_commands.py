@@ -9,7 +9,7 @@ from __future__ import annotations
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.further_words import rename_person
+from protocol.replica.office.further_words import ask_whether_renamed, doubted_to_rename, rename_person
 from protocol.replica.office.names import person_id
 from protocol.replica.office.namesakes import called_in
 from protocol.replica.office.people import list_persons
@@ -17,9 +17,12 @@ from protocol.replica.office.several_classes import also_in
 from protocol.replica.office.spaces import space_named
 
 
-async def person_rename(office: Office, params: Params, _outgoing: Outgoing) -> JSON:
+async def person_rename(office: Office, params: Params, outgoing: Outgoing) -> JSON:
     """`person rename`."""
-    await rename_person(office, person_id(given.text(params, "person")), given.text(params, "name"))
+    person, name = person_id(given.text(params, "person")), given.text(params, "name")
+    others = await doubted_to_rename(office, person, name)
+    await ask_whether_renamed(person, others, outgoing, is_meant=params.get("renamed_too") is True)
+    await rename_person(office, person, name)
     return {}
 
 

@@ -9,8 +9,8 @@ Rules:
 - beside a pupil stands which other classes of the year have them too (docs/adr/0524);
 - a teacher's computer comes in once somebody has seen its six words, unless it is known here as hers;
 - of two teachers of one name each is chosen by the name that their words are signed with (docs/adr/0521);
-- of a class whose name another has, or had, is told which one it is; who lets somebody in there, or makes a code, says
-  that it is meant, unless its name is somebody's word who is sure (docs/adr/0533).
+- of a class whose name another has, or had, is told which one it is; who lets somebody in there, makes a code, or
+  calls it otherwise, says that it is meant, unless its name is a word that nobody says with a copied key (0533, 0534).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.called_here import SIGN
 from protocol.replica.office.commands import MAX_TOLD_DEVICES, OTHERS, STRANGE
-from protocol.replica.office.further_words import Repeated, doubted_to_leave, doubted_to_list
+from protocol.replica.office.further_words import Repeated, doubted_to_leave, doubted_to_list, doubted_to_rename
 from protocol.replica.office.grants import Why, standings_of
 from protocol.replica.office.left_over import classes_not_closed
 from protocol.replica.office.list_words import SURE, ListWords
@@ -194,7 +194,10 @@ class SchoolPages:
 
     async def rename(self, request: web.Request) -> web.Response:
         """Another name for it."""
-        fields, _, room = await self._form(request)
+        fields, visit, room = await self._form(request)
+        office = await SchoolOffice.of(self._desk.shelf.agent)
+        if not await self._is_class_meant(visit, office, room, fields):
+            return await self._class_page(visit, office, room, done="class_changed")
         await self._desk.do("space rename", {"space": room.space.hex(), "name": fields.get("name", "")})
         return see(f"/school/{room.space.hex()}?done=renamed")
 
@@ -213,8 +216,17 @@ class SchoolPages:
 
     async def rename_person(self, request: web.Request) -> web.Response:
         """Another name for somebody, on every list of the school."""
-        fields, _, room = await self._form(request)
-        await self._desk.do("person rename", {"person": fields.get("person", ""), "name": fields.get("name", "")})
+        fields, visit, room = await self._form(request)
+        person, name = given.person(fields, "person"), fields.get("name", "")
+        office = await SchoolOffice.of(self._desk.shelf.agent)
+        was, is_meant = room.roster.persons.get(person), fields.get("renamed") == "yes"
+        if was is None or fields.get("was") != was.name:
+            return await self._class_page(visit, office, room, done="changed")
+        if not is_meant and (others := await doubted_to_rename(office, person, name)):
+            role = visit.say(f"family.role_{was.role}")
+            asked = Doubted("name", {"person": person.hex(), "name": name, "was": was.name}, name, role, others)
+            return await self._class_page(visit, office, room, doubted=asked)
+        await self._desk.do("person rename", {"person": person.hex(), "name": name, "renamed_too": is_meant})
         return see(f"/school/{room.space.hex()}?done=person_renamed")
 
     async def merge(self, request: web.Request) -> web.Response:
@@ -280,7 +292,7 @@ class SchoolPages:
             shown, left_off = await self._looked_at(visit, answered)
             if not shown:
                 return see(f"/school/{room.space.hex()}?done=let_in")
-        return await self._class_page(visit, office, room, looked=shown, left_off=left_off, done=None)
+        return await self._class_page(visit, office, room, looked=shown, left_off=left_off)
 
     async def _doubted_to_let_in(
         self, visit: Visit, office: SchoolOffice, room: Room, fields: Mapping[str, str]
@@ -415,7 +427,7 @@ class SchoolPages:
         looked: Sequence[Inspected] = (),
         left_off: int = 0,
         doubted: Doubted | None = None,
-        done: str | None,
+        done: str | None = None,
     ) -> web.Response:
         say, rooms, persons = visit.say, self._rooms(visit, office), room.roster.persons.values()
         signed = await self._signed([room, *rooms])
