@@ -5,6 +5,8 @@ Rules:
   teacher has opened it who was there when this one met the class, or whom one of these has confirmed, or until the
   server and a backup have held it for long: a receipt of who came since frees the key at most (docs/adr/0254), and of
   who was there first nothing before a theft is found (docs/adr/0445);
+- what another laptop of its teacher's wrote does not stay: a small one would have no room left for work, and that the
+  other one is gone is the server's word;
 - what is nobody's to bring again once it is gone, a pupil's work on the devices of those who read it and the files of
   feedback everywhere, stays after it was opened as well: until a backup of the server has held it for a month, or its
   school year is over by what is said of the class *and* by this device's own clock, which a network sets, *and* by what
