@@ -218,14 +218,15 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
             str | None,
             Option("--called", metavar="NAME", help="Whom I mean, where lists called them otherwise as well."),
         ] = None,
+        renamed_too: RenamedToo = False,
     ) -> JSON:
         """Somebody leaves: off every list, and the devices that stand for them are cut off. `erase` forgets them."""
-        return await run(call, "person retire", {"person": person, "called": called})
+        return await run(call, "person retire", {"person": person, "called": called, "renamed_too": renamed_too})
 
     @program.command("person freeze", said="frozen: kept, and shown nowhere; `person unfreeze` lifts that")
-    async def person_freeze(call: Call, person: PersonId) -> JSON:
+    async def person_freeze(call: Call, person: PersonId, *, renamed_too: RenamedToo = False) -> JSON:
         """Keep what there is about a pupil, and show it to nobody, while something is decided (GDPR, article 18)."""
-        return await run(call, "person freeze", {"person": person})
+        return await run(call, "person freeze", {"person": person, "renamed_too": renamed_too})
 
     @program.command("person unfreeze", said="no more frozen: shown as before")
     async def person_unfreeze(call: Call, person: PersonId) -> JSON:

@@ -40,6 +40,7 @@ from protocol.replica.office.not_shown import NotShown, not_shown, why_hidden
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
 from protocol.replica.office.people import first_names
 from protocol.replica.office.renumbered import renumbered_of
+from protocol.replica.office.replaced import replaced_of, sentence_of
 from protocol.replica.office.taken_names import ask_about_names, called_otherwise, taken_names
 from protocol.replica.office.whose_words import SAID_ENDING, names_of_words
 from protocol.replica.upkeep.orders import DestroyedHere
@@ -268,8 +269,9 @@ async def _waiting(
     *,
     renamed_too: bool,
 ) -> Collection[bytes]:
-    """Whose portfolio is not written before who asks has named that id: a name, or a number, of theirs was another's.
+    """Whose portfolio is not written before who asks has named that id.
 
+    A name, or a number, of theirs was another's, or they may have been put in another's place.
     Raises `BadInput(NOT_YET)` if it is the one that was asked for.
     """
     if person is not None:
@@ -280,6 +282,11 @@ async def _waiting(
     waiting = [(each.person, each.sentence()) for each in taken.values()]
     renumbered = await renumbered_of(agent.replica, pupils)
     waiting += [(each.person, each.sentence(place)) for each, place in renumbered if each.space == space]
+    for each in await replaced_of(
+        agent.replica, (await agent.replica.view(space)).roster.persons.keys() & pupils, None
+    ):
+        if each.space == space:
+            waiting.append((each.person, f"{each.person.hex()}: {await sentence_of(agent.replica, each, None)}"))
     for pupil, why in waiting:
         await outgoing.progress(f"not written: {why}. `--person {pupil.hex()} --renamed-too` writes what is this one's")
     return {pupil for pupil, _ in waiting}

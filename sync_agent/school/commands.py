@@ -22,6 +22,7 @@ from protocol.replica.office.further_words import ask_whether_meant, called_by, 
 from protocol.replica.office.grants import Standing
 from protocol.replica.office.heard import Known, known_of, said_by
 from protocol.replica.office.leaving import told_of_partings
+from protocol.replica.office.list_words import ListWords
 from protocol.replica.office.mentioned import day_of, mentioned
 from protocol.replica.office.names import device_id, invited_role, person_id, person_role
 from protocol.replica.office.namesakes import called_in, told_of_namesakes, told_of_numbers
@@ -289,7 +290,8 @@ async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
         )
     dry = params.get("dry_run") is True
     is_meant = dry or params.get("renamed_too") is True
-    await ask_about_names(office.replica, persons, persons, outgoing, NOBODY_YET, is_meant=is_meant)
+    words = await ListWords.of(office)
+    await ask_about_names(office.replica, persons, persons, outgoing, NOBODY_YET, words=words, is_meant=is_meant)
     if params.get("alone") is not True and set(await with_doubles(office.replica, persons)) != set(persons):
         said = "others are listed as the same person, and nobody has been forgotten yet: "
         how = "name each who is, with one more --person ID, and say --alone if that is all"

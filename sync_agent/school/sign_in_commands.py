@@ -18,7 +18,7 @@ from protocol.replica.office.taken_names import ask_about_names
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
 from sync_agent.school.sign_in import SignInBook, drawn_pictures
-from sync_agent.school.whose_sign_in import once_called
+from sync_agent.school.whose_sign_in import Asked, asked_about
 
 _DRAWN_PIN_DIGITS: Final = 6
 _NOTHING_YET: Final = "nothing has been given to sign in with yet"
@@ -32,14 +32,15 @@ _SHUT_OUT: Final = (
 async def listing(book: SignInBook, agent: Agent, params: Params) -> JSON:
     """Who signs in with what, who is locked out, whose secret cut-off devices could open, and whose is held back.
 
-    `once` has what was said here first of whose name, or number, was another's, and the further names.
+    `once` has what was said here first of whose name, or number, was another's, and the further names; `lost` by which
+    names the list had others whose place they may have.
     """
     space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
     sign_ins, opened = await book.of(space), await book.opened_by_gone(space)
     rows: list[JSON] = []
-    once = await once_called(agent.replica, (await agent.replica.view(space)).roster)
+    asked = await asked_about(agent.replica, (await agent.replica.view(space)).roster)
     for person in await book.persons(space):
-        mine = sign_ins.persons.get(person.id)
+        mine, why = sign_ins.persons.get(person.id), asked.get(person.id, Asked())
         method = await book.method(space, person.id)
         rows.append(
             {
@@ -50,7 +51,8 @@ async def listing(book: SignInBook, agent: Agent, params: Params) -> JSON:
                 "locked": mine is not None and bool(mine.locked_by),
                 "opened_by_lost": person.id in opened,
                 "held_back": person.id in sign_ins.in_doubt,
-                "once": ", ".join(once.get(person.id, ())),
+                "once": ", ".join(why.once),
+                "lost": ", ".join(why.lost),
             }
         )
     return {"on": sign_ins.on, "people": rows}

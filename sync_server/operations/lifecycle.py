@@ -32,6 +32,7 @@ from protocol.replica.office.names import device_id, entry_id, hex_or_none, pers
 from protocol.replica.office.namesakes import told_of_numbers
 from protocol.replica.office.off_the_list import OffTheList, off_the_list
 from protocol.replica.office.people import listings_of
+from protocol.replica.office.replaced import check_in_place, told_of_replaced
 from protocol.replica.office.sign_ins_of_lost import sign_ins_of_gone
 from protocol.replica.office.spaces import space_named
 from protocol.replica.office.taken_names import (
@@ -179,6 +180,7 @@ async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> 
     found = await doubted_to_leave(server, person)
     await ask_whether_meant(person, found, outgoing, called=called_by(params))
     others = await commands.told_of_others(server, person, outgoing)
+    await _ask_whether_replaced(server, person, params, outgoing, "nobody has been taken off yet")
     return others | await commands.told_of_gone(server, await withdrawals.retire_person(server, person), outgoing)
 
 
@@ -186,6 +188,7 @@ async def _person_freeze(server: Server, params: Params, outgoing: Outgoing) -> 
     person = person_id(given.text(params, "person"))
     for line in await described_with_doubles(server, [person], await made_one_with(server, [person])):
         await outgoing.progress(f"to be frozen: {line}")
+    await _ask_whether_replaced(server, person, params, outgoing, "nobody has been frozen yet")
     lists = await freeze_person(server, person)
     await outgoing.progress(
         "on no list, and hidden with all their work, wherever this arrives. Until `person unfreeze` nobody erases them "
@@ -193,6 +196,15 @@ async def _person_freeze(server: Server, params: Params, outgoing: Outgoing) -> 
     )
     await tell_of_unheard(server, [person], outgoing, _STILL_SHOWN)
     return {"person": person.hex(), "lists": lists}
+
+
+async def _ask_whether_replaced(
+    server: Server, person: bytes, params: Params, outgoing: Outgoing, nothing_yet: str
+) -> None:
+    """Ask before what hides somebody, or takes them off: whoever is put in their place stays shown (docs/adr/0530)."""
+    going = [person, *await made_one_with(server, [person])]
+    found = await told_of_replaced(server.replica, going, outgoing, await ListWords.of(server))
+    check_in_place(found, nothing_yet, is_meant=params.get("renamed_too") is True)
 
 
 async def _person_unfreeze(server: Server, params: Params, outgoing: Outgoing) -> JSON:
@@ -461,7 +473,8 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
     await tell_of_unheard(server, going, outgoing, _GOES_UNSEEN)
     dry = params.get("dry_run") is True
     is_meant = dry or params.get("renamed_too") is True
-    await ask_about_names(server.replica, going, persons, outgoing, NOBODY_YET, is_meant=is_meant)
+    words = await ListWords.of(server)
+    await ask_about_names(server.replica, going, persons, outgoing, NOBODY_YET, words=words, is_meant=is_meant)
     if dry:
         return {}
     if not alone:

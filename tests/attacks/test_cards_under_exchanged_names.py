@@ -25,7 +25,7 @@ from tests.harness.sign_in import SignedClass, signed_class
 from tests.harness.territory import new_device
 
 ROW = "two pupils' names are exchanged, and their teacher gives them new pictures"
-ON_THE_PAGE = "sync_agent.portal.teacher.sign_ins.once_called"
+ON_THE_PAGE = "sync_agent.portal.teacher.sign_ins.asked_about"
 
 
 async def _nobody(*_: object) -> Mapping[bytes, list[str]]:

@@ -46,6 +46,10 @@ async def _nobodys(*_: object) -> Mapping[bytes, Taken]:
     return {}
 
 
+async def _in_nobodys_place(*_: object) -> list[object]:
+    return []
+
+
 def _by_this_name_alone(_names: Mentioned, now: str) -> str:
     return f"“{now}”"
 
@@ -356,7 +360,13 @@ async def test_who_is_to_be_forgotten_is_named_with_every_name_that_a_list_had(a
 # --- families ---------------------------------------------------------------------------------------------------------
 
 
-@attack(FAMILIES, off={"sync_agent.hand_ins.year_end.taken_names": _nobodys})
+@attack(
+    FAMILIES,
+    off={
+        "sync_agent.hand_ins.year_end.taken_names": _nobodys,
+        "sync_agent.hand_ins.year_end.replaced_of": _in_nobodys_place,
+    },
+)
 async def test_no_portfolio_of_the_class_holds_work_under_a_name_that_was_anothers(at_server: Town) -> None:
     await at_server.exchange_pupils()
     desk, lea = Desk(at_server.year.teacher.agent), at_server.year.pupil

@@ -39,8 +39,9 @@ WHY = {
         device_cuts._let_in_elsewhere device_cuts._overcome device_cuts.reports_taken_back doubles.others_called
         erasures.erased_besides erasures.is_in_doubt grants._let_in heard._counts held_codes.came_by_reported_codes
         losses._hidden_works namesakes.places_in not_shown.not_shown not_shown.why_hidden people.listings_of
-        phrases_of_lost._counts sign_ins_of_lost.gone_devices taking_back.ruling_before taking_back._of_use
-        taking_back._standing taking_back._whose withdrawals.copies_let_in words_of_office.still_says
+        phrases_of_lost._counts replaced._how sign_ins_of_lost.gone_devices taking_back.ruling_before
+        taking_back._of_use taking_back._standing taking_back._whose withdrawals.copies_let_in
+        words_of_office.still_says
     """,
     REFUSES: """
         enrolment._check_not_cut enrolment._counts enrolment._granted enrolment._is_void invitations.invite
@@ -51,7 +52,7 @@ WHY = {
         device_cuts._orders device_cuts._says_nothing device_cuts.standing_cuts doubles._same_by
         erasures.closed_by_kit erasures.said_already held_codes._held_codes held_codes._led
         held_codes._naming_codes_of known_here._counts_no_more leaving._line leaving._parting
-        measures.quarantine_drafts people.surely_called_first stays_out.cut_off_by
+        leaving.last_word measures.quarantine_drafts people.surely_called_first stays_out.cut_off_by
     """,
     NOW: """
         grants._end_of grants._lasting grants._revocations grants._says grants.passed_on_now grants.why

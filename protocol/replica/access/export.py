@@ -49,11 +49,12 @@ async def export_person(
     destroyed here, `lies_as` how far work has come that lies here, `known` how much is known here of their classes,
     `words` whose each word of a list is, where an office asks.
     Who that is is told first. Raises as `Gathering.gather`, and `BadInput(NOT_YET)`, unless `renamed_too`, for who has
-    by now a name, or a number, that was another's, or whom several classes of one year have.
+    by now a name, or a number, that was another's, who may have been put in another's place, or whom several classes of
+    one year have.
     """
     await outgoing.progress(f"what is about {await who_that_is(replica, person)}")
     await ask_about_classes(replica, person, outgoing, _NOTHING_YET, words=words, is_meant=renamed_too)
-    await ask_about_names(replica, [person], [person], outgoing, _NOTHING_YET, is_meant=renamed_too)
+    await ask_about_names(replica, [person], [person], outgoing, _NOTHING_YET, words=words, is_meant=renamed_too)
     works = Works(replica, holdings, open_key, outgoing, lies_as)
     found = await Gathering(replica, works, gone_in, outgoing).gather(person, ends, known)
     made = rfc3339(now_ms) or ""

@@ -13,13 +13,14 @@ docs/privacy.md, "How long".
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.model.ancestry import led_to
-from protocol.model.entry import Entry, parsed
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import made_spaces
@@ -31,7 +32,7 @@ from protocol.replica.office.mentioned import day_of
 from protocol.replica.office.not_shown import whose_word, why_hidden
 from protocol.replica.office.people import listing, mentions
 from protocol.rights.roster import Roster
-from protocol.roles import RANK, Role
+from protocol.roles import ARE_TAUGHT, RANK, Role
 
 MAX_TOLD: Final = 10
 """Of more lists that somebody is off it is told how many they are: whoever has the server's key says as many."""
@@ -83,15 +84,46 @@ async def partings(office: Office, persons: Collection[bytes]) -> dict[bytes, li
 
 async def _parting(replica: Replica, space: bytes, entries: Collection[Entry], words: ListWords) -> Parting | None:
     """How a list lacks somebody of whom these are its words; None where it shows them, or says nothing."""
+    shown = listing(entries, (await replica.view(space)).roster.hides)
+    return None if shown is not None and not shown.leaves else await last_word(replica, space, entries, words)
+
+
+async def last_word(
+    replica: Replica, space: bytes, entries: Collection[Entry], words: ListWords | None
+) -> Parting | None:
+    """How a list has by now somebody of whom these are its words, be they there or not; None where it says nothing.
+
+    Without the `words` of an office the root's alone are sure.
+    """
     shown, last = listing(entries, (await replica.view(space)).roster.hides), listing(entries, lambda _: False)
-    if last is None or (shown is not None and not shown.leaves):
+    if last is None:
         return None
     known = {each.id: each for each in entries}
     said = known[last.entry if shown is None else shown.entry]
-    over = () if shown is None else led_to([said.id], known, ())
+    over = () if shown is None else {said.id, *led_to([said.id], known, ())}
     has_them = [each for name, each in known.items() if name not in over and _has_them(each)]
     there = max(has_them, key=lambda each: each.timestamp_ms, default=None if shown is not None else said)
-    return Parting(space, said, await words.whose(said), there)
+    if words is not None:
+        return Parting(space, said, await words.whose(said), there)
+    return Parting(space, said, Whose.STRANGE if said.header.grant else Whose.KIT, there)
+
+
+async def off_in_doubt(office: Office, space: bytes) -> dict[bytes, Parting]:
+    """Which pupils, and guardians, a list had and shows no more, by no sure word; in the order in which they came here.
+
+    But for who is to be forgotten, or frozen, which is said elsewhere, and who is on the list as another.
+    """
+    roster, words = (await office.replica.view(space)).roster, await ListWords.of(office)
+    said, passed = defaultdict[bytes, list[Entry]](list), roster.persons.keys() | roster.aliases.keys() | roster.frozen
+    for one in await office.replica.store.of_kinds(space, [Kind.PERSON]):
+        if one.entry.header.subject not in passed and not roster.is_erased(one.entry):
+            said[one.entry.header.subject or b""].append(one.entry)
+    found = {}
+    for person, entries in said.items():
+        records = [parsed(entry, PersonRecord.parse) for entry in entries]
+        if any(each is not None and each.role in ARE_TAUGHT for each in records):
+            found[person] = await last_word(office.replica, space, entries, words)
+    return {person: each for person, each in found.items() if each is not None and not each.is_sure}
 
 
 def _has_them(said: Entry) -> bool:
@@ -120,22 +152,23 @@ async def _line(office: Office, person: bytes, parting: Parting, names: Mapping[
     if there is not None and roster.hides(there):
         why = (await why_hidden(office.replica, roster, [there]))[there.id]
         return f"warning: the list of “{name}” has {person.hex()}, and that is hidden ({why}): {_ASK}"
-    by = await _said_by(office, roster, parting)
+    is_server = office.rank >= RANK[Role.SERVER]
+    by = await said_by(office.replica, roster, parting, is_server=is_server)
     off = f"off the list of “{name}”: {person.hex()}, {by}"
     if there is not None:
         return f"warning: {off}; by another of its words they are on it: {_ASK}"
-    is_to_ask = not parting.is_sure and office.rank >= RANK[Role.SERVER]
+    is_to_ask = not parting.is_sure and is_server
     return f"warning: {off}: {_ASK}" if is_to_ask else off
 
 
-async def _said_by(office: Office, roster: Roster, parting: Parting) -> str:
-    """By whom that was said, and on which day by its own date."""
-    is_server, day = office.rank >= RANK[Role.SERVER], day_of(parting.said.timestamp_ms)
+async def said_by(replica: Replica, roster: Roster, parting: Parting, *, is_server: bool) -> str:
+    """By whom that was said, and on which day by its own date, for whoever asks at the server or elsewhere."""
+    day = day_of(parting.said.timestamp_ms)
     if parting.whose is Whose.OFFICE:
         return f"by this {'server' if is_server else 'computer'}, {day}"
     if parting.whose is Whose.KEY and is_server:
         return f"by a server's key, by no command that this server has noted, dated {day}"
-    by = await whose_word(office.replica, roster, parting.said)
+    by = await whose_word(replica, roster, parting.said)
     if parting.whose is Whose.STRANGE and is_server:
         return f"{by}, on a computer of which this server does not know how it came in"
     return by

@@ -45,6 +45,11 @@ class ListWords:
         """As things stand."""
         return cls(office, await leaves_said_here(office))
 
+    @property
+    def are_a_servers(self) -> bool:
+        """Whether it is a server that asks."""
+        return self._office.rank >= RANK[Role.SERVER]
+
     async def whose(self, said: Entry) -> Whose:
         """Whose this one is."""
         right = self._office.replica.door.authority(said.header.grant or b"")

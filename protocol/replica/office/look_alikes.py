@@ -24,6 +24,8 @@ from protocol.replica.office.people import spoken
 
 Reading: TypeAlias = Callable[[str], str]
 """What of a name is compared."""
+Words: TypeAlias = frozenset[str]
+"""The parts of a name, as people say them."""
 
 _STROKES: Final = "Il1|"
 _AS_L: Final = str.maketrans("I1|0", "lllo")
@@ -61,6 +63,16 @@ def seen(name: str) -> str:
 
 READINGS: Final[tuple[Reading, ...]] = (spoken, seen)
 """Two names are taken for one where either says the same of both."""
+
+
+def words_of(name: str, as_: Reading = spoken) -> Words:
+    """The parts of a name, in no order."""
+    return frozenset(as_(name).split())
+
+
+def is_more_of(one: Words, other: Words) -> bool:
+    """Whether one name is the other, or that and something more."""
+    return bool(one and other) and (one <= other or other <= one)
 
 
 def _read(word: str) -> str:

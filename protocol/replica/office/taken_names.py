@@ -27,19 +27,18 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, product
-from typing import Final, TypeAlias
+from typing import Final
 
 from protocol.errors import BadInput, Code
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import Outgoing
 from protocol.replica.office.doubles import doubles_of
-from protocol.replica.office.look_alikes import READINGS, Reading
+from protocol.replica.office.list_words import ListWords
+from protocol.replica.office.look_alikes import READINGS, Words, is_more_of, words_of
 from protocol.replica.office.mentioned import Mentioned, mentioned
-from protocol.replica.office.people import listings_of, spoken
+from protocol.replica.office.people import listings_of
 from protocol.replica.office.renumbered import renumbered_of
-
-_Words: TypeAlias = frozenset[str]
-"""The parts of a name, as people say them."""
+from protocol.replica.office.replaced import check_in_place, told_of_replaced
 
 NOBODY_YET: Final = "nobody has been forgotten yet"
 NOBODY_MERGED: Final = "nobody has been made one yet"
@@ -70,7 +69,7 @@ def is_taken(now: str, own: Iterable[str], others: Iterable[str]) -> bool:
     """Whether one who was called `own`, and is called `now`, has by now a name that is one of `others`."""
     own, others = list(own), list(others)
     return any(
-        _is_taken(_words(now, as_), {_words(name, as_) for name in own}, [_words(name, as_) for name in others])
+        _is_taken(words_of(now, as_), {words_of(name, as_) for name in own}, [words_of(name, as_) for name in others])
         for as_ in READINGS
     )
 
@@ -81,35 +80,26 @@ def several_names(called: Mapping[bytes, Collection[str]]) -> dict[bytes, list[s
 
 
 def _are_several(names: Iterable[str]) -> bool:
-    said = {_words(name) for name in names}
-    return any(not _is_more_of(one, other) for one, other in combinations(said, 2))
+    said = {words_of(name) for name in names}
+    return any(not is_more_of(one, other) for one, other in combinations(said, 2))
 
 
 def called_otherwise(now: str, own: Iterable[str]) -> list[str]:
     """What of `own` is another name than `now`."""
-    shown = _words(now)
-    return [name for name in own if _words(name) != shown]
+    shown = words_of(now)
+    return [name for name in own if words_of(name) != shown]
 
 
-def _is_taken(now: _Words, own: Iterable[_Words], others: Iterable[_Words]) -> bool:
-    fitting = [other for other in others if _is_more_of(other, now)]
+def _is_taken(now: Words, own: Iterable[Words], others: Iterable[Words]) -> bool:
+    fitting = [other for other in others if is_more_of(other, now)]
     return any(before - now or other & (now - before) for before in own for other in fitting)
-
-
-def _words(name: str, as_: Reading = spoken) -> _Words:
-    return frozenset(as_(name).split())
-
-
-def _is_more_of(one: _Words, other: _Words) -> bool:
-    """Whether one name is the other, or that and something more."""
-    return bool(one and other) and (one <= other or other <= one)
 
 
 async def taken_names(
     replica: Replica, called: Mapping[bytes, Collection[str]], named: Collection[bytes] = ()
 ) -> dict[bytes, Taken]:
     """Who of these people, `called` so by now, has a name that was another's, of whom is not `named` besides."""
-    everybody, words = await mentioned(replica), cache(_words)
+    everybody, words = await mentioned(replica), cache(words_of)
     listed: defaultdict[bytes, list[bytes]] = defaultdict(list)
     for other, each in everybody.items():
         for space in each.spaces:
@@ -139,18 +129,20 @@ async def ask_about_names(
     outgoing: Outgoing,
     nothing_yet: str,
     *,
+    words: ListWords | None = None,
     is_meant: bool,
 ) -> None:
     """Say who of these people has by now a name, or a number, that was another's, or several; not go on unless meant.
 
-    `named` are those of them that whoever asks has named; `nothing_yet` says what has not been done. Raises
-    `BadInput(NOT_YET)`.
+    `named` are those of them that whoever asks has named; `nothing_yet` says what has not been done; `words` whose each
+    word of a list is, where an office asks. Raises `BadInput(NOT_YET)`.
     """
-    called = await names_now(replica, persons)
+    called, replaced = await names_now(replica, persons), await told_of_replaced(replica, persons, outgoing, words)
     await _ask_whether_several(called, outgoing, nothing_yet, is_meant=is_meant)
     taken = await _told_of_taken(replica, called, named, outgoing)
     await _ask_about_numbers(replica, persons, named, outgoing, nothing_yet, is_meant=is_meant)
     _check_meant(taken, nothing_yet, is_meant=is_meant)
+    check_in_place(replaced, nothing_yet, is_meant=is_meant)
 
 
 async def ask_about_the_hidden(
@@ -266,7 +258,7 @@ async def ask_about_those_along(replica: Replica, named: Collection[bytes], alon
     for person in named:
         same = (await doubles_of(replica, person)).same.difference(named)
         everybody = await mentioned(replica, [person, *same]) if same else {}
-        ever = {one: {_words(name) for name in each.names} for one, each in everybody.items()}
+        ever = {one: {words_of(name) for name in each.names} for one, each in everybody.items()}
         is_sure = {one for one in same if person in have and one in along and _is_one(ever[one], ever[person])}
         unlike |= {one: everybody[one] for one in same - is_sure}
     if unlike:
@@ -284,6 +276,6 @@ async def _whom_lists_have(replica: Replica, persons: Collection[bytes]) -> set[
     return {person for person, lists in (await listings_of(replica, persons)).items() if lists}
 
 
-def _is_one(one: Collection[_Words], other: Collection[_Words]) -> bool:
+def _is_one(one: Collection[Words], other: Collection[Words]) -> bool:
     """Whether two were ever called one name, both the same."""
     return len(one) == 1 and one == other

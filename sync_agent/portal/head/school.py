@@ -6,6 +6,7 @@ Rules:
 - what forgets somebody asks to be meant: a box to tick beside the button, and a page more (`forgetting`);
 - who comes onto a list, or off one, is written there by this computer's own word: it asks first where lists have, or
   had, them otherwise (docs/adr/0489);
+- beside the list of a class stand those whom it had, and shows no more by no sure word (`gone`, docs/adr/0530);
 - beside a pupil stands which other classes of the year have them too (docs/adr/0524);
 - a teacher's computer comes in once somebody has seen its six words, unless it is known here as hers;
 - of two teachers of one name each is chosen by the name that their words are signed with (docs/adr/0521);
@@ -55,6 +56,7 @@ from sync_agent.portal.each_page.shared_names import Told, told_of_names
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.head.doubles import MAX_DEVICES_NAMED, Pair, pairs_of
 from sync_agent.portal.head.forgetting import ALSO, who_goes
+from sync_agent.portal.head.gone import MAX_GONE_SHOWN, by_whom, gone_in_doubt
 from sync_agent.portal.shown.proof import picture_of
 from sync_agent.portal.shown.shelf import Room
 from sync_agent.school.device_names import called_as, device_names, key_words
@@ -174,9 +176,7 @@ class SchoolPages:
 
     def _by(self, visit: Visit, author: bytes, grant: bytes | None) -> str:
         """Whose word something is that was said under a grant."""
-        if author == self._desk.shelf.agent.device:
-            return visit.say("school.by_this")
-        return visit.said_by(self._desk.shelf, author, grant)
+        return by_whom(self._desk.shelf, visit, author, grant)
 
     async def add_class(self, request: web.Request) -> web.Response:
         """A class more."""
@@ -446,6 +446,7 @@ class SchoolPages:
         ]
         listens_at = self._desk.shelf.agent.listens_at
         shared = (await self._told_of_names(visit, office, rooms)).get(room.space)
+        gone = await gone_in_doubt(self._desk, visit, office, room.space)
         reported = await reported_ms(office, {each.key for each in devices} | {each.device for each in looked})
         return self._desk.page(
             visit,
@@ -459,6 +460,8 @@ class SchoolPages:
             reported={key: say.when(said_ms, visit.now_ms) for key, said_ms in reported.items()},
             people=[(role, listed) for role, listed in people if listed],
             also_in=await also_in(self._desk.shelf.agent.replica, room.space, room.roster.persons),
+            gone=gone[:MAX_GONE_SHOWN],
+            more_gone=max(0, len(gone) - MAX_GONE_SHOWN),
             doubles=await self._doubles(visit, office, room),
             known_as={**room.whole_names, **signed},
             teachers=_by_name(signed, {person.id for person in room.teachers}),

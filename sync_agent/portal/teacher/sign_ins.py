@@ -6,8 +6,8 @@ Rules:
 - a lock is a machine's word, and is shown with whose: one that locks pupils for fun is found, and cut off;
 - whose secret a computer could open that is lost is named until another one is set (docs/adr/0281);
 - so is whose is held back: the computer that had set it says it again, or any other draws (docs/adr/0312);
-- nobody whose name, or number, was another's gets any before a box in their row says that they are meant, under the
-  names that the page showed; what draws for many leaves them out (docs/adr/0528).
+- nobody whose name, number or place was another's gets any before a box in their row says that they are meant, under
+  the names that the page showed; what draws for many leaves them out (docs/adr/0528, 0530).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.shown.shelf import Room
 from sync_agent.school.device_names import called_as, key_words, names_seen
 from sync_agent.school.sign_in import drawn_pictures
-from sync_agent.school.whose_sign_in import once_called
+from sync_agent.school.whose_sign_in import Asked, asked_about
 
 MAX_LOST_NAMED: Final = 5
 _CODES: Final = {"pin": Method.PIN, "password": Method.PASSWORD}
@@ -139,18 +139,18 @@ class ClassSignIns:
         opened = await self._book.opened_by_gone(room.space)
         return [pupil for pupil in room.pupils if pupil.id in opened]
 
-    async def _once(self, room: Room) -> Mapping[bytes, Sequence[str]]:
-        return await once_called(self._desk.shelf.agent.replica, room.roster)
+    async def _asked(self, room: Room) -> Mapping[bytes, Asked]:
+        return await asked_about(self._desk.shelf.agent.replica, room.roster)
 
     async def _sure(self, room: Room, pupils: Sequence[Person]) -> list[Person]:
         """Those of these about whom nothing is asked."""
-        once = await self._once(room)
-        return [pupil for pupil in pupils if pupil.id not in once]
+        asked = await self._asked(room)
+        return [pupil for pupil in pupils if pupil.id not in asked]
 
     async def _is_meant(self, room: Room, pupil: Person, fields: Mapping[str, str]) -> bool:
         """Whether nothing is asked about a pupil, or it was said of the very names that the list has by now."""
-        once = (await self._once(room)).get(pupil.id)
-        return once is None or fields.get("meant") == _yes(room, pupil, once)
+        why = (await self._asked(room)).get(pupil.id)
+        return why is None or fields.get("meant") == _yes(room, pupil, why)
 
     async def _draw(self, room: Room, pupils: Sequence[Person]) -> Sequence[tuple[Person, list[int]]]:
         """Pictures for each, and what to print."""
@@ -173,16 +173,16 @@ class ClassSignIns:
         lost = list(dict.fromkeys(device for pupil in room.pupils for device in opened.get(pupil.id, ())))
         locked_by = [device for each in sign_ins.persons.values() for device in each.locked_by]
         called = await self._called(room, [*lost, *locked_by])
-        once, rows = await self._once(room), []
+        asked, rows = await self._asked(room), []
         for pupil in room.pupils:
             mine = sign_ins.persons.get(pupil.id)
             method = await self._book.method(room.space, pupil.id) if mine is not None and mine.is_set else None
             known = "unset" if mine is None or not mine.is_set else "unknown" if method is None else method.name.lower()
             known = "undone" if pupil.id in sign_ins.in_doubt else known
             locked = [] if mine is None else [called(each) for each in mine.locked_by]
-            before = once.get(pupil.id, ())
-            asked = {"once": before, "yes": _yes(room, pupil, before)} if before else None
-            rows.append({"pupil": pupil, "method": known, "locked": locked, "asked": asked})
+            why = asked.get(pupil.id)
+            yes = None if why is None else _yes(room, pupil, why)
+            rows.append({"pupil": pupil, "method": known, "locked": locked, "asked": why, "yes": yes})
         return self._desk.page(
             visit,
             "sign_ins.html",
@@ -196,7 +196,7 @@ class ClassSignIns:
             opened=[pupil for pupil in room.pupils if pupil.id in opened],
             lost=[called(device) for device in lost[:MAX_LOST_NAMED]],
             more_lost=len(lost) > MAX_LOST_NAMED,
-            asked_about=once,
+            asked_about=asked,
             unsure=unsure,
             cards=cards,
             done=done if rows else None,
@@ -214,6 +214,6 @@ class ClassSignIns:
         return called
 
 
-def _yes(room: Room, pupil: Person, once: Sequence[str]) -> str:
-    """What the box of a pupil's row says: whom the page showed, and what they were called first (docs/adr/0517)."""
-    return json.dumps([room.whole_names[pupil.id], *once], ensure_ascii=False)
+def _yes(room: Room, pupil: Person, why: Asked) -> str:
+    """What the box of a pupil's row says: whom the page showed, and what it said of them (docs/adr/0517)."""
+    return json.dumps([room.whole_names[pupil.id], *why.once, *why.lost], ensure_ascii=False)
