@@ -8,6 +8,8 @@ Rules (docs/protocol.md, "Confirmed devices", C13 to C18; docs/adr/0064):
 - a yes is about the classes in which the device was listed to who says it, as what and as whose: who has said no key
   in one is not listed there, and where anything has changed meanwhile they look again (0511);
 - where classes show a device differently, it is confirmed in those that show it as it was shown; the others are named;
+- what lies above its classes this device has no say in: one of one's own that speaks there alone is confirmed in the
+  classes below, which its right reaches, and nobody else's is (0535);
 - what was confirmed in one class holds in every other that both devices teach, but for one that was reported somewhere;
 - who was looked at, was cut off, and is let in again is news like anybody who is new;
 - words are made for what is shown, and beside the loop: each takes a hundredth of a second, and whoever lets devices in
@@ -24,8 +26,8 @@ from typing import Final, NamedTuple
 
 from blake3 import blake3
 
-from protocol.clock import milliseconds_of, rfc3339
-from protocol.errors import BadInput, Code
+from protocol.clock import milliseconds_of
+from protocol.errors import BadInput, Code, Refused
 from protocol.folds.coursework import Coursework
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
@@ -33,7 +35,6 @@ from protocol.model.work import ItemKind
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.erasures import closed_by_kit
-from protocol.replica.office.whose_words import signatures
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device, Standing, Vouch, Word, device_id, device_words
@@ -50,7 +51,6 @@ from sync_agent.keys.seen_readers import (
     space_mark,
 )
 from sync_agent.machine.marks import KNOWN_READER_MARKS, KNOWN_RETURN_MARKS, WAS_THERE
-from sync_agent.space_names import space_names
 
 MAX_LISTED_WORDS: Final = 50
 """For so many devices a list says the words; for any other that is asked for by its id."""
@@ -59,6 +59,7 @@ YOURS: Final = "yours?"
 WAITS: Final = "waits"
 """How a device of this teacher's stands of which is asked here, and one that others of hers are asked about."""
 NOT_HERE: Final = "no such device teaches in a class of this one"
+ABOVE: Final = "it reads what lies above your classes, where this device has no right: who teaches there confirms it"
 NOT_SHOWN: Final = f"{NOT_HERE}, or not as it was shown: look again"
 
 
@@ -72,7 +73,7 @@ class Reader:
     the role that let it in; `is_news` that nobody has looked at it here as that since it was let in again by one of
     these `returns`, `was_there` that this is all, since it read already when this device met the class.
     One of the teacher's that is back `waits_for` these, with their names; if not `is_asked`, this device has said all
-    that it can. This device itself waits for one that `is_awaited`.
+    that it can. This device itself waits for one that `is_awaited`. It has no right in what `is_above` its classes.
     """
 
     id: bytes
@@ -93,6 +94,7 @@ class Reader:
     waits_for: tuple[tuple[Device, str | None], ...] = ()
     is_asked: bool = True
     is_awaited: bool = False
+    is_above: bool = False
 
     @property
     def device(self) -> bytes:
@@ -164,10 +166,11 @@ async def own_grant(agent: Agent, grants: Sequence[Authority], space: bytes) -> 
 
 
 class ReadHere(NamedTuple):
-    """A space of whose readers this device's teacher is told; as whom it is granted there, or below."""
+    """A space of whose readers this device's teacher is told; as whom it is granted there, or, `is_above`, below."""
 
     space: bytes
     person: bytes
+    is_above: bool = False
 
 
 async def read_here(agent: Agent) -> list[ReadHere]:
@@ -190,7 +193,7 @@ async def read_here(agent: Agent) -> list[ReadHere]:
         for above in (each for each in door.lineage(place.space) if each not in found):
             view = await agent.replica.view(above)
             if _takes_work(view.coursework) or _has_more(view.roster, place.person, hers):
-                found[above] = place._replace(space=above)
+                found[above] = place._replace(space=above, is_above=True)
     hidden = [space for space in found if space in (await agent.replica.view(space)).roster.erased]
     closed = await closed_by_kit(agent.replica) if hidden else ()
     return [place for space, place in found.items() if space not in closed]
@@ -211,7 +214,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
     seen, store = await agent.replica.store.marks(KNOWN_READER_MARKS), agent.replica.store
     in_class = await said_by_space(agent, Kind.PERSON_KEY) if places else {}
     known_returns = await store.marks(KNOWN_RETURN_MARKS)
-    rosters = {space: (await agent.replica.view(space)).roster for space, _ in places}
+    rosters = {place.space: (await agent.replica.view(place.space)).roster for place in places}
     returns = await returns_of(
         agent,
         (
@@ -222,7 +225,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
         ),
     )
     found = []
-    for space, person in places:
+    for space, person, is_above in places:
         roster = rosters[space]
         circle, own = circle_of(agent, roster, person), own_in_use(agent, roster, person)
         waits_for, this = roster.voices.waits_for, own_device(agent)
@@ -258,6 +261,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
                     is_news=not confirmed and (is_back or not is_looked_at(mark, grant.person, speaks=speaks)),
                     was_there=mark == WAS_THERE,
                     returns=back,
+                    is_above=is_above,
                 )
             )
     return sorted(found, key=_place)
@@ -279,18 +283,6 @@ def _called_there(devices: Iterable[Device], keys: Mapping[Device, Entry]) -> tu
 def _place(reader: Reader) -> tuple[bool, bool, bool, bytes, int]:
     """Those that a human knows first: however many are invented, they stand behind them."""
     return not reader.mine, not reader.is_this, not reader.confirmed, reader.space, reader.since_ms or 0
-
-
-async def _called(agent: Agent, readers: Sequence[Reader]) -> list[str | None]:
-    """The name by which each one's words are signed."""
-    called: defaultdict[bytes, set[bytes]] = defaultdict(set)
-    for reader in readers:
-        called[reader.space].add(reader.person)
-    names = {
-        space: await signatures(agent.replica, (await agent.replica.view(space)).roster, persons)
-        for space, persons in called.items()
-    }
-    return [names[reader.space].get(reader.person) for reader in readers]
 
 
 async def words_of(pairs: Iterable[Device]) -> dict[Device, str]:
@@ -318,40 +310,6 @@ def _row_id(theirs: Sequence[Reader]) -> bytes:
     return blake3(b"".join(sorted(told(each) for each in theirs))).digest()
 
 
-async def readers_json(agent: Agent, listed: Sequence[Reader], reader_id: bytes | None = None) -> list[JSON]:
-    """The same as a command lists them, or a row or device of these, also by its signing key.
-
-    Raises `BadInput(UNKNOWN_DEVICE)`.
-    """
-    names = await space_names(agent)
-    row_of = {reader: row for row, theirs in rows(listed).items() for reader in theirs}
-    readers = [reader for reader in listed if reader_id in (None, row_of[reader], reader.id, reader.device)]
-    if reader_id is not None and not readers:
-        raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=reader_id.hex())
-    shown = dict.fromkeys(reader.pair for reader in readers)
-    awaited = dict.fromkeys(device for reader in readers for device, _ in reader.waits_for)
-    words = await words_of([*list(shown)[:MAX_LISTED_WORDS], *list(awaited)[:MAX_LISTED_WORDS]])
-    found: list[JSON] = []
-    for reader, teacher in zip(readers, await _called(agent, readers), strict=True):
-        found.append(
-            {
-                "id": row_of[reader].hex(),
-                "device": reader.device.hex(),
-                "name": reader.name,
-                "person": reader.person.hex(),
-                "teacher": teacher,
-                "space": names.get(reader.space),
-                "state": reader.state,
-                "shown_as": reader.shown_as,
-                "words": words.get(reader.pair),
-                "since": None if reader.since_ms is None else rfc3339(reader.since_ms),
-                "named_by": reader.named_by,
-                "waits_for": named_rows(reader.waits_for, words),
-            }
-        )
-    return found
-
-
 def named_rows(named: Sequence[tuple[Device, str | None]], words: Mapping[Device, str]) -> list[JSON]:
     """Devices as commands name them."""
     return [{"device": device[0].hex(), "words": words.get(device), "name": name} for device, name in named]
@@ -367,13 +325,21 @@ class Confirmed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Place:
-    """A device as it stands in one class: by which grants both are there, and as whose it is shown."""
+    """A device as it stands in one class: by which grants both are there, and as whose it is shown.
+
+    It is listed there, or in what lies `above`.
+    """
 
     space: bytes
     roster: Roster
     mine: Authority
     named: Device
     grant: Authority
+    above: bytes | None = None
+
+    @property
+    def listed_in(self) -> bytes:
+        return self.above or self.space
 
     @property
     def shown_as(self) -> str:
@@ -391,8 +357,9 @@ async def confirm(agent: Agent, asked: bytes, *, shown_as: str | None = None, pe
     (`Reader.shown_as`) and `person` are as what and whose it was shown; without them that may not be in doubt, and a
     head teacher's, and one of this teacher's own, are confirmed only as that.
 
-    Raises `Refused(NO_RIGHT)` on a device that stands for no teacher, `BadInput`: UNKNOWN_DEVICE, also where it is by
-    now no more, in any class, or in other classes, what was shown; USAGE where more has to be said.
+    Raises `Refused(NO_RIGHT)` on a device that stands for no teacher, and for one of somebody else's that is listed
+    above its classes alone; `BadInput`: UNKNOWN_DEVICE, also where it is by now no more, in any class, or in other
+    classes, what was shown; USAGE where more has to be said.
     """
     grants = await own_grants(agent)
     if not grants:
@@ -404,12 +371,13 @@ async def confirm(agent: Agent, asked: bytes, *, shown_as: str | None = None, pe
         shown = rows(listed).get(asked) or [each for each in listed if each.id == asked]
         places = [place async for place in _places(agent, grants, shown)]
         if not places:
-            raise await _nobody(listed, asked)
+            is_above = bool(shown) and all(each.is_above for each in shown)
+            raise Refused(Code.NO_RIGHT, ABOVE) if is_above else await _nobody(listed, asked)
         meant = _meant(places, shown_as, person)
-        drafts = [each for place in meant for each in _word_at(agent, place)]
+        drafts = [each for place in {each.space: each for each in meant}.values() for each in _word_at(agent, place)]
         if drafts:
             await agent.write(*drafts)
-    said = {(place.space, place.shown_as) for place in meant}
+    said = {(place.listed_in, place.shown_as) for place in meant}
     await acknowledge(agent, (each for each in shown if (each.space, each.shown_as) in said))
     theirs = dict.fromkeys((each.space, each.shown_as) for each in listed if each.pair == meant[0].named)
     return Confirmed(len(drafts), [each for each in theirs if each not in said])
@@ -432,11 +400,20 @@ async def _nobody(listed: Iterable[Reader], asked: bytes) -> BadInput:
 
 async def _places(agent: Agent, grants: Sequence[Authority], shown: Iterable[Reader]) -> AsyncIterator[_Place]:
     for reader in shown:
-        mine = None if reader.is_this else await own_grant(agent, grants, reader.space)
-        roster = (await agent.replica.view(reader.space)).roster
-        for named, grant in () if mine is None else _speakers(roster):
-            if mine is not None and (named, grant.person) == (reader.pair, reader.person):
-                yield _Place(reader.space, roster, mine, named, grant)
+        for space in () if reader.is_this else await _said_in(agent, reader):
+            mine, roster = await own_grant(agent, grants, space), (await agent.replica.view(space)).roster
+            for named, grant in () if mine is None else _speakers(roster):
+                if mine is not None and (named, grant.person) == (reader.pair, reader.person):
+                    yield _Place(space, roster, mine, named, grant, reader.space if reader.is_above else None)
+
+
+async def _said_in(agent: Agent, reader: Reader) -> list[bytes]:
+    """Where this device says a word about one that is listed: there, or below, of one of its own above."""
+    if not reader.is_above:
+        return [reader.space]
+    lineage = agent.replica.door.lineage
+    hers = [each.space for each in await read_here(agent) if not each.is_above and each.person == reader.person]
+    return [space for space in hers if reader.mine and reader.space in lineage(space)]
 
 
 def _meant(places: Sequence[_Place], shown_as: str | None, person: bytes | None) -> list[_Place]:

@@ -1,4 +1,4 @@
-"""What commands say of a teacher's devices that wait for her word: those that are back, and what former ones said.
+"""What commands say of who reads, and of a teacher's devices that wait: those that are back, what former ones said.
 
 Rules (docs/adr/0258):
 - whom a device waits for is named, with six words: what is said on any other one changes nothing;
@@ -7,17 +7,19 @@ Rules (docs/adr/0258):
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from protocol.beside_words import beside_words
 from protocol.clock import rfc3339
-from protocol.errors import BadInput
+from protocol.errors import BadInput, Code
 from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.console.text import local_time
+from protocol.replica.office.whose_words import signatures
 from protocol.rights.vouching import Device, device_id
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import Reader, list_readers, named_rows, readers_json, words_of
+from sync_agent.keys.confirming import MAX_LISTED_WORDS, NOT_HERE, Reader, list_readers, named_rows, rows, words_of
 from sync_agent.keys.former_returns import ASKED, MAX_TOLD, FormerReturn, list_former_returns
 from sync_agent.keys.past_readers import list_past_readers, past_named, past_reader_rows, tell_of_past_readers
 from sync_agent.space_names import space_names
@@ -160,3 +162,49 @@ async def readers_told(agent: Agent, reader: bytes | None, outgoing: Outgoing) -
         if asked or could_read:
             return [*asked, *could_read]
         raise
+
+
+async def readers_json(agent: Agent, listed: Sequence[Reader], reader_id: bytes | None = None) -> list[JSON]:
+    """The same as a command lists them, or a row or device of these, also by its signing key.
+
+    Raises `BadInput(UNKNOWN_DEVICE)`.
+    """
+    names = await space_names(agent)
+    row_of = {reader: row for row, theirs in rows(listed).items() for reader in theirs}
+    readers = [reader for reader in listed if reader_id in (None, row_of[reader], reader.id, reader.device)]
+    if reader_id is not None and not readers:
+        raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=reader_id.hex())
+    shown = dict.fromkeys(reader.pair for reader in readers)
+    awaited = dict.fromkeys(device for reader in readers for device, _ in reader.waits_for)
+    words = await words_of([*list(shown)[:MAX_LISTED_WORDS], *list(awaited)[:MAX_LISTED_WORDS]])
+    found: list[JSON] = []
+    for reader, teacher in zip(readers, await _called(agent, readers), strict=True):
+        found.append(
+            {
+                "id": row_of[reader].hex(),
+                "device": reader.device.hex(),
+                "name": reader.name,
+                "person": reader.person.hex(),
+                "teacher": teacher,
+                "space": names.get(reader.space),
+                "state": reader.state,
+                "shown_as": reader.shown_as,
+                "words": words.get(reader.pair),
+                "since": None if reader.since_ms is None else rfc3339(reader.since_ms),
+                "named_by": reader.named_by,
+                "waits_for": named_rows(reader.waits_for, words),
+            }
+        )
+    return found
+
+
+async def _called(agent: Agent, readers: Sequence[Reader]) -> list[str | None]:
+    """The name by which each one's words are signed."""
+    called: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for reader in readers:
+        called[reader.space].add(reader.person)
+    names = {
+        space: await signatures(agent.replica, (await agent.replica.view(space)).roster, persons)
+        for space, persons in called.items()
+    }
+    return [names[reader.space].get(reader.person) for reader in readers]

@@ -13,20 +13,21 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
+from protocol.errors import Code, Refused
 from protocol.model.entry import Kind
-from protocol.model.structure import PersonRecord, Revocation
+from protocol.model.structure import PersonKey, PersonRecord, Revocation
 from protocol.model.work import ItemKind
 from protocol.replica.console.frame import Notices
 from protocol.replica.storage import database
 from protocol.rights.vouching import Device as Pair
 from protocol.roles import PersonRole, Role
 from sync_agent.coursework.publisher import Wish, publish
-from sync_agent.keys.confirming import YOURS, confirm, list_readers, own_device
+from sync_agent.keys.confirming import YOURS, confirm, list_readers, own_device, rows
 from tests.harness.attack import attack
 from tests.harness.classroom import Device, Given
 from tests.harness.in_this_thread import ConnectionInThisThread
 from tests.harness.portal import portal
-from tests.harness.spied_class import SpiedClass, spied_class
+from tests.harness.spied_class import SpiedClass, own_keys, spied_class
 
 ROW = "a copied key's device speaks as a teacher in the school above her class"
 WORDS = "Pas de classe demain, restez chez vous."
@@ -140,6 +141,41 @@ async def test_so_does_a_second_one_of_hers_that_she_has_confirmed_in_her_class(
     await school.sync(second)
     assert await school.signed() == dict.fromkeys(NOWHERE, True)
     assert room.school not in [each.space for each in await list_readers(teacher.agent)], "she is asked no more"
+
+
+async def test_so_does_one_that_has_said_its_key_there_alone_once_she_says_on_her_page_that_it_is_hers(
+    school: School,
+) -> None:
+    teacher, room, here = school.here.teacher, school.here.room, school.here
+    await here.name_the_spy(room.teacher_person, space=room.school, back_ms=0)  # an honest one, of which this has come
+    await school.sync()
+    (asked,) = [row for row, theirs in rows(await list_readers(teacher.agent)).items() if theirs[0].state == YOURS]
+    async with portal(teacher.agent) as surfer:
+        done = await surfer.send("/readers", "/readers/confirm", {"reader": asked.hex(), "shown_as": "own"})
+        assert done.status == 303
+        assert YOURS not in {each.state for each in await list_readers(teacher.agent)}, "she is asked no more"
+    await here.say(Kind.PERSON_KEY, PersonKey(here.spy.agreement.public).encode(), room.teacher_person)
+    await school.sync()
+    assert own_keys(here.spy) in await school.speaks(here.machine), "once the rest has come"
+
+
+async def test_somebody_elses_up_there_she_looks_at_and_confirms_nowhere(school: School) -> None:
+    teacher, room, here = school.here.teacher, school.here.room, school.here
+    person = await room.territory.person("M. X", PersonRole.TEACHER, room.school)
+    await here.name_the_spy(person, space=room.school, back_ms=0)
+    await school.comes(room.school)  # as hers, so that her page tells of the school
+    await school.sync()
+    (his,) = [
+        row for row, theirs in rows(await list_readers(teacher.agent)).items() if theirs[0].pair == own_keys(here.spy)
+    ]
+    with pytest.raises(Refused, match="above your classes") as refused:
+        await confirm(teacher.agent, his)
+    assert refused.value.code is Code.NO_RIGHT
+    async with portal(teacher.agent) as surfer:
+        _, _, row = unescape(await surfer.page("/readers")).partition("<h3>M. X</h3>")
+        row, _, _ = row.partition("</li>")
+    assert f'name="rows" value="{his.hex()}"' in row
+    assert 'action="/readers/confirm"' not in row
 
 
 async def test_so_does_her_next_one_once_the_one_that_they_knew_is_reported(school: School) -> None:

@@ -80,7 +80,7 @@ async def invent(room: Classroom) -> None:
 
 @attack(
     ROW,
-    off={"sync_agent.portal.teacher.readers.MAX_SHOWN": 1_000, "sync_agent.keys.confirming.MAX_LISTED_WORDS": 1_000},
+    off={"sync_agent.portal.teacher.readers.MAX_SHOWN": 1_000, "sync_agent.keys.returns_told.MAX_LISTED_WORDS": 1_000},
 )
 async def test_however_many_teachers_are_invented_a_page_makes_words_for_those_that_it_shows(
     teacher: Device, made: Made

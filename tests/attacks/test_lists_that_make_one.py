@@ -108,7 +108,7 @@ async def _by_the_list(agent: Agent, readers: Sequence[Reader]) -> list[str | No
     return [roster.persons[roster.who(reader.person)].name for roster, reader in zip(rosters, readers, strict=True)]
 
 
-@attack(ROW, off={"sync_agent.keys.confirming._called": _by_the_list})
+@attack(ROW, off={"sync_agent.keys.returns_told._called": _by_the_list})
 async def test_key_readers_names_a_strangers_computer_by_the_name_that_he_had(here: SpiedClass) -> None:
     await _lists(here, await _stranger(here), "M. X", same_as=here.room.teacher_person)
     rows = await Desk(here.teacher.agent).ask("key-readers")

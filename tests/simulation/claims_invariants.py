@@ -25,7 +25,8 @@ from protocol.replica.office.people import spoken
 from protocol.roles import HAS_READING_KEYS, Role
 from sync_agent.hand_ins.drafts import Drafts
 from sync_agent.hand_ins.wraps import readers_of
-from sync_agent.keys.confirming import _called, list_readers
+from sync_agent.keys.confirming import list_readers
+from sync_agent.keys.returns_told import _called
 from sync_agent.school.devices import counted_again
 from sync_agent.school.office import SchoolOffice
 from tests.simulation.claims import ids_of, laptops, let_in_as

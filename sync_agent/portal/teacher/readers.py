@@ -50,7 +50,7 @@ class Shown:
 
     `news` are the classes in which nobody has looked at it as that, since `news_ms`; `was_there` says that it is news
     as one that read when these were met; `seen` is the id of just this row (`rows`), and that is all that a click
-    on it is about.
+    on it is about. What `is_above` reads nothing but what lies above the classes of this device.
     """
 
     reader: Reader
@@ -60,6 +60,7 @@ class Shown:
     news: tuple[str, ...]
     news_ms: int
     was_there: bool
+    is_above: bool
 
     @property
     def is_news(self) -> bool:
@@ -84,6 +85,7 @@ def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
                 min((reader.since_ms or 0 for reader in news), default=0),
                 # who came to one class since is told as new
                 bool(news) and all(reader.was_there for reader in news),
+                all(reader.is_above for reader in theirs),
             )
         )
     return found
