@@ -282,14 +282,18 @@ async def _waiting(
     waiting = [(each.person, each.sentence()) for each in taken.values()]
     renumbered = await renumbered_of(agent.replica, pupils)
     waiting += [(each.person, each.sentence(place)) for each, place in renumbered if each.space == space]
-    for each in await replaced_of(
-        agent.replica, (await agent.replica.view(space)).roster.persons.keys() & pupils, None
-    ):
-        if each.space == space:
-            waiting.append((each.person, f"{each.person.hex()}: {await sentence_of(agent.replica, each, None)}"))
+    waiting += await _in_anothers_place(agent, space, pupils.keys() - {one for one, _ in waiting})
     for pupil, why in waiting:
         await outgoing.progress(f"not written: {why}. `--person {pupil.hex()} --renamed-too` writes what is this one's")
     return {pupil for pupil, _ in waiting}
+
+
+async def _in_anothers_place(agent: Agent, space: bytes, pupils: Collection[bytes]) -> list[tuple[bytes, str]]:
+    """Which of these pupils may stand in the place of one whom the list called so, and has so no more; and why."""
+    replica = agent.replica
+    listed = (await replica.view(space)).roster.persons.keys() & pupils
+    found = [each for each in await replaced_of(replica, listed, None) if each.space == space]
+    return [(each.person, f"{each.person.hex()}: {await sentence_of(replica, each, None)}") for each in found]
 
 
 async def _tell_of_gone(off: OffTheList, person: bytes | None, waiting: Collection[bytes], outgoing: Outgoing) -> None:

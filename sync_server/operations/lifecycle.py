@@ -203,7 +203,7 @@ async def _ask_whether_replaced(
 ) -> None:
     """Ask before what hides somebody, or takes them off: whoever is put in their place stays shown (docs/adr/0530)."""
     going = [person, *await made_one_with(server, [person])]
-    found = await told_of_replaced(server.replica, going, outgoing, await ListWords.of(server))
+    found = await told_of_replaced(server.replica, going, outgoing, await ListWords.of(server), same_too=True)
     check_in_place(found, nothing_yet, is_meant=params.get("renamed_too") is True)
 
 

@@ -116,7 +116,7 @@ def _by_the_whole_name(now: frozenset[str], own: Iterable[frozenset[str]], other
     return any(other == now for other in others) and bool(unlike)
 
 
-async def _nobody_else(*_: object) -> list[object]:
+async def _nobody_else(*_: object, **__: object) -> list[object]:
     """As if a list that calls somebody else so by now had never called them this."""
     return []
 

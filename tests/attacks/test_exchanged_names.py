@@ -46,7 +46,7 @@ async def _nobodys(*_: object) -> Mapping[bytes, Taken]:
     return {}
 
 
-async def _in_nobodys_place(*_: object) -> list[object]:
+async def _in_nobodys_place(*_: object, **__: object) -> list[object]:
     return []
 
 

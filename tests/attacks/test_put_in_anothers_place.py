@@ -31,12 +31,14 @@ from tests.harness.year_at_work import Year
 
 ROW = "a child is taken off a list, and another is put in their place"
 ASKED = "had another by that name, and has them so no more"
-LISTED_AS_ONE = "others are listed as the same person, and nobody has been forgotten yet"
+LISTED_AS_ONE = (
+    "others are listed as the same person, and nobody has been forgotten yet|lists call others the same as who is named"
+)
 LEA = PersonRecord("Léa", PersonRole.PUPIL)
 LEFT = PersonRecord("Léa", PersonRole.PUPIL, left=True)
 
 
-async def _nobody(*_: object) -> list[Any]:
+async def _nobody(*_: object, **__: object) -> list[Any]:
     """As if who was always called so had nobody's place."""
     return []
 
@@ -144,6 +146,7 @@ async def test_a_head_who_forgets_a_pupil_on_her_page_reads_who_had_that_place(r
         assert "N'est plus sur la liste de CM2 B depuis " in page
         assert ", selon le serveur.<br>CM2 B · 1 travail rendu" in page
         assert 'name="renamed"' in page
+        assert "j'efface la personne de cette page, et qui est coché ci-dessus" in page
         assert f'name="also-{replaced.lea}"' in page
         both = answer | {"asked": "yes", "renamed": "yes", f"also-{replaced.lea}": "yes"}
         await surfer.send(replaced.place, f"{replaced.place}/erase", both)
@@ -229,6 +232,10 @@ async def _taken_off_as_the_same_and_kept_elsewhere(scene: Scene) -> None:
     await scene.says(scene.lea, LEA, bytes.fromhex(made["space"]))
 
 
+async def _taken_off_as_the_same(scene: Scene) -> None:
+    await scene.says(scene.lea, PersonRecord("Léa", PersonRole.PUPIL, left=True, same_as=bytes.fromhex(scene.other)))
+
+
 async def _kept_by_the_school(scene: Scene) -> None:
     await scene.says(scene.lea, LEFT)
     await scene.says(scene.lea, LEA, scene.year.here.school)
@@ -257,6 +264,7 @@ async def _made_a_parent(scene: Scene) -> None:
 @pytest.mark.parametrize(
     "is_gone",
     [
+        _taken_off_as_the_same,
         _taken_off_as_the_same_and_kept_elsewhere,
         _kept_by_the_school,
         _hidden,
@@ -270,6 +278,8 @@ async def _made_a_parent(scene: Scene) -> None:
 async def test_however_the_list_has_lost_her(scene: Scene, is_gone: Callable[[Scene], Any], name: str) -> None:
     await is_gone(scene)
     await scene.says(scene.other, PersonRecord(name, PersonRole.PUPIL))
+    with pytest.raises(BadInput, match=f"{ASKED}: “Léa”, {scene.lea}"):
+        await scene.year.do("person freeze", person=scene.other)
     for do, whom in ((Desk(scene.head.agent).ask, scene.head), (scene.year.do, None)):
         before = await scene.forgotten(whom)
         with pytest.raises(BadInput, match=f"{ASKED}: “Léa”, {scene.lea}|{LISTED_AS_ONE}"):

@@ -8,8 +8,8 @@ Rules (docs/adr/0530):
   the same role, and which it does not show so by now. What other lists show says nothing: the key writes these as well;
 - but for whom that list has let go, or calls something else, by a word that nobody says with a copied key, and that
   leads to all else that it ever said of them (`leaving`);
-- whom all lists call the same person is told of, and asked about, as such (docs/adr/0160, 0451); who is named in the
-  same breath is no other; and what the kit has closed, or forgotten, is nobody's place.
+- whom all lists call the same person is told of, and asked about, as such (docs/adr/0160, 0451), where an order does;
+- who is named in the same breath is no other; and what the kit has closed, or forgotten, is nobody's place.
 """
 
 from __future__ import annotations
@@ -55,9 +55,14 @@ class Replaced:
 
 
 async def replaced_of(
-    replica: Replica, persons: Collection[bytes], words: ListWords | None, named: Collection[bytes] = ()
+    replica: Replica,
+    persons: Collection[bytes],
+    words: ListWords | None,
+    named: Collection[bytes] = (),
+    *,
+    same_too: bool = False,
 ) -> list[Replaced]:
-    """In whose place one of these people may have been put, but for who is `named`.
+    """In whose place one of these people may have been put, but for who is `named`; `same_too`, if called the same.
 
     `words` are those of an office; without them the root's alone are sure. In the order in which they came here.
     """
@@ -69,7 +74,7 @@ async def replaced_of(
         for space in there if now else ():
             lost = await _gone_from(replica, space, now, words, {person, *named, *closed})
             gone += [Replaced(person, other, name, as_) for other, (name, as_) in lost.items()]
-        same = (await doubles_of(replica, person)).same if gone else ()
+        same = (await doubles_of(replica, person)).same if gone and not same_too else ()
         found += [each for each in gone if each.other not in same]
     return found
 
@@ -107,10 +112,15 @@ def _is_called_one(name: str, role: PersonRole, now: Iterable[tuple[str, PersonR
 
 
 async def told_of_replaced(
-    replica: Replica, persons: Collection[bytes], outgoing: Outgoing, words: ListWords | None
+    replica: Replica,
+    persons: Collection[bytes],
+    outgoing: Outgoing,
+    words: ListWords | None,
+    *,
+    same_too: bool = False,
 ) -> list[Replaced]:
     """Say in whose place one of these people may have been put, and what is to be done then; who that is."""
-    found = await replaced_of(replica, persons, words, persons)
+    found = await replaced_of(replica, persons, words, persons, same_too=same_too)
     for each in found[:MAX_TOLD]:
         await outgoing.progress(f"warning: {await sentence_of(replica, each, words)}")
     if len(found) > MAX_TOLD:
@@ -132,17 +142,17 @@ def check_in_place(found: Sequence[Replaced], nothing_yet: str, *, is_meant: boo
 
 
 _WHY: Final = (
-    "whoever writes a list, or has the server's key, puts one child in another's place by two words. Ask the school, "
+    "whoever writes a list, or has the server's key, puts one person in another's place by two words. Ask the school, "
     "and look whose work it is, here and of before: "
 )
 _TO_DO: Final = (
-    f"{_WHY}where both are one child, say this of both ids; where the other one is there, `grant --person ID --space "
+    f"{_WHY}where both are one person, say this of both ids; where the other one is there, `grant --person ID --space "
     "ID` lists them again, and where they have left, `ungrant --person ID --space ID` says so in a word of yours, and "
     "nothing is asked any more"
 )
 _TO_TELL: Final = (
-    f"{_WHY}where both are one child, say this of both ids; and who keeps the list (« Mon école », or the server) says "
-    "who is on it"
+    f"{_WHY}where both are one person, say this of both ids; and who keeps the list (« Mon école », or the server) "
+    "says who is on it"
 )
 
 
