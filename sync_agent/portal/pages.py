@@ -115,6 +115,8 @@ class Pages:
         by = visit.said_by(self._shelf, found.by, found.grant)
         if found.in_doubt:
             return visit.say("home.forgotten_in_doubt", by=by)
+        if found.is_over:
+            return visit.say("home.forgotten_over", by=by)
         return visit.say("home.forgotten", by=by, day=visit.say.day(found.final_ms, visit.now_ms))
 
     async def _called(self, visit: Visit) -> str | None:
