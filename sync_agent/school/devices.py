@@ -2,7 +2,8 @@
 
 Rules:
 - a device is listed where it may read, by the grants that hold, once for all of its classes; as whose, its first right
-  says (`whose_device`);
+  says (`whose_device`). Who reads there by a right from above the school is listed as well, but for what runs something
+  up there; that a report counts no more is told of whoever reads in the school (docs/adr/0539);
 - what somebody of a higher rank has cut off is not let in here: the grant would be written and give nothing.
 """
 
@@ -16,6 +17,7 @@ from protocol.errors import Code, Refused
 from protocol.replica.office.device_cuts import TakenBack, reports_taken_back, standing_cuts
 from protocol.replica.office.grants import has_already, standing_grants
 from protocol.replica.office.whose_device import whose_device
+from protocol.rights.door import Authority
 from protocol.roles import Role
 from sync_agent.school.device_names import device_names
 from sync_agent.school.office import SchoolOffice
@@ -37,30 +39,36 @@ class SchoolDevice:
 
 async def school_devices(office: SchoolOffice) -> list[SchoolDevice]:
     """The devices of the school, by name; those that were cut off everywhere are not among them."""
-    replica = office.replica
+    replica, own = office.replica, set(office.replica.door.below(office.home))
     names = await device_names(office.agent)
-    own = list(replica.door.below(office.home))
-    spaces: dict[bytes, list[bytes]] = {}
-    for space in own:
-        roster = (await replica.view(space)).roster
-        for key in dict.fromkeys(grant.key for grant in roster.authorities if grant.space in own):
-            if roster.may_read(key):
-                spaces.setdefault(key, []).append(space)
     found = []
-    for key, readable in spaces.items():
+    for key, reading in (await _readers(office)).items():
+        if not any(right.space in own or right.role in LET_IN for rights in reading.values() for right in rights):
+            continue
         grants = await replica.authorities(key)
         if grants:
             highest = max(grants, key=lambda grant: (grant.rank, grant.grant))
             whose = await whose_device(replica, key)
-            found.append(SchoolDevice(key, names.get(key), highest.role, whose.person, tuple(readable)))
+            found.append(SchoolDevice(key, names.get(key), highest.role, whose.person, tuple(reading)))
     return sorted(found, key=lambda device: ((device.name or "").casefold(), device.key))
 
 
+async def _readers(office: SchoolOffice) -> dict[bytes, dict[bytes, list[Authority]]]:
+    """Who reads in which spaces of the school, and by which rights, those from above it included."""
+    found: dict[bytes, dict[bytes, list[Authority]]] = {}
+    for space in office.replica.door.below(office.home):
+        roster = (await office.replica.view(space)).roster
+        for right in roster.authorities:
+            if roster.may_read(right.key):
+                found.setdefault(right.key, {}).setdefault(space, []).append(right)
+    return found
+
+
 async def counted_again(office: SchoolOffice) -> dict[bytes, TakenBack]:
-    """The devices of the school that were reported and count again, by others' word."""
+    """The devices that were reported, count again by others' word, and read in the school."""
     reports = await reports_taken_back(office)
-    devices = await school_devices(office) if reports else []
-    return {device.key: reports[device.key] for device in devices if device.key in reports}
+    readers = await _readers(office) if reports else {}
+    return {key: report for key, report in reports.items() if key in readers}
 
 
 async def reported_ms(office: SchoolOffice, devices: Collection[bytes]) -> dict[bytes, int]:

@@ -64,6 +64,18 @@ async def _none_by_rank(*_: object) -> set[bytes]:
     return set()
 
 
+async def _readers_by_rights_of_the_school(office: SchoolOffice) -> dict[bytes, dict[bytes, list[Authority]]]:
+    """As if nobody read a class by a right from above it."""
+    own = set(office.replica.door.below(office.home))
+    found: dict[bytes, dict[bytes, list[Authority]]] = {}
+    for space in own:
+        roster = (await office.replica.view(space)).roster
+        for right in roster.authorities:
+            if right.space in own and roster.may_read(right.key):
+                found.setdefault(right.key, {}).setdefault(space, []).append(right)
+    return found
+
+
 def _none_elsewhere(*_: object) -> dict[bytes, list[Authority]]:
     return {}
 
@@ -196,6 +208,67 @@ async def test_a_reported_laptop_that_a_server_lets_into_another_class_of_the_sc
         desk = Desk(head.agent)
         await desk.ask("devices")
         assert "was reported" not in "".join(desk.told)
+
+
+@pytest.mark.parametrize("names", ["the report", "nothing"])
+@pytest.mark.parametrize("teller", ["the-one-that-reported", "another-head"])
+@attack(ROW, off={"sync_agent.school.devices._readers": _readers_by_rights_of_the_school})
+async def test_a_reported_laptop_that_a_server_lets_in_above_the_school_is_told_and_reported_again(
+    here: Here, teller: str, names: str
+) -> None:
+    territory, room, laptop = here.room.territory, here.room, here.teacher.agent.device
+    other_class = await territory.classroom("CM2", room.school)
+    reporting, _ = await confirmed_head(here)
+    other, _ = await confirmed_head(here)
+    await Desk(reporting.agent).ask("lost", device=laptop.hex())
+    await here.sync(reporting, other)
+    top, keys = territory.replica.territory, here.teacher.agent.keys
+    spaces = (room.space, room.school, top) if names == "the report" else ()
+    reports = tuple([cut for each in spaces for cut in (await territory.replica.view(each)).roster.revocations])
+    pair = keys.signing.public, keys.agreement.public
+    again = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, room.teacher_person, None).encode()
+    await territory.say(top, Kind.GRANT, again, parents=reports)
+    await here.sync(reporting, other)
+    head = reporting if teller == "the-one-that-reported" else other
+    assert await _is_read(head, other_class, laptop)
+    assert await _is_read(head, room.space, laptop) == (names == "the report")
+    desk = Desk(head.agent)
+    listed = {row["device"]: row["spaces"] for row in await desk.ask("devices")}
+    assert other_class.hex() in listed.get(laptop.hex(), ())
+    assert f"lost {laptop.hex()}" in "".join(desk.told)
+    async with portal(head.agent) as surfer:
+        assert "Un poste signalé perdu compte de nouveau" in html.unescape(await surfer.page("/school"))
+        page = html.unescape(await surfer.page("/lost"))
+        assert (TAKEN_BACK if names == "the report" else "Quelqu'un l'a fait entrer depuis ici : École") in page
+    await desk.ask("lost", device=laptop.hex())
+    assert not any([await _is_read(head, space, laptop) for space in (room.space, other_class)])
+    desk = Desk(head.agent)
+    assert laptop.hex() not in {row["device"] for row in await desk.ask("devices")}
+    assert "was reported" not in "".join(desk.told)
+
+
+async def _is_read(head: Device, space: bytes, device: bytes) -> bool:
+    return (await head.agent.replica.view(space)).roster.may_read(device)
+
+
+async def test_who_runs_the_school_agrees_that_a_reported_laptop_was_let_in_above_it(here: Here) -> None:
+    territory, laptop = here.room.territory, here.teacher.agent.device
+    other_class = await territory.classroom("CM2", here.room.school)
+    head, _ = await confirmed_head(here)
+    await Desk(head.agent).ask("lost", device=laptop.hex())
+    await here.sync(head)
+    top, person = territory.replica.territory, here.room.teacher_person
+    await territory.let_in(here.teacher.agent.keys, Role.TEACHER, top, person=person)
+    await here.sync(head)
+    desk = Desk(head.agent)
+    await desk.ask("devices")
+    agreeing = f"`grant --device {laptop.hex()} --space {here.room.school.hex()}` agrees"
+    assert agreeing in "".join(desk.told), "by a line that this computer takes"
+    await desk.ask("grant", device=laptop.hex(), space=[here.room.school.hex()])
+    desk = Desk(head.agent)
+    await desk.ask("devices")
+    assert "was reported" not in "".join(desk.told)
+    assert await _is_read(head, other_class, laptop)
 
 
 async def test_who_runs_the_school_agrees_that_a_reported_laptop_is_in_another_class(here: Here) -> None:

@@ -9,9 +9,13 @@ import pytest
 
 from protocol.clock import DAY_MS
 from protocol.identity import three_words
+from protocol.model.entry import Kind
+from protocol.model.structure import Grant
+from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.arrivals import note_arrivals
 from tests.harness.commands import Desk
-from tests.harness.office_devices import town
+from tests.harness.copied_keys import thief_says
+from tests.harness.office_devices import Town, town
 from tests.harness.portal import portal
 from tests.harness.server_in_process import office
 from tests.integration.test_server_rights import clone_of
@@ -38,27 +42,40 @@ async def test_who_reports_a_computer_is_told_which_copies_of_it_somebody_has_le
         assert later not in {row["device"] for row in (await desk.do("lost", device=pc.id))["copies"]}
 
 
-async def test_a_heads_page_names_the_copies_of_a_lost_computer_that_somebody_has_let_in(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_whom", ["the head's computer, in a class", "somebody above the school"])
+async def test_a_heads_page_names_the_copies_of_a_lost_computer_that_somebody_has_let_in(
+    tmp_path: Path, by_whom: str
+) -> None:
     async with town(tmp_path) as here:
         pc, head = await here.office.enrol(await here.office.invite("machine")), await here.head_of_the_school()
         copy = await clone_of(here.office, pc)
         await here.sync(head)
         desk = Desk(head.agent)
         made = await desk.ask("space add", name="CE2", year="2026-2027")
-        await desk.ask("grant", device=copy, space=[made["space"]])
+        is_above = by_whom == "somebody above the school"
+        if is_above:
+            await _let_in_above(here, copy)
+            await here.sync(head)
+        else:
+            await desk.ask("grant", device=copy, space=[made["space"]])
         async with portal(head.agent) as surfer:
             page = html.unescape((await surfer.send("/lost", "/lost", {"device": pc.id, "meant": "yes"})).text)
             named = page.partition('id="h-copies"')[2].partition("</section>")[0]
-            assert "CE2" in named
+            assert ("CE2" in named) == (not is_above)
             assert three_words(bytes.fromhex(copy)) in named
             assert (await surfer.send("/lost", "/lost", {"device": copy, "meant": "yes"})).status == 200
-        assert not await head.agent.replica.readable(bytes.fromhex(copy))
+        readable = await head.agent.replica.readable(bytes.fromhex(copy))
+        assert readable.keys().isdisjoint(head.agent.replica.door.below(here.school))
 
 
-async def test_a_heads_page_names_the_computer_whose_copy_the_lost_one_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_a_right", ["in its class", "above the school alone"])
+async def test_a_heads_page_names_the_computer_whose_copy_the_lost_one_was(tmp_path: Path, by_a_right: str) -> None:
     async with town(tmp_path) as here:
         pc, head = await here.office.enrol(await here.office.invite("machine")), await here.head_of_the_school()
         copy = await clone_of(here.office, pc)
+        if by_a_right == "above the school alone":
+            await here.office.do("ungrant", device=pc.id, space=[here.office.space])
+            await _let_in_above(here, pc.id)
         await here.sync(head)
         async with portal(head.agent) as surfer:
             page = html.unescape((await surfer.send("/lost", "/lost", {"device": copy, "meant": "yes"})).text)
@@ -67,3 +84,11 @@ async def test_a_heads_page_names_the_computer_whose_copy_the_lost_one_was(tmp_p
             assert f"sync-server lost {pc.id}" in named
             page = (await surfer.send("/lost", "/lost", {"device": pc.id, "meant": "yes"})).text
             assert 'id="h-image"' not in page
+
+
+async def _let_in_above(here: Town, device: str) -> None:
+    """Whoever has the server's key says so: a machine's right in the territory."""
+    replica = here.office.server.replica
+    given = replica.door.authorities_of(bytes.fromhex(device))[0]
+    again = Grant(given.key, given.agreement, None, given.role, None, None).encode()
+    await thief_says(here.office, Draft(replica.territory, Kind.GRANT, here.office.server.grant, again))

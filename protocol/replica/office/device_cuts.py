@@ -61,7 +61,8 @@ class DeviceCut(NamedTuple):
 class TakenBack(NamedTuple):
     """A report (ms) that others' word took back; `by_rank`, that the device has a right by now that no report takes.
 
-    `let_into` are classes of the school into which it was let since, where the report itself stands.
+    `let_into` are classes of the school into which it was let since, where the report itself stands; the school, where
+    it was let in above.
     """
 
     said_ms: int
@@ -104,6 +105,7 @@ async def reports_taken_back(office: Office) -> dict[bytes, TakenBack]:
     said = await replica.store.scan_kinds([Kind.REVOKE])
     rosters = {space: (await replica.view(space)).roster for space in replica.door.spaces()}
     outranked = await _outranked(office, rosters, said)
+    school = set(replica.door.below(office.home))
     names = {*outranked, *(name for each in rosters.values() for name in (*each.doubtful, *_overcome(each)))}
     elsewhere = _let_in_elsewhere(office, rosters, said, await _order_of_arrival(replica))
     orders = {entry.id: entry for entry in said if entry.id in names or entry.id in elsewhere}
@@ -118,7 +120,8 @@ async def reports_taken_back(office: Office) -> dict[bytes, TakenBack]:
         before = told.get(cut.key, TakenBack(0, by_rank=False))
         held = elsewhere.get(cut.entry, ()) if told is counting else ()
         by_rank = cut.entry in outranked or any(each.rank >= office.rank for each in held)
-        spaces = dict.fromkeys((*before.let_into, *(each.space for each in held)))
+        let_into = (each.space if each.space in school else office.home for each in held)
+        spaces = dict.fromkeys((*before.let_into, *let_into))
         told[cut.key] = TakenBack(max(cut.said_ms, before.said_ms), before.by_rank or by_rank, tuple(spaces))
     return counting | found
 

@@ -211,12 +211,21 @@ def _reach(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> t
     What was granted further up holds here too: that is taken from it in the home of this office, also where another
     right, which may end, reaches further.
     """
-    door, known, home = office.replica.door, grants_of(office, device), office.home
-    here = dict.fromkeys(grant.space for grant in known if governs(grant.space))
-    above = dict.fromkeys(grant.space for grant in known if grant.space != home and door.covers(grant, home))
-    if above:
-        here[home] = None
-    return list(here), [space for space in above if not governs(space)]
+    known = grants_of(office, device)
+    above = dict.fromkeys(grant.space for grant in known if _is_from_above(office, grant))
+    return _met_in(office, known, governs), [space for space in above if not governs(space)]
+
+
+def _met_in(office: Office, rights: Collection[Authority], governs: Callable[[bytes], bool]) -> list[bytes]:
+    """Where an office has to do with rights: where they lie, and in its home with those from further up."""
+    here = dict.fromkeys(right.space for right in rights if governs(right.space))
+    if any(_is_from_above(office, right) for right in rights):
+        here[office.home] = None
+    return list(here)
+
+
+def _is_from_above(office: Office, right: Authority) -> bool:
+    return right.space != office.home and office.replica.door.covers(right, office.home)
 
 
 async def _cut(
@@ -281,8 +290,8 @@ async def copies_let_in(
         held_back = [(await office.replica.view(grant.space)).roster.held_back for grant in made]
         if only_held_back and not any(grant.grant in held for grant, held in zip(made, held_back, strict=True)):
             continue
-        named = dict.fromkeys(grant.space for grant in known if grant.predecessor is None and governs(grant.space))
-        found += await kept_by(office, [(copy, space) for space in named])
+        named = [grant for grant in known if grant.predecessor is None]
+        found += await kept_by(office, [(copy, space) for space in _met_in(office, named, governs)])
     return found
 
 
@@ -292,10 +301,9 @@ async def came_of(office: Office, device: bytes, governs: Callable[[bytes], bool
     return await kept_by(
         office,
         [
-            (key, grant.space)
+            (key, space)
             for key in predecessors_of(device, door.authorities())
-            for grant in door.authorities_of(key)
-            if governs(grant.space)
+            for space in _met_in(office, door.authorities_of(key), governs)
         ],
     )
 
