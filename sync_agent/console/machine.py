@@ -152,7 +152,7 @@ async def key_confirm(
     call: Call,
     device: Annotated[
         str,
-        Argument(metavar="ID", help="From the row of `key readers` with its six words; no name, no id of `devices`."),
+        Argument(metavar="ID", help="The whole one, from the row of `key readers` with its six words."),
     ],
     *,
     shown_as: Annotated[
