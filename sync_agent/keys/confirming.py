@@ -28,11 +28,11 @@ from blake3 import blake3
 
 from protocol.clock import milliseconds_of
 from protocol.errors import BadInput, Code, Refused
-from protocol.folds.coursework import Coursework
-from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.entry import Entry, Kind, KindClass, parsed
 from protocol.model.structure import PersonKey
 from protocol.model.work import ItemKind
 from protocol.replica.at_work.replica import Draft
+from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.erasures import closed_by_kit
 from protocol.rights.door import Authority, Door
@@ -176,10 +176,11 @@ class ReadHere(NamedTuple):
 async def read_here(agent: Agent) -> list[ReadHere]:
     """The spaces of whose readers this device's teacher is told: her classes.
 
-    And what lies above them, where work is handed in: nobody else may teach there whose pages would tell, and whoever
-    has the server lists her pupils, and names who reads (docs/adr/0283); or where a device has said a key as hers to
-    which hers lead in no class (docs/adr/0527). None that the kit has closed: whose each key is went with the class,
-    and she would be told of her own as of somebody's. What a stolen key of the server's hides goes on to be told.
+    And what lies above them, where work is handed in, or ever was, shown or not: nobody else may teach there whose
+    pages would tell, and whoever has the server lists her pupils, names who reads, and hides the assignment before her
+    laptop hears (docs/adr/0283, 0538); or where a device has said a key as hers to which hers lead in no class
+    (docs/adr/0527). None that the kit has closed: whose each key is went with the class, and she would be told of her
+    own as of somebody's. What a stolen key of the server's hides goes on to be told.
     """
     grants, door = await own_grants(agent), agent.replica.door
     found: dict[bytes, ReadHere] = {}
@@ -192,16 +193,17 @@ async def read_here(agent: Agent) -> list[ReadHere]:
     for place, _ in views:
         for above in (each for each in door.lineage(place.space) if each not in found):
             view = await agent.replica.view(above)
-            if _takes_work(view.coursework) or _has_more(view.roster, place.person, hers):
+            if await _takes_work(agent, view) or _has_more(view.roster, place.person, hers):
                 found[above] = place._replace(space=above, is_above=True)
     hidden = [space for space in found if space in (await agent.replica.view(space)).roster.erased]
     closed = await closed_by_kit(agent.replica) if hidden else ()
     return [place for space, place in found.items() if space not in closed]
 
 
-def _takes_work(coursework: Coursework) -> bool:
-    kinds = (item.shown.record.kind for item in coursework.items.values())
-    return bool(coursework.hand_ins) or ItemKind.ASSIGNMENT in kinds
+async def _takes_work(agent: Agent, view: SpaceView) -> bool:
+    kinds = (item.shown.record.kind for item in view.coursework.items.values())
+    lying = await agent.replica.store.written(view.roster.space, [KindClass.WORK])
+    return bool(lying) or ItemKind.ASSIGNMENT in kinds
 
 
 def _has_more(roster: Roster, person: bytes, hers: Container[Device]) -> bool:
