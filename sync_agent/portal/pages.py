@@ -32,6 +32,7 @@ from sync_agent.school.forgetting import forgetting_of
 from sync_agent.school.held_back import own_held_back
 from sync_agent.school.let_count import let_count_here
 from sync_agent.status import fingerprint
+from sync_agent.transport.spoken_elsewhere import elsewhere_since
 
 MAX_CARD_CHARS: Final = 300
 
@@ -98,6 +99,7 @@ class Pages:
             held_back=news_of(await own_held_back(self._shelf.agent)) if visit.teaches else 0,
             let_count=len(await let_count_here(self._shelf.agent)) if visit.teaches else 0,
             called=await self._called(visit),
+            elsewhere_ms=await elsewhere_since(self._shelf.agent) if visit.teaches or visit.runs_school else None,
         )
 
     async def _former(self, visit: Visit) -> Sequence[FormerReturn]:

@@ -50,6 +50,7 @@ from sync_agent.machine.command_names import CHOSEN, LEFT_OFF, LOOK_AT
 from sync_agent.school.device_names import key_words
 from sync_agent.school.devices import check_may_let_in, counted_again, school_devices
 from sync_agent.school.office import SchoolOffice
+from sync_agent.transport.spoken_elsewhere import elsewhere_since
 
 Command: TypeAlias = Callable[[SchoolOffice, Params, Outgoing], Awaitable[JSON]]
 
@@ -57,7 +58,15 @@ Command: TypeAlias = Callable[[SchoolOffice, Params, Outgoing], Awaitable[JSON]]
 async def operate(name: str, agent: Agent, params: Params, outgoing: Outgoing) -> JSON:
     """The command `name` (`command_names.SCHOOL`) of an open agent."""
     async with agent.writing:
-        return await COMMANDS[name](await SchoolOffice.of(agent), params, outgoing)
+        office = await SchoolOffice.of(agent)
+        if (since_ms := await elsewhere_since(agent)) is not None:
+            await outgoing.progress(
+                f"warning: the server's key has spoken elsewhere since {local_time(rfc3339(since_ms) or '')}: somebody "
+                "may have a copy of it, and what lists, names and rights say here may be theirs. Tell whoever runs the "
+                "server (`sync-server status`); until its keys are replaced have nobody forgotten, let in or reported "
+                "whom you have not looked at yourself"
+            )
+        return await COMMANDS[name](office, params, outgoing)
 
 
 async def _space_add(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:

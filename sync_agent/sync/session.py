@@ -49,6 +49,7 @@ from sync_agent.sync.sharing import Sharing
 from sync_agent.sync.withdrawn import as_meant, take_withdrawals, take_withdrawals_with
 from sync_agent.transport.interface import Transport
 from sync_agent.transport.sealed_calls import SealedCalls, hold_to_servers
+from sync_agent.transport.spoken_elsewhere import note_elsewhere
 
 MAX_REQUESTS: Final = 10_000
 NOTED_EVERY_MS: Final = 60_000
@@ -410,6 +411,7 @@ class Session:
         if proven_ms is None or abs(answer.time_ms - proven_ms) >= NOTED_EVERY_MS:
             await self.agent.replica.prove_time(answer.time_ms)
         await self.agent.note_backup(answer.backup_ms, answer.time_ms)
+        await note_elsewhere(self._store, (await self._calls.server()).key, answer.elsewhere_ms)
 
     async def _note_proven(self, run: Run, answer: SyncAnswer, left: Iterable[bytes]) -> None:
         """The spaces of which this answer proves that all the server holds is here."""

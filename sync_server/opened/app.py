@@ -45,8 +45,10 @@ from sync_server.opened.contacts import Contacts
 from sync_server.opened.data_folder import COPY_FILE, INTRODUCTION_FILE, NEXT_KEYS_FILE
 from sync_server.opened.keys import ServerKeys, Territory
 from sync_server.opened.losses import store_name, take_losses
+from sync_server.opened.own_keys import replaced_own_keys
 from sync_server.opened.reports import Reports
 from sync_server.opened.sealed_marks import seal_bare
+from sync_server.opened.spoken_elsewhere import ELSEWHERE_MARKS, SpokenElsewhere
 from sync_server.opened.strong import BUDGET_BYTES
 
 _log = logging.getLogger(__name__)
@@ -96,6 +98,10 @@ class Server:
         self.backing_up = asyncio.Lock()
         self.using_codes = asyncio.Lock()
         self.rotating = asyncio.Lock()
+        self._own_keys = {keys.signing.public}
+        self.elsewhere = SpokenElsewhere(lambda: self.own_keys, lambda: self.now_ms())  # noqa: PLW0108
+        """What was brought under this server's keys, and this server did not say."""
+        replica.witness = self.elsewhere.witness
         self.contacts = Contacts(store)
         self.reports = Reports(store)
         replica.remember(ServersMemory(self))
@@ -107,6 +113,7 @@ class Server:
         self.responder.on_contact = self._note_contact
         self.responder.on_report = self._note_report
         self.responder.name_of = self._name_of
+        self.responder.elsewhere_ms = lambda: self.elsewhere.since_ms(self.keys.signing.public)
 
     def _name_of(self, device: bytes) -> str | None:
         health = self.reports.of(device)
@@ -140,6 +147,7 @@ class Server:
         await self._go_on()
 
     async def _go_on(self) -> None:
+        self._own_keys.add(self.keys.signing.public)
         chain = await _chain(self.replica, self.territory)
         self.space_keeper.take(self.keys.agreement, self.grant)
         self.responder.station = self._station(chain)
@@ -191,6 +199,8 @@ class Server:
         await holdings.load()
         server = cls(folder, territory, keys, store, replica, holdings, chain, now_ms=now_ms, entropy=entropy)
         await server.take_losses()
+        server._own_keys |= await replaced_own_keys(store)
+        server.elsewhere.load(await store.marks(ELSEWHERE_MARKS))
         server.running.now_ms(await noted_ran_ms(store))
         await server.contacts.load()
         await server.reports.load()
@@ -238,6 +248,11 @@ class Server:
         self.contacts.forget_devices(devices)
         await self.store.drop_registers(devices)
         await self.contacts.flush()
+
+    @property
+    def own_keys(self) -> Collection[bytes]:
+        """The keys that are this very server's, by its own notes: the one in use, and those that it has replaced."""
+        return self._own_keys
 
     @property
     def territory_name(self) -> str:

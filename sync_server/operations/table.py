@@ -44,6 +44,7 @@ from sync_server.handlers.overview.devices import Device
 from sync_server.handlers.overview.hand_ins import list_hand_ins
 from sync_server.handlers.overview.let_go import says_that_it_was_in
 from sync_server.handlers.overview.members import list_devices
+from sync_server.handlers.overview.spoken_elsewhere import spoken_elsewhere
 from sync_server.handlers.record import measures
 from sync_server.handlers.record.audit import broken_trail
 from sync_server.handlers.record.erasures import held_back, said_of_held_back, waiting_for_a_word
@@ -73,6 +74,7 @@ async def _operate(
     name: str, command: Command, server: Server, params: Params, incoming: Incoming, outgoing: Outgoing
 ) -> JSON:
     del incoming
+    await _tell_of_the_key(server, name, outgoing)
     if command in _NAMING:
         await _tell_who_may_be_forgotten(server, outgoing)
     found = await with_whole_ids(server, name, params, outgoing, named=_named(name))
@@ -84,12 +86,20 @@ async def _operate_with_kit(
     name: str, command: KitCommand, server: Server, params: Params, incoming: Incoming, outgoing: Outgoing
 ) -> JSON:
     kit = KitAway.of(server, params.get("kit"), incoming, outgoing)
+    await _tell_of_the_key(server, name, outgoing)
     if command is lifecycle.KIT_COMMANDS["export-person"]:
         await _tell_who_may_be_forgotten(server, outgoing)
     # the kit's word is given for ids alone: names are what this store says (docs/adr/0128)
     found = await with_whole_ids(server, name, params, outgoing, named=_named(name) if kit is None else ())
     async with noted(server, name, found, with_kit=kit is not None):
         return await command(server, found, outgoing, kit)
+
+
+async def _tell_of_the_key(server: Server, name: str, outgoing: Outgoing) -> None:
+    """That somebody else speaks with it, with each command that goes by what the set says."""
+    if name not in _GOES_BY_NOTHING:
+        for each in await spoken_elsewhere(server):
+            await outgoing.progress(each.sentence)
 
 
 async def _tell_who_may_be_forgotten(server: Server, outgoing: Outgoing) -> None:
@@ -169,6 +179,7 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         "frozen_persons": [each.row() for each in await frozen_persons(server.replica)],
         "came_after_closing": [each.row() for each in await came_after_closing(server)],
         "unforeseen": [met.shown() for met in server.unforeseen.rows()],
+        "spoken_elsewhere": [each.row() for each in await spoken_elsewhere(server)],
         "version": installed_version(),
     }
 
@@ -445,5 +456,7 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "repair": _repair,
 }
 
+_GOES_BY_NOTHING: Final = frozenset({"backup", "backup-kept", "audit"})
+"""What is the same whoever has said something; a backup is made by night, and its lines go to a mailbox."""
 _NAMING: Final = frozenset({list_commands.person_list, _hand_ins})
 """What prints who is whom: beside it is said that some may have been erased, where that is so."""

@@ -33,7 +33,7 @@ from sync_server.handlers.overview.survey import Snapshot, Survey
 from sync_server.handlers.record.erasures import erasure_notices
 from sync_server.handlers.record.late_rights import late_right_notices
 from sync_server.handlers.record.overused_codes import overused_notices
-from sync_server.handlers.store.notices import backup_notices, notices
+from sync_server.handlers.store.notices import backup_notices, key_notices, notices
 from sync_server.handlers.store.restored import restored
 from sync_server.web import addresses
 from sync_server.web.acts_shown import EXPORT, MAX_TOLD_BROKEN, ActView, Shown, told_id
@@ -111,7 +111,11 @@ class Pages:
         schools = select_schools([row for row in rows if row.standing.needing], SchoolQuery())
         backup_ms = await last_backup_ms(self._server)
         came = [device.heard.enrolled_ms for device in found.devices if device.heard.enrolled_ms is not None]
-        said = [*notices(self._server), *backup_notices(backup_ms, min(came, default=None), self._server.now_ms())]
+        said = [
+            *await key_notices(self._server),
+            *notices(self._server),
+            *backup_notices(backup_ms, min(came, default=None), self._server.now_ms()),
+        ]
         if (old := await restored(self._server)) is not None:
             said.append(old.notice)
         said += [*await erasure_notices(self._server), *await late_right_notices(self._server)]

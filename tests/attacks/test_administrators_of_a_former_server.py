@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,12 +106,11 @@ async def test_neither_passphrase_nor_second_factor_of_before_opens_the_pages(tm
         assert not found.is_in()
 
 
-async def _nothing_was_replaced(_server: Server) -> Collection[bytes]:
-    """As if the store had only ever had the key that it has now."""
-    return ()
+NO_KEYS = property(lambda _server: ())
+"""As if the store had had no key."""
 
 
-@attack(ROW, off={"sync_server.handlers.accounts.administrators.own_keys": _nothing_was_replaced, **LIES_BARE})
+@attack(ROW, off={"sync_server.opened.app.Server.own_keys": NO_KEYS, **LIES_BARE})
 async def test_an_account_that_an_earlier_version_made_ends_with_the_first_keys(tmp_path: Path) -> None:
     async with heard(tmp_path) as found:
         before = Administrator(NAME, verifier_of(PASSPHRASE, bytes(16)), found.server.now_ms())

@@ -130,11 +130,11 @@ async def test_a_key_is_replaced_that_has_ended_a_further_right_of_its_own(tmp_p
             assert old in (await replica.view(server.replica.territory)).roster.cut
 
 
-async def _nothing_is_noted(_server: object) -> None:
-    """Of whose the keys were."""
+KEY_IN_USE = property(lambda server: {server.keys.signing.public})
+"""As if nothing were noted of keys that a server has replaced."""
 
 
-@attack(IN_ANY_ORDER, off={"sync_server.handlers.by_kit.rotation.note_as_own": _nothing_is_noted})
+@attack(IN_ANY_ORDER, off={"sync_server.opened.app.Server.own_keys": KEY_IN_USE})
 async def test_what_a_server_has_said_with_keys_that_it_was_given_since_then_stays(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         school = School(here, tmp_path)

@@ -443,6 +443,7 @@ async def test_metrics_hold_every_family_and_single_devices_on_request_only(made
             "relais_conflicts_total 0\n",
             "relais_storage_free_bytes",
             "relais_last_backup_timestamp_seconds 0\n",
+            "relais_key_spoken_elsewhere_words 0\n",
             "relais_unforeseen_errors_total 0\n",
         ):
             assert name in text, name

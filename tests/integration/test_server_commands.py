@@ -274,6 +274,7 @@ async def test_the_status_adds_up(desk: Office) -> None:
         "frozen_persons",
         "came_after_closing",
         "unforeseen",
+        "spoken_elsewhere",
     }
     assert status["territory"] == desk.server.replica.territory.hex()
     assert status["spaces"] == await desk.do("space list")

@@ -62,6 +62,8 @@ def full_answer(world: World) -> SyncAnswer:
         waiting=(ONE,),
         refused=(Refusal(TWO, Code.NO_RIGHT),),
         more=True,
+        backup_ms=7,
+        elsewhere_ms=8,
     )
 
 

@@ -43,6 +43,8 @@ Entropy = Callable[[int], bytes]
 """Fresh randomness: how many bytes → the bytes."""
 News = Callable[[Iterable[bytes]], Mapping[str, bytes | None]]
 """The marks to set for spaces of which something came."""
+Witness = Callable[[Iterable[Entry]], Mapping[str, bytes | None]]
+"""The marks to set with entries that others have brought, and that were not here."""
 
 _DOOR_KINDS = (Kind.ROOT_ROTATION, Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.SPACE, Kind.ERASE)
 _READERS_KEPT: Final = 64
@@ -111,6 +113,8 @@ class Replica:
         self.door = Door(root)
         self.on_news: Callable[[frozenset[bytes], bytes], None] = _nobody_listens
         """Told which spaces have grown, and by whom, after what grew them is durable."""
+        self.witness: Witness = _notes_nothing
+        """Shown what others have brought before it is durable: what it notes of that is so in the same transaction."""
         self._admitting = asyncio.Lock()
         self._last_at = 0
         self._proven_ms: int | None = None
@@ -458,6 +462,8 @@ class Replica:
             self._observe(passage.admitted.values(), now_ms)
             unheld = await self._quarantine.keep(passage, fresh if hold else {}, before)
             noted = {**over, **(marks or {})}
+            if not whole:
+                noted |= self.witness(passage.admitted.values())
             if news is not None:
                 kept = [fresh[name] for name in passage.waiting if hold and name in fresh and name not in unheld]
                 came = (*passage.admitted.values(), *filled, *kept)
@@ -573,3 +579,8 @@ def _check_all_admitted(passage: Passage, fresh: Mapping[bytes, Entry]) -> None:
 
 def _nobody_listens(_spaces: frozenset[bytes], _source: bytes) -> None:
     """Nothing waits for news."""
+
+
+def _notes_nothing(_came: Iterable[Entry]) -> Mapping[str, bytes | None]:
+    """Whoever brings something brings it."""
+    return {}

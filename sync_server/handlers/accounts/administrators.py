@@ -27,7 +27,6 @@ from protocol.identity import KEY_BYTES
 from protocol.limits import MAX_NAME_CHARS
 from protocol.replica.office.names import name_of
 from sync_server.opened.app import Server
-from sync_server.opened.own_keys import own_keys
 from sync_server.opened.sealed_marks import SECOND_FACTOR_MARKS
 
 MIN_PASSPHRASE_CHARS: Final = 12
@@ -128,12 +127,12 @@ async def remove_administrator(server: Server, name: str) -> None:
 
 async def list_administrators(server: Server) -> list[Administrator]:
     """All accounts that count, by name."""
-    return [each for each in await _all_in(server) if await _counts(server, each)]
+    return [each for each in await _all_in(server) if _counts(server, each)]
 
 
 async def told_of_ended(server: Server) -> list[str]:
     """Of each account that counts no more, since the server has other keys, that it does not."""
-    return [said_to_end(each) for each in await _all_in(server) if not await _counts(server, each)]
+    return [said_to_end(each) for each in await _all_in(server) if not _counts(server, each)]
 
 
 def said_to_end(account: Administrator) -> str:
@@ -158,11 +157,11 @@ def accounts_in(marks: Mapping[str, bytes]) -> list[Administrator]:
 async def administrator(server: Server, name: str) -> Administrator | None:
     """The account of that name, if it counts."""
     account = _read(await server.store.mark(_mark(name)))
-    return account if account is not None and await _counts(server, account) else None
+    return account if account is not None and _counts(server, account) else None
 
 
-async def _counts(server: Server, account: Administrator) -> bool:
-    return account.counts(server.keys.signing.public, () if account.key else await own_keys(server))
+def _counts(server: Server, account: Administrator) -> bool:
+    return account.counts(server.keys.signing.public, () if account.key else server.own_keys)
 
 
 def _read(data: bytes | None) -> Administrator | None:

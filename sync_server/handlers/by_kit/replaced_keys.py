@@ -23,7 +23,6 @@ from protocol.replica.office.heads import MOST_LISTED_HEADS
 from protocol.rights.roster import Roster
 from protocol.roles import Role
 from sync_server.opened.app import Server
-from sync_server.opened.own_keys import own_keys
 
 
 async def replaced_keys(
@@ -57,7 +56,7 @@ async def _by_then(
     store, now_ms = server.store, server.now_ms()
     certified = await _certified(server, roster, named)
     shown = await authored_by(store, server.replica.door.roots, since_ms, now_ms)
-    own, cut_off = await own_keys(server), roster.reported
+    own, cut_off = server.own_keys, roster.reported
     known: dict[bytes, Collection[bytes]] = {}
     unheard = []
     for key, certificates in certified.items():

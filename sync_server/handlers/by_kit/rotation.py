@@ -94,7 +94,7 @@ async def _rotate_server(
     replaced = await replaced_keys(server, since_ms, anyway=anyway, named=named)
     if not anyway:
         await check_gaps(server, replaced, since_ms)
-    await note_as_own(server)
+    await note_as_own(server.store, server.keys.signing.public)
     territory = server.replica.territory
     before = {old: await _earlier(server, old, stays) for old, stays in replaced.items()}
     keys = ServerKeys.create(

@@ -23,7 +23,6 @@ from protocol.replica.office.arrivals import authored_by
 from protocol.rights.certified import beside, unnamed
 from sync_server.handlers.store.restored import told_since, unheard_since_made
 from sync_server.opened.app import Server
-from sync_server.opened.own_keys import own_keys
 
 
 async def certificates_beside(
@@ -38,7 +37,7 @@ async def certificates_beside(
         raise BadInput(Code.UNKNOWN_DEVICE, f"no server's certificate of the key {min(unknown).hex()} is here")
     if since_ms is None and not also and await unheard_since_made(server) is not None:
         return ()
-    meant = {*also, *await own_keys(server)}
+    meant = {*also, *server.own_keys}
     counting = {each.id for each in said} - unnamed(said)
     if since_ms is not None:
         counting |= await _counting_by_then(server, said, since_ms)

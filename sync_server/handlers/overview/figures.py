@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
+from sync_server.handlers.overview.spoken_elsewhere import spoken_elsewhere
 from sync_server.handlers.overview.survey import Snapshot, Survey
 from sync_server.metrics import Family, Sample
 from sync_server.opened.app import Server
@@ -40,6 +41,12 @@ async def store_families(survey: Survey, version: str, *, per_device: bool = Fal
             "gauge",
             "When a backup was last made; 0 if none ever was",
             [Sample({}, backup_s)],
+        ),
+        Family(
+            "relais_key_spoken_elsewhere_words",
+            "gauge",
+            "Words brought under a key of this server's that it did not say; 0 once new keys have ended them",
+            [Sample({}, sum(each.heard.count for each in await spoken_elsewhere(server)))],
         ),
         Family(
             "relais_unforeseen_errors_total",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from sync_server.handlers.overview.spoken_elsewhere import spoken_elsewhere
 from sync_server.opened.app import Server
 
 NONE_MADE_AFTER_MS: Final = 24 * 3600 * 1000
@@ -34,6 +35,17 @@ def notices(server: Server) -> list[Notice]:
         met = server.unforeseen.rows()[0]
         found.append(Notice("unforeseen", {"count": count, "work": met.work, "what": met.what, "where": met.where}))
     return found
+
+
+async def key_notices(server: Server) -> list[Notice]:
+    """That a key of this server's has spoken elsewhere, or that what a damaged database lost comes back."""
+    return [
+        Notice(
+            "spoken-elsewhere" if each.lost_ms is None else "spoken-elsewhere-or-lost",
+            {"count": each.heard.count, "at_ms": each.heard.first_ms},
+        )
+        for each in await spoken_elsewhere(server)
+    ]
 
 
 def backup_notices(backup_ms: int | None, first_ms: int | None, now_ms: int) -> list[Notice]:

@@ -1,0 +1,84 @@
+"""What is told of a key of this server's that has spoken elsewhere (docs/adr/0536).
+
+Rules:
+- of the key in use it is told until that is replaced: who has a copy goes on;
+- of an earlier key, as long as one of its first such words counts: new keys without a time keep what was here;
+- people read how many there were, since when, and what the first say; the command that ends it is named.
+
+docs/operate.md, "If something is wrong".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protocol.clock import milliseconds_of, rfc3339
+from protocol.model.entry import Entry, kind_name
+from protocol.replica.console.operation import JSON
+from protocol.replica.console.text import local_time
+from protocol.replica.office.held_in_space import not_held_back
+from sync_server.opened.app import Server
+from sync_server.opened.spoken_elsewhere import Elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A key, what was brought under it, the first of these words, and whether the key was replaced since.
+
+    `lost_ms` is when this server's database was damaged last: its own words come back to it then.
+    """
+
+    key: bytes
+    heard: Elsewhere
+    words: Sequence[Entry]
+    is_replaced: bool
+    lost_ms: int | None
+
+    def row(self) -> JSON:
+        """As `status` has it."""
+        return {
+            "key": self.key.hex(),
+            "replaced": self.is_replaced,
+            "words": self.heard.count,
+            "first": rfc3339(self.heard.first_ms),
+            "last": rfc3339(self.heard.last_ms),
+            "shown": [
+                {
+                    "id": word.id.hex(),
+                    "kind": kind_name(word.header.kind),
+                    "space": word.header.space.hex(),
+                    "at": rfc3339(milliseconds_of(word.header.at)),
+                }
+                for word in self.words
+            ],
+        }
+
+    @property
+    def sentence(self) -> str:
+        """For whoever types a command."""
+        key = "an earlier key of this server's, whose words count still," if self.is_replaced else "this server's key"
+        lost = "" if self.lost_ms is None else f", or its database lost them when it was damaged, {_told(self.lost_ms)}"
+        return (
+            f"warning: {key} has spoken elsewhere: since {_told(self.heard.first_ms)} {self.heard.count} words under "
+            "it were brought that this server did not say. Somebody has a copy of it, or DIR was put back from a copy "
+            f"without `restore`{lost}. Names, lists, rights and erasures may be theirs: before anything that goes by "
+            "them, `sync-server rotate server --kit KIT --since TIME`, a time before that, and before anybody else may "
+            "have had the key; `sync-server status` shows the first of these words"
+        )
+
+
+async def spoken_elsewhere(server: Server) -> list[Spoken]:
+    """Of each key of this server's of which that is to be told: the one in use first."""
+    own, lost_ms = server.keys.signing.public, None if server.loss is None else server.loss.at_ms
+    found = []
+    for key, heard in sorted(server.elsewhere.by_key.items(), key=lambda each: (each[0] != own, each[1].first_ms)):
+        known = await server.store.get(heard.ids)
+        words = [known[name] for name in heard.ids if name in known]
+        if key == own or await not_held_back(server.replica, words):
+            found.append(Spoken(key, heard, words, key != own, lost_ms))
+    return found
+
+
+def _told(at_ms: int) -> str:
+    return local_time(rfc3339(at_ms) or "")

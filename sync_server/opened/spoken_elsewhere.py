@@ -1,0 +1,94 @@
+"""That a key of this server's has spoken elsewhere: words under it are brought that this server did not say.
+
+Rules:
+- what this server says lies in its store before anybody hears of it. So what others bring, under a key that is its own,
+  and what was not there, somebody else has said who has that key: whoever took a copy of it, or this very server in a
+  folder that was put back from a copy without `restore`;
+- that is noted in the transaction that lets the word in, whoever brings it and whatever it says: afterwards it looks
+  like any other;
+- the first words are named; of all there is a number, and when they came by this server's own clock: their dates are
+  their author's;
+- a store that lost entries is brought its own words too: who tells of it says so.
+
+docs/protocol.md, "Sync"; docs/adr/0536.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from protocol.canonical import decode, encode
+from protocol.errors import PeerFault
+from protocol.fields import Fields
+from protocol.model.entry import Entry
+
+ELSEWHERE_MARKS: Final = "spoken-elsewhere/"
+"""+ hex of a key of this server's → canonical {first, last, count, ids}: what was brought under it (`Elsewhere`)."""
+NAMED: Final = 32
+"""So many of these words are named: the first."""
+_ID_BYTES: Final = 32
+_MOST_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """How many words were brought under a key, the ids of the first, when (ms) the first and the last of them came."""
+
+    first_ms: int
+    last_ms: int
+    count: int = 0
+    ids: tuple[bytes, ...] = ()
+
+    def with_words(self, ids: Collection[bytes], now_ms: int) -> Elsewhere:
+        """The same once these have come too."""
+        named = (*self.ids, *ids)[:NAMED]
+        return replace(self, last_ms=now_ms, count=self.count + len(ids), ids=named)
+
+    def encode(self) -> bytes:
+        """To a mark."""
+        return encode({"first": self.first_ms, "last": self.last_ms, "count": self.count, "ids": b"".join(self.ids)})
+
+    @classmethod
+    def parse(cls, data: bytes) -> Elsewhere:
+        """From a mark. Raises `PeerFault`."""
+        fields = Fields(decode(data, max_bytes=_MOST_BYTES), "what a key has said elsewhere")
+        ids = fields.octets("ids", most=NAMED * _ID_BYTES)
+        named = tuple(ids[at : at + _ID_BYTES] for at in range(0, len(ids), _ID_BYTES))
+        return cls(fields.count("first"), fields.count("last"), fields.count("count"), named)
+
+
+class SpokenElsewhere:
+    """What was brought under each key that is, or was, this server's. `own` says which those are."""
+
+    def __init__(self, own: Callable[[], Collection[bytes]], now_ms: Callable[[], int]) -> None:
+        """Nothing is read yet."""
+        self._own = own
+        self._now_ms = now_ms
+        self.by_key: dict[bytes, Elsewhere] = {}
+
+    def load(self, marks: Mapping[str, bytes]) -> None:
+        """Go by what was noted; what cannot be read is noted anew with the next word."""
+        for mark, noted in marks.items():
+            try:
+                self.by_key[bytes.fromhex(mark.removeprefix(ELSEWHERE_MARKS))] = Elsewhere.parse(noted)
+            except (PeerFault, ValueError):
+                continue
+
+    def since_ms(self, key: bytes) -> int | None:
+        """When (ms) the first such word under a key came; None while none has."""
+        heard = self.by_key.get(key)
+        return None if heard is None else heard.first_ms
+
+    def witness(self, came: Iterable[Entry]) -> Mapping[str, bytes | None]:
+        """What to note with entries that others have brought, and that were not here (`Replica.witness`)."""
+        own, ids = self._own(), defaultdict[bytes, list[bytes]](list)
+        for entry in came:
+            if entry.header.author in own:
+                ids[entry.header.author].append(entry.id)
+        now_ms = self._now_ms()
+        for key, words in ids.items():
+            self.by_key[key] = self.by_key.get(key, Elsewhere(now_ms, now_ms)).with_words(words, now_ms)
+        return {ELSEWHERE_MARKS + key.hex(): self.by_key[key].encode() for key in ids}

@@ -1,0 +1,182 @@
+"""A copy of the server's key speaks beside the honest server, which is brought its words: people are told."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.model.entry import Entry, Kind
+from protocol.model.structure import PersonRecord, SpaceRecord
+from protocol.replica.office.arrivals import note_arrivals
+from protocol.roles import PersonRole
+from sync_server.handlers.by_kit.territory import kit_in
+from sync_server.handlers.overview.spoken_elsewhere import spoken_elsewhere
+from sync_server.handlers.store.notices import key_notices
+from sync_server.opened.app import Server, opened
+from sync_server.web.views import notice_of
+from sync_server.web.wording import Words
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.copied_keys import answered_by_a_copy, brought, said_by_copy
+from tests.harness.office_devices import Town, town
+from tests.harness.portal import portal
+from tests.harness.server_in_process import Office
+
+ROW = "a copied key speaks beside the honest server"
+
+
+def _sees_nothing(_self: object, _came: Iterable[Entry]) -> Mapping[str, bytes | None]:
+    return {}
+
+
+SPACE_OF_HIS = SpaceRecord("CM1 C", None, "2026-2027").encode()
+LEA = "1ea" + "0" * 29
+OFF: dict[str, object] = {"sync_server.opened.spoken_elsewhere.SpokenElsewhere.witness": _sees_nothing}
+
+
+@dataclass
+class Copied:
+    """A class at work; a copy of the server's disk has answered its PC for a minute, and called its pupil “Tom”."""
+
+    here: Town
+    machine: Device
+    head: Device
+    folder: Path
+
+    async def told(self) -> list[Any]:
+        """What `status` has of it."""
+        return list((await self.here.office.do("status"))["spoken_elsewhere"])
+
+    async def lines(self, command: str, **params: Any) -> list[str]:
+        """What a command says beside its result."""
+        self.here.office.said.lines.clear()
+        await self.here.office.do(command, **params)
+        return [line for line in self.here.office.said.lines if "spoken elsewhere" in line]
+
+    async def new_keys(self, **params: Any) -> None:
+        await self.here.office.with_kit("rotate server", kit_in(self.folder / "server" / "kit", None), **params)
+
+
+async def _copied(here: Town, folder: Path) -> Copied:
+    work = await here.class_at_work()
+    head = await here.head_of_the_school()
+    made = Copied(here, work.machine, head, folder)
+    await here.sync()
+    assert await made.told() == [], "whatever an honest server says, and hears again"
+    await note_arrivals(here.office.server.store, here.office.clock())
+    here.office.clock.advance(3600_000)
+    async with answered_by_a_copy(here, folder) as false:
+        await Office(false, here.office.clock, here.office.space).do("person rename", person=work.pupil, name="Tom")
+        await here.sync(work.machine)
+    here.office.clock.advance(60_000)
+    return made
+
+
+@attack(ROW, off=OFF)
+async def test_the_honest_server_tells_of_it_once_a_machine_has_brought_a_word(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        copied = await _copied(here, tmp_path)
+        assert await copied.told() == []
+        await here.sync(copied.machine)
+        key = here.office.server.keys.signing.public.hex()
+        assert [(each["key"], each["replaced"]) for each in await copied.told()] == [(key, False)]
+        (told,) = await copied.told()
+        assert told["words"] == len(told["shown"]) > 0
+        assert "person" in {word["kind"] for word in told["shown"]}
+        (line,) = await copied.lines("person list", space=here.office.space)
+        assert "rotate server --kit KIT --since TIME" in line
+        assert not await copied.lines("audit")
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+async def test_the_overview_says_so_first(tmp_path: Path, language: str) -> None:
+    async with town(tmp_path) as here:
+        copied = await _copied(here, tmp_path)
+        await here.sync(copied.machine)
+        (told,) = await copied.told()
+        (notice,) = await key_notices(here.office.server)
+        shown = notice_of(Words(language, here.office.clock()), notice)
+        assert "--since" in shown.remedy
+        assert str(told["words"]) in shown.remedy
+
+
+@attack(ROW, off=OFF)
+async def test_it_is_told_after_a_restart_and_each_word_counts_once(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        copied = await _copied(here, tmp_path)
+        await here.sync(copied.machine)
+        before = await copied.told()
+        await here.sync(copied.machine, copied.head)
+        assert await copied.told() == before, "the others bring it as well"
+        await here.office.server.close()
+        async with opened(tmp_path / "server", now_ms=here.office.clock, entropy=os.urandom) as again:
+            assert [each.row() for each in await spoken_elsewhere(again)] == before != []
+
+
+@attack(ROW, off=OFF)
+async def test_who_goes_by_lists_is_told_on_her_own_computer(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        copied = await _copied(here, tmp_path)
+        async with portal(copied.head.agent) as surfer:
+            assert 'id="elsewhere"' not in await surfer.page("/school")
+        await here.sync(copied.machine, copied.head)
+        async with portal(copied.head.agent) as surfer:
+            for page in ("/school", "/"):
+                assert "La clé du serveur parle ailleurs" in html.unescape(await surfer.page(page))
+        desk = Desk(copied.head.agent)
+        await desk.ask("person doubles", space=here.office.space)
+        assert any("spoken elsewhere" in line for line in desk.told)
+
+
+@attack(ROW, off=OFF)
+async def test_whoever_answers_with_the_copy_takes_that_back_nowhere(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        copied = await _copied(here, tmp_path)
+        await here.sync(copied.machine, copied.head)
+        async with answered_by_a_copy(here, tmp_path) as false:
+            await false.store.set_marks(dict.fromkeys(await false.store.marks("spoken-elsewhere/")))
+            false.elsewhere.by_key.clear()
+            await here.sync(copied.head)
+        async with portal(copied.head.agent) as surfer:
+            assert 'id="elsewhere"' in await surfer.page("/school")
+
+
+async def test_new_keys_since_a_time_end_it_everywhere(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        copied = await _copied(here, tmp_path)
+        await here.sync(copied.machine, copied.head)
+        await copied.new_keys(since="30m")
+        assert await copied.told() == []
+        await here.sync()
+        async with portal(copied.head.agent) as surfer:
+            assert 'id="elsewhere"' not in await surfer.page("/school")
+
+
+@attack(ROW, off=OFF)
+async def test_new_keys_without_a_time_keep_its_words_and_that_is_told(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        copied = await _copied(here, tmp_path)
+        await here.sync(copied.machine)
+        await copied.new_keys()
+        assert [each["replaced"] for each in await copied.told()] == [True]
+        (line,) = await copied.lines("person list", space=here.office.space)
+        assert "whose words count still" in line
+
+
+@attack(ROW, off=OFF)
+async def test_a_word_that_had_to_wait_is_told_too(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        space = said_by_copy(here, Kind.SPACE, SPACE_OF_HIS, here.school)
+        listed = said_by_copy(here, Kind.PERSON, PersonRecord("Léa", PersonRole.PUPIL).encode(), space.id, subject=LEA)
+        server: Server = here.office.server
+        await server.replica.admit([listed], source=b"a PC", now_ms=here.office.clock())
+        await brought(here, space)
+        told = (await here.office.do("status"))["spoken_elsewhere"]
+        assert {word["id"] for each in told for word in each["shown"]} == {space.id.hex(), listed.id.hex()}
