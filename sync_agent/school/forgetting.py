@@ -75,7 +75,7 @@ async def _forgettings(
 
     def ending(word: Entry) -> _Ending:
         waits, final_ms = word.id not in obeyed, since.get(word.id, now_ms) + ERASURE_DELAY_MS
-        return _Ending(waits and word.id in said.doubtful, waits, final_ms)
+        return _Ending(waits and word.id in said.doubtful, waits, final_ms if waits else min(final_ms, now_ms))
 
     words: defaultdict[bytes, list[Entry]] = defaultdict(list)
     for word, covers in said.holding:

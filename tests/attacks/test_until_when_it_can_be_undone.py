@@ -11,8 +11,8 @@ from random import Random
 import pytest
 
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import Erasure, Grant, Revocation
-from protocol.roles import Role
+from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation
+from protocol.roles import PersonRole, Role
 from sync_agent.school.forgetting import forgetting_of, forgettings
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.attacks.test_names_of_an_hour import Stolen
@@ -151,3 +151,14 @@ async def test_whom_it_has_destroyed_before_it_was_cut_off_is_not_told_that_noth
     _, hers = await erased.told()
     assert "c'est fait pour de bon sur cet ordinateur" in hers
     assert "Rien n'en est détruit" not in hers
+
+
+async def test_nor_has_whom_a_list_names_again_since_another_week(erased: Erased) -> None:
+    await erased.here.days_pass(8)
+    await erased.cuts_itself_off(erased.here.school)
+    await erased.here.days_pass(1)
+    await erased.stolen.lists(erased.persons[0].hex(), PersonRecord("Léa", PersonRole.PUPIL))
+    head = erased.head.agent
+    (row,) = await forgettings(head.replica, lambda _: True, head.now_ms())
+    assert row.is_over
+    assert row.final_ms <= head.now_ms()
