@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from protocol.errors import BadInput, Code
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Replica
+from protocol.replica.office.list_words import SURE, ListWords
+from protocol.replica.office.people import listings_of, mentions
 from protocol.roles import PersonRole
 from tests.attacks.test_exchanged_numbers import archive_of
 from tests.harness.attack import attack
@@ -38,6 +40,14 @@ async def _nowhere_else(*_: object) -> dict[bytes, list[str]]:
     return {}
 
 
+async def _but_for_the_first(replica: Replica, person: bytes, several: Collection[bytes], words: ListWords) -> bool:
+    """Where somebody was first is where they belong."""
+    listed = (await listings_of(replica, [person]))[person]
+    in_order = [space for space in (await mentions(replica, [person]))[person] if space in several]
+    later = await replica.store.get([listed[space].entry for space in in_order[1:]])
+    return not all([await words.whose(one) in SURE for one in later.values()])
+
+
 async def _by_the_id(_: Replica, person: bytes) -> str:
     return person.hex()
 
@@ -52,19 +62,24 @@ class TwoClasses:
 
     async def is_said_to_be_in_both(self) -> None:
         """With a date of last spring: she is “Léa (1)” of CE1 from then on."""
-        office = self.year.here.office
-        said = compose(
-            author=office.server.keys.signing, space=bytes.fromhex(self.ce1), kind=Kind.PERSON,
-            grant=office.server.grant, at=(office.clock() - 300 * DAY_MS) << 16,
-            payload=PersonRecord("Léa", PersonRole.PUPIL).encode(), salt=bytes(16),
-            subject=bytes.fromhex(self.year.pupil),
-        )  # fmt: skip
-        assert (await office.server.replica.admit([said], source=b"a PC", now_ms=office.clock())).admitted
-        await self.year.here.sync()
+        await _put_on_the_list(self.year, self.year.pupil, self.ce1)
 
     async def listed(self) -> dict[str, dict[str, Any]]:
         """The list of CE1 at the server, by what each is called there."""
         return {row["called"]: row for row in await self.year.do("person list", space=self.ce1)}
+
+
+async def _put_on_the_list(year: Year, pupil: str, space: str) -> None:
+    """By a copied key, with a date of last spring."""
+    office = year.here.office
+    said = compose(
+        author=office.server.keys.signing, space=bytes.fromhex(space), kind=Kind.PERSON,
+        grant=office.server.grant, at=(office.clock() - 300 * DAY_MS) << 16,
+        payload=PersonRecord("Léa", PersonRole.PUPIL).encode(), salt=bytes(16),
+        subject=bytes.fromhex(pupil),
+    )  # fmt: skip
+    assert (await office.server.replica.admit([said], source=b"a PC", now_ms=office.clock())).admitted
+    await year.here.sync()
 
 
 @pytest.fixture
@@ -93,6 +108,26 @@ async def test_no_archive_is_made_of_one_whom_two_classes_of_a_year_have_unless_
     assert refused.value.code is Code.NOT_YET
     archive = await archive_of(two_classes.year, first, by_kit=by_kit, renamed_too=True)
     assert WORK["reponse.odt"] in archive.files.values()
+
+
+@attack(ROW, off={"protocol.replica.office.several_classes._are_unsure": _but_for_the_first})
+async def test_no_archive_is_made_of_one_whom_a_copied_key_listed_before_the_office_did_unless_that_id_is_meant(
+    two_classes: TwoClasses,
+) -> None:
+    year = two_classes.year
+    (cm2,) = (row for row in await year.do("space list") if row["space"] == year.here.office.space)
+    of_last_year = (await year.do("space add", name="CP", school=cm2["school"], year="2025-2026"))["space"]
+    lea = (await year.do("person add", name="Léa", role="pupil", space=[of_last_year]))["person"]
+    await year.here.sync()
+    await _put_on_the_list(year, lea, two_classes.ce1)
+    september = await year.do("space add", name="CE2", school=cm2["school"], year="2026-2027")
+    await year.do("grant", person=lea, space=[september["space"]])
+    await year.here.sync()
+    assert {lea, two_classes.other} <= {row["person"] for row in (await two_classes.listed()).values()}
+    with pytest.raises(BadInput, match=r"nothing has been written yet: .*“CE1”, “CE2”") as refused:
+        await archive_of(year, lea, by_kit=True)
+    assert refused.value.code is Code.NOT_YET
+    await archive_of(year, lea, by_kit=True, renamed_too=True)
 
 
 @pytest.mark.parametrize("by_kit", [True, False])

@@ -7,8 +7,9 @@ Rules (docs/adr/0524):
 - who has left the one list is in one class: so it is with a child who changes class. Of a class of another year nothing
   is said, nor of who is no pupil, who may be in several; a class without a year is of each;
 - it is about what this replica reads: a teacher's laptop knows its own classes;
-- an office asks of no list on which it has put somebody itself, or somebody whom it knows, nor of the first that had
-  them here: a pupil is in a group as well, and nobody says so with a copied key alone.
+- an office asks of no list on which it has put somebody itself, or somebody whom it knows, nor of that on which their
+  id began, of whichever year: a pupil is in a group as well, and nobody says so with a copied key alone. Which list of
+  this year came first says nothing (docs/adr/0540).
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ async def ask_about_classes(
     """Say which classes of one year have somebody. Raises `BadInput(NOT_YET)` before it is meant.
 
     But for those on whose lists an office has put them itself, or somebody whom it knows, where it has `words` of that;
-    and for the first that had them.
+    and for the list on which their id began.
     """
     classes = (await classes_now(replica, [person]))[person]
     several = {
@@ -85,11 +86,11 @@ async def ask_about_classes(
 
 
 async def _are_unsure(replica: Replica, person: bytes, several: Collection[bytes], words: ListWords) -> bool:
-    """Whether one of these lists, but for the first that had somebody, has them by no sure word."""
+    """Whether one of these lists, but for that on which somebody's id began, has them by no sure word."""
     listed = (await listings_of(replica, [person]))[person]
-    in_order = [space for space in (await mentions(replica, [person]))[person] if space in several]
-    later = await replica.store.get([listed[space].entry for space in in_order[1:]])
-    return not all([await words.whose(one) in SURE for one in later.values()])
+    began = next(iter((await mentions(replica, [person]))[person]), None)
+    said = await replica.store.get([listed[space].entry for space in several if space != began])
+    return not all([await words.whose(one) in SURE for one in said.values()])
 
 
 def _are_of_one_year(one: SpaceRecord, other: SpaceRecord) -> bool:
