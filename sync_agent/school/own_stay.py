@@ -40,7 +40,8 @@ class OwnStay:
 async def own_stay(agent: Agent, *, is_refused: bool = False) -> OwnStay | None:
     """The access that ends first; None for a device whose access has no end. `is_refused`: the server says so now."""
     held = await agent.replica.authorities(agent.device)
-    known = stays(held or agent.replica.door.authorities_of(agent.device))
+    door = agent.replica.door
+    known = stays(held or door.authorities_of(agent.device), door)
     found = [stay for stay in known if not stay.for_good]
     if not found:
         return None

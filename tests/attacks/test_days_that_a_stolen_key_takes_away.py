@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import AsyncIterator, Container, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -21,7 +21,7 @@ from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey, Revocation
 from protocol.replica.office.stays import Stay, end_stays
 from protocol.replica.office.stays import stays as as_they_are
-from protocol.rights.door import Authority
+from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Standing, device_id
 from protocol.rights.vouching import Device as Pair
@@ -192,8 +192,8 @@ async def test_a_teacher_to_whom_a_stolen_key_gives_a_day_that_is_past_reads_on(
     assert await opens(made.teacher, work)
 
 
-def _as_if_none_had_another(authorities: Iterable[Authority]) -> list[Stay]:
-    return [stay for stay in as_they_are(authorities) if not stay.for_good]
+def _as_if_none_had_another(authorities: Iterable[Authority], door: Door) -> list[Stay]:
+    return [stay for stay in as_they_are(authorities, door) if not stay.for_good]
 
 
 @attack(ROW, off={"protocol.replica.office.stays.stays": _as_if_none_had_another})
@@ -210,6 +210,43 @@ async def test_the_heads_computer_says_that_no_program_will_end_the_stay(here: H
     await here.sync()
     assert await end_stays(await SchoolOffice.of(here.head.agent)) == 0, "nor does it cut off whom a thief gives a day"
     assert [row["over"] for row in await Desk(here.head.agent).ask("stays")] == [True]
+
+
+def _each_space_by_itself(authorities: Iterable[Authority], door: Door) -> list[Stay]:
+    rights = list(authorities)
+    return [
+        replace(
+            stay, for_good=any((each.key, each.space, each.until_ms) == (stay.key, stay.space, None) for each in rights)
+        )
+        for stay in as_they_are(rights, door)
+    ]
+
+
+@attack(ROW, off={"protocol.replica.office.stays.stays": _each_space_by_itself})
+@pytest.mark.parametrize("above", ["in the school", "in the territory"])
+async def test_nor_does_a_stay_go_from_the_heads_list_while_a_right_above_the_class_has_no_end(
+    here: Here, above: str
+) -> None:
+    territory, room = here.made.room.territory, here.made.room
+    where = room.school if above == "in the school" else territory.replica.territory
+    await territory.let_in(here.laptop.agent.keys, Role.TEACHER, where, person=here.person)
+    await here.sync()
+    territory.clock.advance(STAY_MS)
+    await here.sync()
+    ended = await end_stays(await SchoolOffice.of(here.head.agent))
+    await here.sync()
+    work = await room.hand_in(here.made.machine, here.made.item, WORK)
+    await here.sync()
+    assert await opens(here.laptop, work), "whether anything was ended or not"
+    rows = await Desk(here.head.agent).ask("stays")
+    assert [(row["name"], row["over"], row["for_good"]) for row in rows] == [("M. Remplaçant", True, True)]
+    async with portal(here.head.agent) as surfer:
+        assert "un autre droit, sans fin, est donné au même ordinateur" in html.unescape(await surfer.page("/school"))
+    assert ended == 0
+    await Desk(here.head.agent).ask("revoke", device=here.laptop.agent.device.hex())
+    assert await Desk(here.head.agent).ask("stays") == []
+    roster = (await here.head.agent.replica.view(room.space)).roster
+    assert not roster.may_read(here.laptop.agent.device), "a person ends it"
 
 
 def _of_whatever_he_is_called(roster: Roster, circle: Circle, own: bytes) -> list[list[bytes]]:

@@ -4,8 +4,8 @@ A date refuses nothing, because clocks are not trusted: whoever may revoke carri
 passed it. The revocation names the grant that said so, and ends that alone: it counts for nothing once the grant is
 held back, as what a thief says with a server's key is, and no office says more in its own name (docs/adr/0144).
 
-A right without an end beside one that has a day is what a thief says with that key as well: such a stay is listed, and
-ended by a person alone (docs/adr/0490).
+A right without an end beside one that has a day is what a thief says with that key as well, there or in a space above:
+such a stay is listed, and ended by a person alone (docs/adr/0490, docs/adr/0541).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from protocol.model.structure import Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.absent import named_of
 from protocol.replica.office.bureau import Office
-from protocol.rights.door import Authority
+from protocol.rights.door import Authority, Door
 from protocol.rights.successions import successors_of
 
 
@@ -28,7 +28,7 @@ from protocol.rights.successions import successors_of
 class Stay:
     """A key whose `grants` in a space are meant to end; `until_ms` is when the last of them does.
 
-    `for_good` says that it has another one there, which has no end.
+    `for_good` says that it has another one, there or from above, which has no end.
     """
 
     key: bytes
@@ -43,16 +43,21 @@ class Stay:
         return next((grant.person for grant in self.grants if grant.person is not None), None)
 
 
-def stays(authorities: Iterable[Authority]) -> list[Stay]:
+def stays(authorities: Iterable[Authority], door: Door) -> list[Stay]:
     """The stays among grants that hold, the soonest end first."""
-    by_place: defaultdict[tuple[bytes, bytes], list[Authority]] = defaultdict(list)
+    held: defaultdict[bytes, list[Authority]] = defaultdict(list)
     for authority in authorities:
-        by_place[authority.key, authority.space].append(authority)
+        held[authority.key].append(authority)
     found = []
-    for (key, space), grants in by_place.items():
-        ends = {grant: grant.until_ms for grant in grants if grant.until_ms is not None}
-        if ends:
-            found.append(Stay(key, space, tuple(ends), max(ends.values()), len(ends) < len(grants)))
+    for key, rights in held.items():
+        for space in dict.fromkeys(right.space for right in rights if right.until_ms is not None):
+            ends = {right: right.until_ms for right in rights if right.space == space and right.until_ms is not None}
+            for_good = any(right.until_ms is None and door.covers(right, space) for right in rights)
+            found.append(Stay(key, space, tuple(ends), max(ends.values()), for_good))
+    return _by_end(found)
+
+
+def _by_end(found: Iterable[Stay]) -> list[Stay]:
     return sorted(found, key=lambda stay: (stay.until_ms, stay.key, stay.space))
 
 
@@ -60,12 +65,13 @@ async def stays_of(office: Office) -> list[Stay]:
     """The stays in the spaces of an office."""
     door = office.replica.door
     limited = {authority.space for authority in door.authorities() if authority.until_ms is not None}
-    held: list[Authority] = []
+    found: list[Stay] = []
     for space in door.below(office.home):
         if space in limited:
             roster = (await office.replica.view(space)).roster
-            held += [each for each in roster.authorities if each.space == space and each.key not in roster.cut]
-    return stays(held)
+            held = [each for each in roster.authorities if each.key not in roster.cut]
+            found += [stay for stay in stays(held, door) if stay.space == space]
+    return _by_end(found)
 
 
 async def end_stays(office: Office) -> int:
@@ -88,7 +94,7 @@ async def end_past_rights(office: Office, key: bytes, spaces: Iterable[bytes]) -
     for space in spaces:
         held = (await office.replica.view(space)).roster.authorities
         theirs = (each for each in held if (each.key, each.space) == (key, space) and each.rank < office.rank)
-        for stay in stays(theirs):
+        for stay in stays(theirs, office.replica.door):
             if stay.until_ms <= office.now_ms() and len(stay.grants) <= MAX_ENDED_GRANTS:
                 await office.say(await _end_drafts(office, stay))
 
