@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from protocol.identity import school_id
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import PersonRecord, SpaceRecord
 from protocol.replica.office.arrivals import note_arrivals
@@ -37,6 +38,7 @@ def _sees_nothing(_self: object, _came: Iterable[Entry]) -> Mapping[str, bytes |
 
 
 SPACE_OF_HIS = SpaceRecord("CM1 C", None, "2026-2027").encode()
+PUPIL = PersonRecord("Léa", PersonRole.PUPIL).encode()
 LEA = "1ea" + "0" * 29
 OFF: dict[str, object] = {"sync_server.opened.spoken_elsewhere.SpokenElsewhere.witness": _sees_nothing}
 
@@ -174,9 +176,21 @@ async def test_new_keys_without_a_time_keep_its_words_and_that_is_told(tmp_path:
 async def test_a_word_that_had_to_wait_is_told_too(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         space = said_by_copy(here, Kind.SPACE, SPACE_OF_HIS, here.school)
-        listed = said_by_copy(here, Kind.PERSON, PersonRecord("Léa", PersonRole.PUPIL).encode(), space.id, subject=LEA)
+        listed = said_by_copy(here, Kind.PERSON, PUPIL, space.id, subject=LEA)
         server: Server = here.office.server
         await server.replica.admit([listed], source=b"a PC", now_ms=here.office.clock())
         await brought(here, space)
         told = (await here.office.do("status"))["spoken_elsewhere"]
         assert {word["id"] for each in told for word in each["shown"]} == {space.id.hex(), listed.id.hex()}
+
+
+@attack(ROW, off=OFF)
+async def test_so_is_one_that_waited_for_a_word_of_the_honest_servers(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        server: Server = here.office.server
+        listed = said_by_copy(here, Kind.PERSON, PUPIL, school_id(server.replica.territory, "0189999W"), subject=LEA)
+        admission = await server.replica.admit([listed], source=b"a PC", now_ms=here.office.clock())
+        assert admission.waiting == (listed.id,)
+        await here.office.do("space add", name="CM1", school="0189999W", year="2026-2027")
+        told = (await here.office.do("status"))["spoken_elsewhere"]
+        assert [word["id"] for each in told for word in each["shown"]] == [listed.id.hex()]

@@ -462,8 +462,8 @@ class Replica:
             self._observe(passage.admitted.values(), now_ms)
             unheld = await self._quarantine.keep(passage, fresh if hold else {}, before)
             noted = {**over, **(marks or {})}
-            if not whole:
-                noted |= self.witness(passage.admitted.values())
+            # what waited, and comes in with a word of one's own, others have brought all the same
+            noted |= self.witness([one for name, one in passage.admitted.items() if not (whole and name in fresh)])
             if news is not None:
                 kept = [fresh[name] for name in passage.waiting if hold and name in fresh and name not in unheld]
                 came = (*passage.admitted.values(), *filled, *kept)

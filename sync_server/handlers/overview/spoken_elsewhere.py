@@ -59,9 +59,10 @@ class Spoken:
         """For whoever types a command."""
         key = "an earlier key of this server's, whose words count still," if self.is_replaced else "this server's key"
         lost = "" if self.lost_ms is None else f", or its database lost them when it was damaged, {_told(self.lost_ms)}"
+        words = "a word was brought" if self.heard.count == 1 else f"{self.heard.count} words were brought"
         return (
-            f"warning: {key} has spoken elsewhere: since {_told(self.heard.first_ms)} {self.heard.count} words under "
-            "it were brought that this server did not say. Somebody has a copy of it, or DIR was put back from a copy "
+            f"warning: {key} has spoken elsewhere: since {_told(self.heard.first_ms)} {words} "
+            "under it that this server did not say. Somebody has a copy of it, or DIR was put back from a copy "
             f"without `restore`{lost}. Names, lists, rights and erasures may be theirs: before anything that goes by "
             "them, `sync-server rotate server --kit KIT --since TIME`, a time before that, and before anybody else may "
             "have had the key; `sync-server status` shows the first of these words"
