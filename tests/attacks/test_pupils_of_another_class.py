@@ -160,6 +160,14 @@ async def test_a_pupil_who_changes_class_in_the_year_is_of_one_class(two_classes
         assert WORK["reponse.odt"] in archive.files.values()
 
 
+async def test_a_server_asks_of_no_pupil_whom_its_own_command_put_into_a_group(two_classes: TwoClasses) -> None:
+    year = two_classes.year
+    await year.do("grant", person=two_classes.other, space=[year.here.office.space])
+    await year.here.sync()
+    assert (await two_classes.listed())["Léa"]["also_in"] == "CM2 B"
+    await archive_of(year, two_classes.other, by_kit=True)
+
+
 @attack(ROW, off={"sync_agent.portal.head.school.also_in": _nowhere_else})
 async def test_a_head_reads_beside_a_pupil_of_a_class_which_other_class_has_them_too(tmp_path: Path) -> None:
     async with spied_class(tmp_path, kept_for=__name__) as here:
