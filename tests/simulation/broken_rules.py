@@ -90,6 +90,8 @@ BROKEN_RULES: Final = {
         BrokenRule(crisis_mutations.speaks_to_relays_only, 944),
         BrokenRule(crisis_mutations.leaves_work_to_the_relay, 5871),
         BrokenRule(crisis_mutations.lets_everything_make_way, 70),
+        BrokenRule(crisis_mutations.notes_nothing_from_elsewhere, 38),
+        BrokenRule(crisis_mutations.takes_its_own_words_for_anothers, 1),
         BrokenRule(claims_mutations.believes_lists_of_who_is_who, 150),
         BrokenRule(claims_mutations.lists_computers_by_the_list, 270),
         BrokenRule(claims_mutations.gives_drafts_by_the_list, 270),

@@ -5,6 +5,8 @@
 23. All who are ours know the server's keys and the root that are in force, whichever were replaced, and nobody reads
     anything whom keys let in that had been replaced before.
 24. Who was let go reads nothing under what it held then, whichever server was born or restored since.
+25. What somebody else has signed with a key of the server's, and it holds, it has noted as spoken elsewhere; nothing
+    that it said itself, but where it was set back to what it was before.
 """
 
 from __future__ import annotations
@@ -77,4 +79,19 @@ def _ours(world: World) -> list[tuple[str, Replica]]:
     return [("server", server_of(world.office)), *((machine.name, agent.replica) for machine, agent in sound(world))]
 
 
-CRISIS: Final = (_orders, _closed, _keys, _gone)
+async def _elsewhere(world: World) -> None:
+    server = world.office.server
+    if server is None:
+        return
+    noted = {name for heard in server.elsewhere.by_key.values() for name in heard.ids}
+    if not (world.was_set_back or noted <= world.trust.forged):
+        raise BrokenError("the server's own words count as spoken elsewhere")
+    held = await server.store.get(sorted(world.trust.forged))
+    for each in held.values():
+        heard = server.elsewhere.by_key.get(each.header.author)
+        is_told = heard is not None and (each.id in heard.ids or heard.count > len(heard.ids))
+        if each.header.author in server.own_keys and not is_told:
+            raise BrokenError("the server has not noted that its key has spoken elsewhere")
+
+
+CRISIS: Final = (_orders, _closed, _keys, _gone, _elsewhere)

@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from protocol.model.entry import Entry
 from protocol.replica.at_work.bare_entries import BareEntries, Lacking
-from protocol.replica.at_work.replica import Entropy
+from protocol.replica.at_work.replica import Entropy, Replica
 from protocol.replica.office.absent import Gaps
 from protocol.rights.door import Authority, Door
 from protocol.rights.root_rotation import RootRotation, accounted
@@ -24,6 +25,7 @@ from sync_agent.machine.sync_result import SyncResult
 from sync_agent.school.measures import NOTHING_ORDERED, DrillTransport, Ordered
 from sync_agent.sync.line_of_rights import LineOfRights
 from sync_agent.sync.repair import SyncRepair
+from sync_server.opened.spoken_elsewhere import SpokenElsewhere
 from tests.simulation.mutations import nothing_is_counted
 
 
@@ -248,3 +250,20 @@ def lets_everything_make_way() -> AbstractContextManager[object]:
         return plan(sizes, worthless, wanted_bytes, before)
 
     return mock.patch("sync_agent.sync.room.plan", lax)
+
+
+def notes_nothing_from_elsewhere() -> AbstractContextManager[object]:
+    """A word under the server's own key is like any other, whoever brings it."""
+    return mock.patch.object(SpokenElsewhere, "witness", return_value={})
+
+
+def takes_its_own_words_for_anothers() -> AbstractContextManager[object]:
+    """The server is shown what it says itself as well."""
+    plain = Replica.write
+
+    async def write(self: Replica, *args: Any, **options: Any) -> list[Entry]:
+        said = await plain(self, *args, **options)
+        self.witness(said)
+        return said
+
+    return mock.patch.object(Replica, "write", write)

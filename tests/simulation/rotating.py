@@ -182,6 +182,7 @@ async def _kept_back_behind_a_word(world: World, server: Server) -> Entry:
     shown = said(Kind.RECEIPT_SERVER, SOME_RECEIPT, behind.id, target=random.randbytes(ID_BYTES))
     await server.replica.admit([shown], source=b"a thief's", now_ms=server.now_ms())
     world.trust.thieves.add(keys.signing.public)
+    world.trust.forged |= {behind.id, shown.id}
     return behind
 
 
@@ -264,7 +265,7 @@ def _let_in_by(
     given = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.MACHINE, None, None)
     world.trust.let_in_by_former[keys.signing.public] = cuts
     world.trust.thieves.add(keys.signing.public)
-    return compose(
+    let_in = compose(
         author=signing,
         space=space,
         kind=Kind.GRANT,
@@ -273,6 +274,8 @@ def _let_in_by(
         payload=given.encode(),
         salt=random.randbytes(SALT_BYTES),
     )
+    world.trust.forged.add(let_in.id)
+    return let_in
 
 
 def _said_by_former_root(world: World, machine: Machine, former: FormerRoot) -> list[Entry]:

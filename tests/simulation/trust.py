@@ -141,6 +141,8 @@ class Trust:
     locked: set[tuple[bytes, bytes]] = field(default_factory=set)
     """Of whom a machine takes no more tries, and the verifier that was guessed at."""
     gone: dict[Device, Gone] = field(default_factory=dict)
+    forged: set[bytes] = field(default_factory=set)
+    """Words that somebody else than the server has signed with a key of its own."""
     former: list[Former] = field(default_factory=list)
     former_roots: list[FormerRoot] = field(default_factory=list)
     let_in_by_former: dict[Device, frozenset[bytes]] = field(default_factory=dict)

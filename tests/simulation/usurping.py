@@ -225,6 +225,7 @@ async def false_report(world: World, _machine: Machine, random: Random) -> str:
             for space in dict.fromkeys(spaces)
         ]
         cut = said(server.keys.signing, school, Kind.REVOKE, server.grant, Revocation(invented, ()).encode())
+        world.trust.forged |= {grant.id, cut.id}
         await server.replica.admit(
             [grant, *reports, cut], source=server.keys.signing.public, now_ms=server.now_ms(), unsent=False
         )
