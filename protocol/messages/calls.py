@@ -191,7 +191,7 @@ class SyncAnswer:
     not read. `waiting` and `refused` are the pushed entries that did not get in, `more` that another call brings
     more; `live` is the capability to listen for news, if it was asked for. `levels` are those of deflate that the
     recipient reproduces; `backup_ms` is when a server's newest backup that was read back was begun, by its clock, and
-    `elsewhere_ms` when it was first brought a word under its own key that it has not said.
+    `elsewhere` says that it was brought a word under its own key that it has not said.
     `unlike` says that the request's standing is not the recipient's: name the cursors, nothing else was answered.
     `withdrawn` are the revocations that close spaces to the caller, with what proves them. `whole` are entries for
     which the request asked, `bare` those whose payloads the recipient asks for itself. `called` are devices whose
@@ -217,7 +217,7 @@ class SyncAnswer:
     twin: Twin = Twin.NONE
     levels: Profile = ALL_LEVELS
     backup_ms: int | None = None
-    elsewhere_ms: int | None = None
+    elsewhere: bool = False
     unlike: bool = False
     whole: tuple[Entry, ...] = ()
     bare: tuple[bytes, ...] = ()
@@ -246,7 +246,7 @@ class SyncAnswer:
                 twin=int(self.twin) or None,
                 deflates=_levels_value(self.levels),
                 backup=self.backup_ms,
-                elsewhere=self.elsewhere_ms,
+                elsewhere=self.elsewhere,
                 unlike=self.unlike,
                 whole=wire_rows(self.whole),
                 bare=list(self.bare),
@@ -278,7 +278,7 @@ class SyncAnswer:
             twin=_twin(fields.count_or_none("twin")),
             levels=_levels(fields),
             backup_ms=fields.count_or_none("backup"),
-            elsewhere_ms=fields.count_or_none("elsewhere"),
+            elsewhere=fields.flag("elsewhere"),
             unlike=fields.flag("unlike"),
             whole=read_entries(fields.rows("whole", MAX_ENTRIES))[0],
             bare=fields.all_octets("bare", 32, MAX_BARE_IDS),

@@ -102,7 +102,7 @@ BACKUP_MARK: Final = "server-backup"
 """→ 8 bytes of ms each: when a proven backup of the server's was begun, by its clock, and since when it was heard that
 there is one so new, as `watched` counts and by the server's time (`backups_said`); 8 bytes from an earlier version."""
 ELSEWHERE_MARK: Final = "spoken-elsewhere"
-"""→ a server's key, and 8 bytes of ms: since when it is brought words under it that it did not say, as it said."""
+"""→ a server's key, under which it was brought words that it did not say, as it said itself."""
 STORE_SINCE_MARK: Final = "store-since"
 """→ 8 + 8 bytes of ms, as `watched` counts and by the server's time, and the generation: since when it is this store
 that answers here."""

@@ -32,7 +32,7 @@ from sync_agent.school.forgetting import forgetting_of
 from sync_agent.school.held_back import own_held_back
 from sync_agent.school.let_count import let_count_here
 from sync_agent.status import fingerprint
-from sync_agent.transport.spoken_elsewhere import elsewhere_since
+from sync_agent.transport.spoken_elsewhere import has_spoken_elsewhere
 
 MAX_CARD_CHARS: Final = 300
 
@@ -99,7 +99,7 @@ class Pages:
             held_back=news_of(await own_held_back(self._shelf.agent)) if visit.teaches else 0,
             let_count=len(await let_count_here(self._shelf.agent)) if visit.teaches else 0,
             called=await self._called(visit),
-            elsewhere_ms=await elsewhere_since(self._shelf.agent) if visit.teaches or visit.runs_school else None,
+            elsewhere=(visit.teaches or visit.runs_school) and await has_spoken_elsewhere(self._shelf.agent),
         )
 
     async def _former(self, visit: Visit) -> Sequence[FormerReturn]:

@@ -50,7 +50,7 @@ from sync_agent.machine.command_names import CHOSEN, LEFT_OFF, LOOK_AT
 from sync_agent.school.device_names import key_words
 from sync_agent.school.devices import check_may_let_in, counted_again, school_devices
 from sync_agent.school.office import SchoolOffice
-from sync_agent.transport.spoken_elsewhere import elsewhere_since
+from sync_agent.transport.spoken_elsewhere import has_spoken_elsewhere
 
 Command: TypeAlias = Callable[[SchoolOffice, Params, Outgoing], Awaitable[JSON]]
 
@@ -59,12 +59,11 @@ async def operate(name: str, agent: Agent, params: Params, outgoing: Outgoing) -
     """The command `name` (`command_names.SCHOOL`) of an open agent."""
     async with agent.writing:
         office = await SchoolOffice.of(agent)
-        if (since_ms := await elsewhere_since(agent)) is not None:
+        if await has_spoken_elsewhere(agent):
             await outgoing.progress(
-                f"warning: the server's key has spoken elsewhere since {local_time(rfc3339(since_ms) or '')}: somebody "
-                "may have a copy of it, and what lists, names and rights say here may be theirs. Tell whoever runs the "
-                "server (`sync-server status`); until its keys are replaced have nobody forgotten, let in or reported "
-                "whom you have not looked at yourself"
+                "warning: the server's key has spoken elsewhere: somebody may have a copy of it, and what lists, names "
+                "and rights say here may be theirs. Tell whoever runs the server (`sync-server status`); until its "
+                "keys are replaced have nobody forgotten, let in or reported whom you have not looked at yourself"
             )
         return await COMMANDS[name](office, params, outgoing)
 

@@ -411,7 +411,8 @@ class Session:
         if proven_ms is None or abs(answer.time_ms - proven_ms) >= NOTED_EVERY_MS:
             await self.agent.replica.prove_time(answer.time_ms)
         await self.agent.note_backup(answer.backup_ms, answer.time_ms)
-        await note_elsewhere(self._store, (await self._calls.server()).key, answer.elsewhere_ms)
+        if answer.elsewhere:
+            await note_elsewhere(self._store, (await self._calls.server()).key)
 
     async def _note_proven(self, run: Run, answer: SyncAnswer, left: Iterable[bytes]) -> None:
         """The spaces of which this answer proves that all the server holds is here."""

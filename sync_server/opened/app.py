@@ -113,7 +113,7 @@ class Server:
         self.responder.on_contact = self._note_contact
         self.responder.on_report = self._note_report
         self.responder.name_of = self._name_of
-        self.responder.elsewhere_ms = lambda: self.elsewhere.since_ms(self.keys.signing.public)
+        self.responder.has_spoken_elsewhere = lambda: self.keys.signing.public in self.elsewhere.by_key
 
     def _name_of(self, device: bytes) -> str | None:
         health = self.reports.of(device)

@@ -77,11 +77,6 @@ class SpokenElsewhere:
             except (PeerFault, ValueError):
                 continue
 
-    def since_ms(self, key: bytes) -> int | None:
-        """When (ms) the first such word under a key came; None while none has."""
-        heard = self.by_key.get(key)
-        return None if heard is None else heard.first_ms
-
     def witness(self, came: Iterable[Entry]) -> Mapping[str, bytes | None]:
         """What to note with entries that others have brought, and that were not here (`Replica.witness`)."""
         own, ids = self._own(), defaultdict[bytes, list[bytes]](list)

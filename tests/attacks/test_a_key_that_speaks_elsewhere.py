@@ -150,6 +150,17 @@ async def test_whoever_answers_with_the_copy_takes_that_back_nowhere(tmp_path: P
             assert 'id="elsewhere"' in await surfer.page("/school")
 
 
+async def test_nor_does_it_keep_that_away_by_having_said_it_first(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        copied = await _copied(here, tmp_path)
+        async with answered_by_a_copy(here, tmp_path) as false:
+            false.responder.has_spoken_elsewhere = lambda: True
+            await here.sync(copied.head)
+        await here.sync(copied.machine, copied.head)
+        async with portal(copied.head.agent) as surfer:
+            assert 'id="elsewhere"' in await surfer.page("/school")
+
+
 async def test_new_keys_since_a_time_end_it_everywhere(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         copied = await _copied(here, tmp_path)

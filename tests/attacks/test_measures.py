@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 from protocol.clock import at_from
 from protocol.folds.measures import DrillOrder, QuarantineOrder
 from protocol.model.entry import Entry, Kind, compose
@@ -12,6 +14,7 @@ from sync_agent.school.measures import ordered
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device
 from tests.harness.erasures import every_name
+from tests.harness.portal import portal
 
 HOUR_MS = 3_600_000
 
@@ -79,3 +82,15 @@ async def test_a_stolen_heads_laptop_erases_no_quarantine_that_it_may_not_lift(r
     await machine.session.sync()
     for each in (head, machine):
         assert (await measures_of(each.agent.replica, school)).quarantines
+
+
+async def test_pages_say_of_an_order_what_its_device_was_let_in_as_and_not_who_decided_it(room: Classroom) -> None:
+    thief, teacher = await room.head(person=room.teacher_person), await room.teacher()
+    await thief.session.sync()
+    grant = (await thief.agent.right(room.school, Kind.QUARANTINE)).grant
+    await thief.agent.write(Draft(room.school, Kind.QUARANTINE, grant, QuarantineOrder(on=True).encode()))
+    for device in (thief, teacher):
+        await device.session.sync()
+    async with portal(teacher.agent) as surfer:
+        page = html.unescape(await surfer.page("/"))
+    assert "par un appareil inscrit pour la direction" in page[page.index('id="quarantine"') :]

@@ -111,7 +111,7 @@ async def test_under_quarantine_pages_say_why_and_a_lesson_is_read_printed_and_h
         assert done.status == 303
     async with portal(teacher.agent) as surfer:
         page = html.unescape(await surfer.page("/"))
-        assert "par la personne qui gère Relais" in page
+        assert "par le serveur, ou un appareil inscrit pour le gérer" in page
         assert "publier et rendre continuent" in page
 
 

@@ -63,7 +63,7 @@ def full_answer(world: World) -> SyncAnswer:
         refused=(Refusal(TWO, Code.NO_RIGHT),),
         more=True,
         backup_ms=7,
-        elsewhere_ms=8,
+        elsewhere=True,
     )
 
 

@@ -106,8 +106,8 @@ class Responder:
         replica.on_news = self.listeners.tell
         self.backup_ms: int | None = None
         """When the newest backup of this store that was read back was begun; for a server to say."""
-        self.elsewhere_ms: Callable[[], int | None] = lambda: None
-        """When a server was first brought a word under its own key that it had not said."""
+        self.has_spoken_elsewhere: Callable[[], bool] = lambda: False
+        """Whether a server was brought a word under its own key that it had not said."""
         self.on_contact: Callable[[Contact], None] = _ignore
         self.on_report: Callable[[Report], None] = _ignore
         self.on_failure: Callable[[RelaisError], None] = _ignore
@@ -273,7 +273,7 @@ class Responder:
             twin=twin,
             levels=self.levels,
             backup_ms=self.backup_ms,
-            elsewhere_ms=self.elsewhere_ms(),
+            elsewhere=self.has_spoken_elsewhere(),
             bare=self._rounds.next(opened.device, await self.replica.bare.lacking(), readable),
             called=await self._called(request, known, pages, readable),
             challenge=self._challenge_for(opened.device, request, ours=ours),

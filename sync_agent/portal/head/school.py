@@ -65,7 +65,7 @@ from sync_agent.school.forgetting import forgettings
 from sync_agent.school.held_back import held_back_in_school
 from sync_agent.school.let_count import let_count_here
 from sync_agent.school.office import SchoolOffice
-from sync_agent.transport.spoken_elsewhere import elsewhere_since
+from sync_agent.transport.spoken_elsewhere import has_spoken_elsewhere
 
 _ROLES: Final = (PersonRole.PUPIL, PersonRole.TEACHER, PersonRole.GUARDIAN)
 _STAYS: Final = ("", "15d", "30d", "90d")
@@ -134,7 +134,7 @@ class SchoolPages:
             rooms=rooms,
             stays=stays,
             forgetting=await self._forgetting(visit, office),
-            elsewhere_ms=await elsewhere_since(office.agent),
+            elsewhere=await has_spoken_elsewhere(office.agent),
             taken_back=len(await counted_again(office)),
             held_back=sum(held_back.values()),
             held_back_of=await self._whose(visit, office, held_back),
