@@ -58,9 +58,9 @@ class Copied:
 
     async def lines(self, command: str, **params: Any) -> list[str]:
         """What a command says beside its result."""
-        self.here.office.said.lines.clear()
+        self.here.office.said.alarms.clear()
         await self.here.office.do(command, **params)
-        return [line for line in self.here.office.said.lines if "spoken elsewhere" in line]
+        return list(self.here.office.said.alarms)
 
     async def new_keys(self, **params: Any) -> None:
         await self.here.office.with_kit("rotate server", kit_in(self.folder / "server" / "kit", None), **params)

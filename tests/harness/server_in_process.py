@@ -39,10 +39,11 @@ from tests.harness.territory import SimClock
 
 
 class Sayings:
-    """What an operation tells the person."""
+    """What an operation tells the person; that a key has spoken elsewhere, which each one tells, apart."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.alarms: list[str] = []
 
     async def start(self, path: str, size: int | None) -> None:
         raise AssertionError("no file was asked for")
@@ -54,7 +55,7 @@ class Sayings:
         raise AssertionError("no file was asked for")
 
     async def progress(self, text: str) -> None:
-        self.lines.append(text)
+        (self.alarms if " has spoken elsewhere: " in text else self.lines).append(text)
 
 
 @dataclass
