@@ -3,7 +3,8 @@
 Rules:
 - `is_due` is the rule, and pure: a pupils' PC that finds itself on other hardware does so at once, since it keeps every
   right that it had; a device with more rights only once somebody has seen that another lives with its key, since a
-  laptop whose disk was moved would lose them for nothing; without a difference in hardware, of pupils' PCs the one that
+  laptop whose disk was moved would lose them for nothing, and for a month: nobody lives with the key of one that has
+  been there for so long, whatever a server says then; without a difference in hardware, of pupils' PCs the one that
   came later gives way, and only when it has been told often enough that the other would have given way by then. Whoever
   has more rights keeps them there, whatever a server says: in wrong hands it would say so to every teacher;
 - without a server it is the twin itself that tells, on the school's network, by showing the key: whoever stole a copy
@@ -55,11 +56,13 @@ from sync_agent.keys.binding import SALT_BYTES as BINDING_SALT_BYTES
 from sync_agent.keys.binding import Binding, Hardware, machine_name
 from sync_agent.machine.enrolled import BINDING_FILE, DEVICE_KEYS_FILE
 from sync_agent.machine.former import keep_former, let_go_of_seeds
-from sync_agent.machine.marks import FORGETS_MARKS, HEALTH_MARK, NEW_KEYS_MARK
+from sync_agent.machine.marks import FORGETS_MARKS, HEALTH_MARK, MOVED_MARK, NEW_KEYS_MARK
 
 NEXT_KEYS_FILE: Final = "keys/next"
 TELLINGS: Final = 3
 BETWEEN_NEW_KEYS_MS: Final = 7 * DAY_MS
+SETTLED_MS: Final = 30 * DAY_MS
+"""So long a computer with more rights has run on other hardware, and was told of no twin: that is its own by now."""
 
 _log = logging.getLogger(__name__)
 
@@ -173,6 +176,8 @@ async def _succeed(agent: Agent, hardware: Hardware, told: Told, *, lately: bool
         elsewhere = bound is not None and bound.is_elsewhere(hardware)
         mistaken = bound is not None and await _is_mistaken(agent)
         role = await _role(agent)
+        if role is not Role.MACHINE and await _has_settled(agent, elsewhere=elsewhere):
+            elsewhere = False
         if not is_due(role, elsewhere=elsewhere, told=told, lately=lately, mistaken=mistaken):
             if bound is None or not elsewhere:
                 _bind(agent.folder, hardware, bound, agent.entropy)
@@ -235,6 +240,18 @@ async def _has_room_for_words(agent: Agent) -> bool:
         if not all(has_room_for_words(grant, ever, confirmed) for grant in here):
             return False
     return True
+
+
+async def _has_settled(agent: Agent, *, elsewhere: bool) -> bool:
+    """Whether this hardware is its own by now, where it is another one than that on which its keys were made."""
+    store, now_ms = agent.replica.store, agent.watched.now_ms()
+    since = await store.mark(MOVED_MARK)
+    has_settled = elsewhere and since is not None and now_ms - int.from_bytes(since) >= SETTLED_MS
+    if elsewhere and not has_settled:
+        await store.set_marks({MOVED_MARK: since or now_ms.to_bytes(8), **agent.watched.marks()})
+    elif since is not None:
+        await store.set_marks({MOVED_MARK: None})
+    return has_settled
 
 
 async def _gave_way_lately(agent: Agent) -> bool:

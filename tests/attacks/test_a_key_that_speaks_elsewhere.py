@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from protocol.clock import at_from
 from protocol.identity import school_id
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, compose, kind_name
 from protocol.model.structure import PersonRecord, SpaceRecord
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.roles import PersonRole
@@ -39,6 +40,7 @@ def _sees_nothing(_self: object, _came: Iterable[Entry]) -> Mapping[str, bytes |
 
 SPACE_OF_HIS = SpaceRecord("CM1 C", None, "2026-2027").encode()
 PUPIL = PersonRecord("Léa", PersonRole.PUPIL).encode()
+OF_A_LATER_VERSION = 95
 LEA = "1ea" + "0" * 29
 OFF: dict[str, object] = {"sync_server.opened.spoken_elsewhere.SpokenElsewhere.witness": _sees_nothing}
 
@@ -205,3 +207,23 @@ async def test_so_is_one_that_waited_for_a_word_of_the_honest_servers(tmp_path: 
         await here.office.do("space add", name="CM1", school="0189999W", year="2026-2027")
         told = (await here.office.do("status"))["spoken_elsewhere"]
         assert [word["id"] for each in told for word in each["shown"]] == [listed.id.hex()]
+
+
+@attack(ROW, off={"sync_server.handlers.overview.spoken_elsewhere._kind": kind_name})
+async def test_status_names_a_word_of_a_kind_that_a_later_version_knows(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        later = compose(
+            author=here.office.server.keys.signing,
+            space=here.space,
+            kind=OF_A_LATER_VERSION,
+            grant=here.office.server.grant,
+            at=at_from(here.office.clock()),
+            payload=b"x",
+            salt=bytes(16),
+        )
+        await brought(here, later)
+        try:
+            told = (await here.office.do("status"))["spoken_elsewhere"]
+        except ValueError:
+            told = []
+        assert [word["kind"] for each in told for word in each["shown"]] == [str(OF_A_LATER_VERSION)]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocol.clock import milliseconds_of, rfc3339
-from protocol.model.entry import Entry, kind_name
+from protocol.model.entry import Entry, Kind, kind_name
 from protocol.replica.console.operation import JSON
 from protocol.replica.console.text import local_time
 from protocol.replica.office.held_in_space import not_held_back
@@ -46,7 +46,7 @@ class Spoken:
             "shown": [
                 {
                     "id": word.id.hex(),
-                    "kind": kind_name(word.header.kind),
+                    "kind": _kind(word.header.kind),
                     "space": word.header.space.hex(),
                     "at": rfc3339(milliseconds_of(word.header.at)),
                 }
@@ -79,6 +79,11 @@ async def spoken_elsewhere(server: Server) -> list[Spoken]:
         if key == own or await not_held_back(server.replica, words):
             found.append(Spoken(key, heard, words, key != own, lost_ms))
     return found
+
+
+def _kind(kind: int) -> str:
+    """What a kind is called; a number where a later version knows what that is."""
+    return kind_name(kind) if kind in set(Kind) else str(kind)
 
 
 def _told(at_ms: int) -> str:
