@@ -92,21 +92,30 @@ def _drawn(agent: Agent, person: bytes, key: AgreementKey, salt: bytes, cost: Ar
 def phrases_due(agent: Agent, places: Sequence[Place]) -> list[Draft]:
     """The phrase that this device drew, in classes that came later: the paper opens those too.
 
-    As long as none of the teacher's devices has drawn another since, in whichever class that was said: what was seen
-    replaced is let go of, before it is said anywhere. Where no class is left in which any was said, at the turn of a
-    year, it is the one.
+    As long as none of the teacher's devices has drawn another since, in whichever class that was said. In whose place
+    another was drawn is let go of, before it is said anywhere; what is not seen as the last is kept, and said nowhere:
+    for a moment that is so of whatever somebody holds back. Where no class is left in which any was said, at the turn
+    of a year, it is the one.
     """
     drafts, kept = [], []
     drawn = _drawn_here(agent)
     for phrase in drawn:
         theirs = [place for place in places if place.person == phrase.person]
-        if _drawn_last(theirs) in (None, phrase.key.agreement):
-            kept.append(phrase)
+        if _is_replaced(phrase.key.agreement, theirs):
+            continue
+        kept.append(phrase)
+        is_over = any(place.is_given_up(phrase.key.agreement) for place in theirs)
+        if not is_over and _drawn_last(theirs) in (None, phrase.key.agreement):
             lacking = [place for place in theirs if phrase.key.agreement not in place.drawn]
             drafts += [draft(place, Kind.PHRASE, phrase.key.encode()) for place in lacking]
     if len(kept) < len(drawn):
         agent.secrets.keep(PHRASE_FILE, file_of(kept))
     return drafts
+
+
+def _is_replaced(phrase: bytes, places: Iterable[Place]) -> bool:
+    """Whether another was drawn in a phrase's place."""
+    return any(phrase in place.replaced for place in places)
 
 
 def _drawn_here(agent: Agent) -> list[DrawnPhrase]:

@@ -1,0 +1,85 @@
+"""Two words of a copied key hold back for a moment that a teacher drew her second phrase (docs/attacks.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from protocol.clock import DAY_MS
+from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
+from protocol.replica.at_work.replica import Draft
+from protocol.replica.office.arrivals import note_arrivals
+from protocol.rights.vouching import device_id
+from protocol.roles import Role
+from protocol.trust.kit import Argon2Cost
+from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.keys.phrases import _drawn_last, new_phrase
+from sync_agent.keys.places import Place
+from sync_server.handlers.by_kit.territory import kit_in
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.copied_keys import granted, thief_says
+from tests.harness.office_devices import Town, town
+
+CHEAP = Argon2Cost(8, 1, 1)
+
+
+def _not_the_last(phrase: bytes, places: Iterable[Place]) -> bool:
+    """As it was: whatever was not seen as the last was let go of."""
+    return _drawn_last(places) not in (None, phrase)
+
+
+async def _two_laptops(here: Town, person: str) -> tuple[Device, Device]:
+    one, other = await here.device("teacher", person), await here.device("teacher", person)
+    await here.sync()
+    for this, that in ((one, other), (other, one)):
+        await confirm(this.agent, device_id(own_device(that.agent)), shown_as="own")
+        await here.sync(this, that, this)
+    return one, other
+
+
+async def _in_use(laptop: Device) -> list[str]:
+    """The classes whose new work the phrase in use opens."""
+    rows = await Desk(laptop.agent).ask("key-phrases")
+    return [name for row in rows if row["state"] == "in use" for name in row["opens_new_work_of"]]
+
+
+@pytest.mark.parametrize("first_on", [0, 1])
+@attack(
+    "a teacher's second phrase is held back for a moment",
+    off={"sync_agent.keys.phrases._is_replaced": _not_the_last},
+)
+async def test_her_paper_opens_the_next_class_too(tmp_path: Path, first_on: int) -> None:
+    async with town(tmp_path) as here:
+        office, clock = here.office, here.office.clock
+        person = await office.add_person("Mme Petit", "teacher")
+        laptops = await _two_laptops(here, person)
+        hers = laptops[1]
+        await new_phrase(laptops[first_on].agent, CHEAP)
+        for _ in range(2):
+            await here.sync()
+        stays = tuple(await office.server.replica.tips(here.space, hers.agent.device))
+        clock.advance(40 * DAY_MS)
+        await new_phrase(hers.agent, CHEAP)
+        for _ in range(2):
+            await here.sync()
+        await note_arrivals(office.server.store, clock())
+        clock.advance(3_600_000)
+        grant, key = office.server.grant, hers.agent.device
+        (cut,) = await thief_says(office, Draft(here.space, Kind.REVOKE, grant, Revocation(key, stays).encode()))
+        again = granted(hers.agent.keys, Role.TEACHER, person)
+        await thief_says(office, Draft(here.space, Kind.GRANT, grant, again, parents=(cut.id,)))
+        await here.sync(hers)
+        clock.advance(600_000)
+        await office.with_kit("rotate server", kit_in(tmp_path / "server" / "kit", None), since="30m")
+        for _ in range(3):
+            await here.sync()
+        made = await office.do("space add", name="CM2 D", school="0180001D", year="2027-2028")
+        await office.do("grant", person=person, space=[made["space"]])
+        for _ in range(3):
+            await here.sync()
+        assert "CM2 D" in await _in_use(hers)
