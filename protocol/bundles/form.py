@@ -36,7 +36,7 @@ from protocol.limits import (
     MAX_BUNDLE_PREFACE_BYTES,
     MAX_PACK_BYTES,
 )
-from protocol.model.entry import ID_BYTES, Entry, from_wire, to_wire
+from protocol.model.entry import ID_BYTES, Entry, from_wire, ids_in, to_wire
 
 MAGIC: Final = b"RLSBNDL\0"
 END: Final = b"RLSBEND\0"
@@ -220,7 +220,7 @@ class BundleKeys:
 def _ids(data: bytes) -> tuple[bytes, ...]:
     if len(data) % ID_BYTES:
         raise PeerFault(Code.MALFORMED, "a list of ids in a bundle is cut off")
-    return tuple(data[at : at + ID_BYTES] for at in range(0, len(data), ID_BYTES))
+    return ids_in(data)
 
 
 def _pack_note(row: Value) -> PackNote:

@@ -334,6 +334,11 @@ def signature_holds(entry: Entry) -> bool:
     return verify(entry.header.author, DOMAIN, entry.header_bytes, entry.signature)
 
 
+def ids_in(joined: bytes) -> tuple[bytes, ...]:
+    """The ids that lie there one behind the other, in a mark or a field."""
+    return tuple(joined[at : at + ID_BYTES] for at in range(0, len(joined), ID_BYTES))
+
+
 def _is_id(value: object) -> bool:
     return type(value) is bytes and len(value) == ID_BYTES
 

@@ -31,6 +31,7 @@ from protocol import canonical
 from protocol.errors import Code, PeerFault, Refused, RelaisError
 from protocol.folds.measures import Drill, Measures, Played, Quarantine, is_early, may_begin, of_last_day
 from protocol.limits import MAX_DRILL_MINUTES
+from protocol.model.entry import ids_in
 from protocol.replica.office.measures import measures_of
 from sync_agent.app import Agent
 from sync_agent.health import LastSync
@@ -47,7 +48,6 @@ _log = logging.getLogger(__name__)
 PASS_ON_S: Final = 5.0
 _LONGEST_WAIT_S: Final = 60.0
 _MAX_MARK_BYTES: Final = 4_096
-_ID_BYTES: Final = 32
 _MOST_EARLY: Final = 16
 """How many drills of those that were heard of too early are remembered: the next in time."""
 
@@ -130,7 +130,7 @@ async def _heard_early(agent: Agent, drills: Iterable[Drill], now_ms: int) -> se
     """Those that were heard of so long before their time that they do not begin here; noted until that is over."""
     store = agent.replica.store
     mark = await store.mark(EARLY_DRILLS_MARK) or b""
-    before = {mark[at : at + _ID_BYTES] for at in range(0, len(mark), _ID_BYTES)}
+    before = set(ids_in(mark))
     early = [drill for drill in drills if is_early(drill, now_ms) or (drill.id in before and now_ms < drill.planned_ms)]
     early = sorted(early, key=lambda drill: (drill.start_ms, drill.id))[:_MOST_EARLY]
     noted = b"".join(drill.id for drill in early)

@@ -23,6 +23,7 @@ from protocol.clock import DAY_MS
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.limits import MAX_ENDED_SPACES, MAX_REGISTER_BYTES
+from protocol.model.entry import ID_BYTES, ids_in
 from protocol.model.structure import GENERATION_BYTES
 from protocol.replica.answering.station import Contact, Report
 from protocol.replica.interfaces import EntryStore
@@ -42,7 +43,6 @@ _VIA_CHARS: Final = 64
 _CODE_CHARS: Final = 64
 _TROUBLE_PARTS: Final = 3
 _UNTAKEN_PARTS: Final = 2
-_ID_BYTES: Final = 32
 _MOST_BYTES: Final = 2 * MAX_REGISTER_BYTES
 
 
@@ -104,7 +104,7 @@ class Heard:
         """From a mark; what cannot be read says nothing."""
         try:
             fields = Fields(decode(data, max_bytes=_MOST_BYTES), "what is known of a device")
-            untold = fields.octets_or_none("told_but", most=MAX_ENDED_SPACES * _ID_BYTES)
+            untold = fields.octets_or_none("told_but", most=MAX_ENDED_SPACES * ID_BYTES)
             return cls(
                 fields.name_or_none("name"),
                 fields.count_or_none("enrolled"),
@@ -116,7 +116,7 @@ class Heard:
                 None if untold is None else fields.octets_or_none("told", GENERATION_BYTES),
                 fields.count_or_none("told_at"),
                 fields.count_or_none("told_ran"),
-                frozenset(_ids(untold or b"")),
+                frozenset(ids_in(untold or b"")),
                 tuple(_untaken(row) for row in fields.rows("untaken", MAX_UNTAKEN)),
             )
         except PeerFault:
@@ -271,14 +271,10 @@ def _trouble(row: Value) -> Trouble:
     raise PeerFault(Code.MALFORMED, "what troubled a device cannot be read")
 
 
-def _ids(data: bytes) -> Iterable[bytes]:
-    return (data[start : start + _ID_BYTES] for start in range(0, len(data), _ID_BYTES))
-
-
 def _untaken(row: Value) -> tuple[bytes, int]:
     if isinstance(row, list) and len(row) == _UNTAKEN_PARTS:
         name, at_ms = row
-        if isinstance(name, bytes) and len(name) == _ID_BYTES and isinstance(at_ms, int):
+        if isinstance(name, bytes) and len(name) == ID_BYTES and isinstance(at_ms, int):
             return name, at_ms
     raise PeerFault(Code.MALFORMED, "what a device sent in vain cannot be read")
 

@@ -23,13 +23,12 @@ from typing import Final
 from protocol.canonical import decode, encode
 from protocol.errors import PeerFault
 from protocol.fields import Fields
-from protocol.model.entry import Entry
+from protocol.model.entry import ID_BYTES, Entry, ids_in
 
 ELSEWHERE_MARKS: Final = "spoken-elsewhere/"
 """+ hex of a key of this server's → canonical {first, last, count, ids}: what was brought under it (`Elsewhere`)."""
 NAMED: Final = 32
 """So many of these words are named: the first."""
-_ID_BYTES: Final = 32
 _MOST_BYTES: Final = 4096
 
 
@@ -55,8 +54,7 @@ class Elsewhere:
     def parse(cls, data: bytes) -> Elsewhere:
         """From a mark. Raises `PeerFault`."""
         fields = Fields(decode(data, max_bytes=_MOST_BYTES), "what a key has said elsewhere")
-        ids = fields.octets("ids", most=NAMED * _ID_BYTES)
-        named = tuple(ids[at : at + _ID_BYTES] for at in range(0, len(ids), _ID_BYTES))
+        named = ids_in(fields.octets("ids", most=NAMED * ID_BYTES))
         return cls(fields.count("first"), fields.count("last"), fields.count("count"), named)
 
 

@@ -31,7 +31,7 @@ from protocol.bundles.form import (
 from protocol.bundles.listed import Listed
 from protocol.bundles.reader import BundleReader, Entries, Event, PackData, PackEnd, PackStart, Registers
 from protocol.bundles.writer import BundleWriter
-from protocol.canonical import encode
+from protocol.canonical import Value, encode
 from protocol.errors import PeerFault
 from protocol.folds.space_keys import SpaceSecret
 from protocol.identity import SigningKey
@@ -316,3 +316,11 @@ def test_a_report_has_come_out_if_its_device_has_signed_it() -> None:
     assert held_against(Index(registers=(note,)), Registers((b"junk", register.data)))
     assert not held_against(Index(registers=(note,)), Registers((changed,)))
     assert not held_against(Index(registers=(RegisterNote(AUTHOR.public, 6),)), Registers((register.data,)))
+
+
+@pytest.mark.parametrize("part", ["entries", "bare", "packs"])
+def test_an_index_whose_list_of_ids_is_cut_off_is_refused(part: str) -> None:
+    index: dict[str, Value] = {"entries": b"", "bare": b"", "packs": [], "registers": []}
+    index[part] = [[bytes(32), 1, bytes(33)]] if part == "packs" else bytes(33)
+    with pytest.raises(PeerFault, match="cut off"):
+        Index.parse(encode(index))

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.folds.erasing import Place
-from protocol.model.entry import Kind
+from protocol.model.entry import Kind, ids_in
 from protocol.replica.interfaces import EntryStore
 
 DONE_MARKS: Final = "erased/"
@@ -31,7 +31,6 @@ DONE_MARKS: Final = "erased/"
 PLACE_MARKS: Final = "erasing/"
 """+ a name in hex, "/", and a class in hex → `Taken`. Earlier versions wrote the name alone, and the day."""
 _DAY_BYTES: Final = 4
-_ID_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class Done:
     def parse(cls, data: bytes) -> Done:
         """What `encode` wrote, or an earlier version."""
         day = int.from_bytes(data[:_DAY_BYTES], "big")
-        return cls(day, None if len(data) <= _DAY_BYTES else _ids_in(data[_DAY_BYTES + 1 :]))
+        return cls(day, None if len(data) <= _DAY_BYTES else frozenset(ids_in(data[_DAY_BYTES + 1 :])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class Taken:
     @classmethod
     def parse(cls, data: bytes) -> Taken:
         """What `encode` wrote, or an earlier version."""
-        return cls(int.from_bytes(data[:_DAY_BYTES], "big"), _ids_in(data[_DAY_BYTES:]))
+        return cls(int.from_bytes(data[:_DAY_BYTES], "big"), frozenset(ids_in(data[_DAY_BYTES:])))
 
 
 async def destroyed(store: EntryStore) -> dict[bytes, Done]:
@@ -128,7 +127,3 @@ async def carried_out_at(store: EntryStore) -> dict[bytes, frozenset[bytes]]:
 async def obeyed_alone(store: EntryStore) -> frozenset[bytes]:
     """The erasures that were obeyed in some spaces, and not yet in all: elsewhere they hold while they count."""
     return frozenset[bytes]().union(*(await carried_out_at(store)).values()) - await carried_out(store)
-
-
-def _ids_in(data: bytes) -> frozenset[bytes]:
-    return frozenset(data[at : at + _ID_BYTES] for at in range(0, len(data), _ID_BYTES))

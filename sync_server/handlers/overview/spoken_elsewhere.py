@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from protocol.clock import milliseconds_of, rfc3339
+from protocol.clock import rfc3339
 from protocol.model.entry import Entry, Kind, kind_name
 from protocol.replica.console.operation import JSON
 from protocol.replica.console.text import local_time
@@ -48,7 +48,7 @@ class Spoken:
                     "id": word.id.hex(),
                     "kind": _kind(word.header.kind),
                     "space": word.header.space.hex(),
-                    "at": rfc3339(milliseconds_of(word.header.at)),
+                    "at": rfc3339(word.timestamp_ms),
                 }
                 for word in self.words
             ],
