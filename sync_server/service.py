@@ -55,6 +55,7 @@ from sync_server.handlers.overview.survey import Survey
 from sync_server.handlers.record.erasures import confirm_destroyed
 from sync_server.handlers.store.backups import tell_devices
 from sync_server.handlers.store.codes_of_before import enrolment_at
+from sync_server.handlers.store.keys_of_before import heed_keys_of_before
 from sync_server.handlers.store.upkeep import readiness
 from sync_server.listener_tls import check_tls, listener_tls
 from sync_server.metrics import Counters, Family
@@ -178,6 +179,7 @@ class Service:
         server.responder.levels = await known_levels(server.store)
         server.contacts.observe_lag = self._counters.lag
         await tell_devices(server)
+        await heed_keys_of_before(server)
         self._traffic.on_unknown = server.note_unknown_caller
         self._traffic.asker_of = asker_by_proxy if config.behind_proxy else asker_by_connection
         bounds = Bounds.within(_possible_connections(), are_of_one_proxy=config.behind_proxy)
@@ -267,12 +269,13 @@ class Service:
             await asyncio.sleep(SPACE_KEYS_INTERVAL_S)
 
     async def _note_arrivals(self) -> None:
-        """So that `lost --since` can tell what a thief has brought."""
+        """So that `lost --since` can tell what a thief has brought, and the alarm heeds the keys of before."""
         while True:
             try:
                 server = self._server
                 if back_ms := await note_arrivals(server.store, server.now_ms(), server.running):
                     _log.warning(CLOCK_SET_BACK, back_ms // 60_000)
+                await heed_keys_of_before(server)
             except LocalFailure as failure:
                 _log.error("what has come when cannot be noted: %s", failure)
                 self._stop.watch(failure)

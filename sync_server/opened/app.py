@@ -113,7 +113,7 @@ class Server:
         self.responder.on_contact = self._note_contact
         self.responder.on_report = self._note_report
         self.responder.name_of = self._name_of
-        self.responder.has_spoken_elsewhere = lambda: self.keys.signing.public in self.elsewhere.by_key
+        self.responder.has_spoken_elsewhere = lambda: self.elsewhere.is_due(self.keys.signing.public)
 
     def _name_of(self, device: bytes) -> str | None:
         health = self.reports.of(device)
@@ -148,6 +148,7 @@ class Server:
 
     async def _go_on(self) -> None:
         self._own_keys.add(self.keys.signing.public)
+        self.elsewhere.of_before = frozenset()  # new keys end those of before: whoever is told goes by the new one
         chain = await _chain(self.replica, self.territory)
         self.space_keeper.take(self.keys.agreement, self.grant)
         self.responder.station = self._station(chain)

@@ -6,11 +6,12 @@ Rules:
   folder that was put back from a copy without `restore`;
 - that is noted in the transaction that lets the word in, whoever brings it and whatever it says: afterwards it looks
   like any other;
+- a key of a server before this one is heeded likewise once whatever was said under it has come (`of_before`);
 - the first words are named; of all there is a number, and when they came by this server's own clock: their dates are
   their author's;
 - a store that lost entries is brought its own words too: who tells of it says so.
 
-docs/protocol.md, "Sync"; docs/adr/0536.
+docs/protocol.md, "Sync"; docs/adr/0536, docs/adr/0547.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ class SpokenElsewhere:
         self._own = own
         self._now_ms = now_ms
         self.by_key: dict[bytes, Elsewhere] = {}
+        self.of_before: frozenset[bytes] = frozenset()
+        """The keys of servers before this one of which there is nothing more to come."""
 
     def load(self, marks: Mapping[str, bytes]) -> None:
         """Go by what was noted; what cannot be read is noted anew with the next word."""
@@ -75,11 +78,15 @@ class SpokenElsewhere:
             except (PeerFault, ValueError):
                 continue
 
+    def is_due(self, own: bytes) -> bool:
+        """Whether machines are to be told: of the key in use, or of one of before that nobody has ended."""
+        return own in self.by_key or not self.of_before.isdisjoint(self.by_key)
+
     def witness(self, came: Iterable[Entry]) -> Mapping[str, bytes | None]:
         """What to note with entries that others have brought, and that were not here (`Replica.witness`)."""
-        own, ids = self._own(), defaultdict[bytes, list[bytes]](list)
+        heeded, ids = self.of_before.union(self._own()), defaultdict[bytes, list[bytes]](list)
         for entry in came:
-            if entry.header.author in own:
+            if entry.header.author in heeded:
                 ids[entry.header.author].append(entry.id)
         now_ms = self._now_ms()
         for key, words in ids.items():

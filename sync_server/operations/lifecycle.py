@@ -48,7 +48,6 @@ from protocol.roles import Role
 from sync_server.handlers.accounts.administrators import told_of_ended
 from sync_server.handlers.by_kit.closing import close_space, which_class
 from sync_server.handlers.by_kit.held_rights import told_of_accepted, words_of
-from sync_server.handlers.by_kit.newcomers import old_keys
 from sync_server.handlers.by_kit.old_gaps import told_of_gaps
 from sync_server.handlers.by_kit.rewrapping import rewrap
 from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
@@ -60,6 +59,7 @@ from sync_server.handlers.overview.let_go import let_go_of_all
 from sync_server.handlers.overview.members import list_devices
 from sync_server.handlers.record.audit import Act, trail
 from sync_server.handlers.record.erasures import said_of_held_back, told_erasures, waiting_for_a_word
+from sync_server.handlers.store.keys_of_before import old_keys
 from sync_server.kit.away import KitAway
 from sync_server.kit.shown import words_of_class
 from sync_server.opened.app import Server

@@ -15,9 +15,9 @@ from sync_server.handlers.by_kit.newcomers import (
     cut_off_where_given_on,
     cut_off_with_codes,
     given_on_elsewhere,
-    old_keys,
     strange_offices,
 )
+from sync_server.handlers.store.keys_of_before import old_keys
 from sync_server.opened.app import Server
 
 MAX_TOLD_MACHINES: Final = 100

@@ -38,7 +38,6 @@ from sync_server.handlers.accounts.factors import factors_of
 from sync_server.handlers.accounts.passkeys import let_add_passkey, passkeys_of, remove_passkeys
 from sync_server.handlers.accounts.second_factor import drop_second_factor, set_second_factor
 from sync_server.handlers.by_kit.came_after_closing import came_after_closing
-from sync_server.handlers.by_kit.newcomers import keys_that_still_count
 from sync_server.handlers.by_kit.not_closed import not_closed
 from sync_server.handlers.overview.devices import Device
 from sync_server.handlers.overview.hand_ins import list_hand_ins
@@ -51,6 +50,7 @@ from sync_server.handlers.record.erasures import held_back, said_of_held_back, w
 from sync_server.handlers.record.overused_codes import overused_codes
 from sync_server.handlers.record.proofs import check_proof
 from sync_server.handlers.store.backups import back_up, note_kept
+from sync_server.handlers.store.keys_of_before import keys_that_still_count
 from sync_server.handlers.store.restored import restored
 from sync_server.handlers.store.upkeep import contested_roots, repair, totals, verify
 from sync_server.kit.away import KitAway

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from protocol.clock import at_from
-from protocol.identity import school_id
+from protocol.clock import DAY_MS, at_from
+from protocol.identity import SigningKey, school_id
 from protocol.model.entry import Entry, Kind, compose, kind_name
 from protocol.model.structure import PersonRecord, SpaceRecord
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.roles import PersonRole
 from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.handlers.overview.spoken_elsewhere import spoken_elsewhere
+from sync_server.handlers.store import keys_of_before
 from sync_server.handlers.store.notices import key_notices
 from sync_server.opened.app import Server, opened
 from sync_server.web.views import notice_of
@@ -26,8 +28,8 @@ from sync_server.web.wording import Words
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import answered_by_a_copy, brought, said_by_copy
-from tests.harness.office_devices import Town, town
+from tests.harness.copied_keys import answered_by_a_copy, back_up, brought, burnt_and_restored, said_by_copy
+from tests.harness.office_devices import AtWork, Town, town
 from tests.harness.portal import portal
 from tests.harness.server_in_process import Office
 
@@ -227,3 +229,101 @@ async def test_status_names_a_word_of_a_kind_that_a_later_version_knows(tmp_path
         except ValueError:
             told = []
         assert [word["kind"] for each in told for word in each["shown"]] == [str(OF_A_LATER_VERSION)]
+
+
+async def _heeds_none(_server: object) -> None:
+    return
+
+
+@dataclass
+class MadeAnew:
+    """A server that was restored after a fire; somebody has a copy of the key of before."""
+
+    here: Town
+    head: Device
+    work: AtWork
+    key: SigningKey
+    grant: bytes
+
+    def calls_her_tom(self) -> Entry:
+        """A word of his: that pupil is called “Tom”."""
+        return compose(
+            author=self.key,
+            space=self.here.space,
+            kind=Kind.PERSON,
+            grant=self.grant,
+            at=at_from(self.here.office.clock()),
+            payload=PersonRecord("Tom", PersonRole.PUPIL).encode(),
+            salt=os.urandom(16),
+            subject=bytes.fromhex(self.work.pupil),
+        )
+
+    async def days(self, count: int) -> None:
+        """So many days, in each of which all machines call, and the server looks which keys it is to heed."""
+        for _ in range(count):
+            self.here.office.clock.advance(DAY_MS)
+            await self.here.sync()
+            await keys_of_before.heed_keys_of_before(self.here.office.server)
+
+    async def told(self) -> list[Any]:
+        return list((await self.here.office.do("status"))["spoken_elsewhere"])
+
+
+@asynccontextmanager
+async def _made_anew(folder: Path) -> AsyncIterator[MadeAnew]:
+    async with town(folder) as here:
+        work = await here.class_at_work()
+        head = await here.head_of_the_school()
+        await here.sync()
+        key, grant = here.office.server.keys.signing, here.office.server.grant
+        await back_up(here)
+        async with burnt_and_restored(here) as new:
+            here.office = new
+            yield MadeAnew(here, head, work, key, grant)
+
+
+@attack(ROW, off={"sync_server.handlers.store.keys_of_before.heed_keys_of_before": _heeds_none})
+async def test_a_restored_server_tells_of_the_key_of_before_once_all_have_told(tmp_path: Path) -> None:
+    async with _made_anew(tmp_path) as made:
+        await made.days(2)
+        assert (await made.here.office.do("status"))["restored"] is None
+        assert await made.told() == []
+        await brought(made.here, made.calls_her_tom())
+        told = [(each["key"], each["replaced"], each["words"]) for each in await made.told()]
+        assert told == [(made.key.public.hex(), True, 1)]
+        made.here.office.said.alarms.clear()
+        await made.here.office.do("person list", space=made.here.office.space)
+        (line,) = made.here.office.said.alarms
+        assert "a key of the server before this one" in line
+        await made.here.sync(made.head)
+        async with portal(made.head.agent) as surfer:
+            assert 'id="elsewhere"' in await surfer.page("/school")
+
+
+async def test_what_a_backup_lacks_comes_back_and_nothing_is_told_of_that(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        work = await here.class_at_work()
+        await here.sync()
+        await back_up(here)
+        await here.office.do("person rename", person=work.pupil, name="Zoé")
+        await here.sync()
+        async with burnt_and_restored(here) as new:
+            here.office = new
+            await keys_of_before.heed_keys_of_before(new.server)
+            await here.sync()
+            assert (await new.do("status"))["spoken_elsewhere"] == []
+            view = await new.server.replica.view(here.space)
+            assert view.roster.persons[bytes.fromhex(work.pupil)].name == "Zoé"
+
+
+async def test_new_keys_of_the_kits_end_that_too(tmp_path: Path) -> None:
+    async with _made_anew(tmp_path) as made:
+        await made.days(2)
+        await brought(made.here, made.calls_her_tom())
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        await made.here.office.with_kit("rotate server", kit, since="1h", anyway=True)
+        await made.days(2)
+        assert await made.told() == []
+        await made.here.sync(made.head)
+        async with portal(made.head.agent) as surfer:
+            assert 'id="elsewhere"' not in await surfer.page("/school")

@@ -39,17 +39,6 @@ _OFFICES: Final = frozenset({Role.ADMIN, Role.HEAD})
 """Who lets others in."""
 
 
-def old_keys(server: Server) -> list[bytes]:
-    """The keys of servers before this one."""
-    return [key for key in server.replica.door.server_keys() if key != server.keys.signing.public]
-
-
-async def keys_that_still_count(server: Server) -> list[bytes]:
-    """Those of the old keys that nobody has cut off: `restore` and `init --recover` end none by themselves."""
-    cut = (await server.replica.view(server.replica.door.territory)).roster.cut
-    return [key for key in old_keys(server) if key not in cut]
-
-
 async def came_in_elsewhere(server: Server, old: Collection[bytes]) -> list[Device]:
     """The devices in use that somebody else let in by a code of these keys, or anybody by one of somebody unknown."""
     door, known = server.replica.door, await KnownHere.of(server)

@@ -3,15 +3,17 @@
 Rules:
 - of the key in use it is told until that is replaced: who has a copy goes on;
 - of an earlier key, as long as one of its first such words counts: new keys without a time keep what was here;
+- of a key of a server before this one likewise: a machine that was away may have told late what that server had said;
 - people read how many there were, since when, and what the first say; the command that ends it is named.
 
-docs/operate.md, "If something is wrong".
+docs/operate.md, "If something is wrong"; docs/adr/0547.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.model.entry import Entry, Kind, kind_name
@@ -26,7 +28,8 @@ from sync_server.opened.spoken_elsewhere import Elsewhere
 class Spoken:
     """A key, what was brought under it, the first of these words, and whether the key was replaced since.
 
-    `lost_ms` is when this server's database was damaged last: its own words come back to it then.
+    `lost_ms` is when this server's database was damaged last: its own words come back to it then. `is_of_before` is a
+    key that this server never had: it was made anew, from a backup or the kit.
     """
 
     key: bytes
@@ -34,6 +37,7 @@ class Spoken:
     words: Sequence[Entry]
     is_replaced: bool
     lost_ms: int | None
+    is_of_before: bool
 
     def row(self) -> JSON:
         """As `status` has it."""
@@ -57,16 +61,35 @@ class Spoken:
     @property
     def sentence(self) -> str:
         """For whoever types a command."""
+        if self.is_of_before:
+            return self._sentence_of_before
         key = "an earlier key of this server's, whose words count still," if self.is_replaced else "this server's key"
         lost = "" if self.lost_ms is None else f", or its database lost them when it was damaged, {_told(self.lost_ms)}"
-        words = "a word was brought" if self.heard.count == 1 else f"{self.heard.count} words were brought"
         return (
-            f"warning: {key} has spoken elsewhere: since {_told(self.heard.first_ms)} {words} "
+            f"warning: {key} has spoken elsewhere: since {_told(self.heard.first_ms)} {self._words} "
             "under it that this server did not say. Somebody has a copy of it, or DIR was put back from a copy "
-            f"without `restore`{lost}. Names, lists, rights and erasures may be theirs: before anything that goes by "
-            "them, `sync-server rotate server --kit KIT --since TIME`, a time before that, and before anybody else may "
-            "have had the key; `sync-server status` shows the first of these words"
+            f"without `restore`{lost}. {_REMEDY}"
         )
+
+    @property
+    def _sentence_of_before(self) -> str:
+        return (
+            "warning: a key of the server before this one, which counts still, has spoken elsewhere: since "
+            f"{_told(self.heard.first_ms)} {self._words} under it that no machine had told when all were heard. "
+            "Somebody has a copy of it, or a machine that was away has told late what that server had said. "
+            f"{_REMEDY}"
+        )
+
+    @property
+    def _words(self) -> str:
+        return "a word was brought" if self.heard.count == 1 else f"{self.heard.count} words were brought"
+
+
+_REMEDY: Final = (
+    "Names, lists, rights and erasures may be theirs: before anything that goes by them, `sync-server rotate server "
+    "--kit KIT --since TIME`, a time before that, and before anybody else may have had the key; `sync-server status` "
+    "shows the first of these words"
+)
 
 
 async def spoken_elsewhere(server: Server) -> list[Spoken]:
@@ -77,7 +100,8 @@ async def spoken_elsewhere(server: Server) -> list[Spoken]:
         known = await server.store.get(heard.ids)
         words = [known[name] for name in heard.ids if name in known]
         if key == own or await not_held_back(server.replica, words):
-            found.append(Spoken(key, heard, words, key != own, lost_ms))
+            is_of_before = key not in server.own_keys
+            found.append(Spoken(key, heard, words, key != own, lost_ms, is_of_before))
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from sync_server.handlers.overview.spoken_elsewhere import spoken_elsewhere
+from sync_server.handlers.overview.spoken_elsewhere import Spoken, spoken_elsewhere
 from sync_server.opened.app import Server
 
 NONE_MADE_AFTER_MS: Final = 24 * 3600 * 1000
@@ -38,14 +38,20 @@ def notices(server: Server) -> list[Notice]:
 
 
 async def key_notices(server: Server) -> list[Notice]:
-    """That a key of this server's has spoken elsewhere, or that what a damaged database lost comes back."""
+    """That a key has spoken elsewhere: this server's, or one of before; or what a damaged database lost comes back."""
     return [
         Notice(
-            "spoken-elsewhere" if each.lost_ms is None else "spoken-elsewhere-or-lost",
+            _topic_of(each),
             {"count": each.heard.count, "at_ms": each.heard.first_ms},
         )
         for each in await spoken_elsewhere(server)
     ]
+
+
+def _topic_of(spoken: Spoken) -> str:
+    if spoken.is_of_before:
+        return "spoken-elsewhere-before"
+    return "spoken-elsewhere" if spoken.lost_ms is None else "spoken-elsewhere-or-lost"
 
 
 def backup_notices(backup_ms: int | None, first_ms: int | None, now_ms: int) -> list[Notice]:
