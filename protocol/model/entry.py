@@ -93,8 +93,11 @@ class Kind(IntEnum):
 
 
 def kind_name(kind: int) -> str:
-    """What people are told a known kind is, in a word: `receipt-teacher`. Raises `ValueError` for an unknown one."""
-    return Kind(kind).name.lower().replace("_", "-")
+    """What people are told a kind is, in a word: `receipt-teacher`; its number where a later version knows it."""
+    try:
+        return Kind(kind).name.lower().replace("_", "-")
+    except ValueError:
+        return str(kind)
 
 
 def class_of(kind: int) -> int:

@@ -43,7 +43,7 @@ from sync_server.handlers.overview.devices import Device
 from sync_server.handlers.overview.hand_ins import list_hand_ins
 from sync_server.handlers.overview.let_go import says_that_it_was_in
 from sync_server.handlers.overview.members import list_devices
-from sync_server.handlers.overview.spoken_elsewhere import spoken_elsewhere
+from sync_server.handlers.overview.spoken_elsewhere import Spoken, spoken_elsewhere
 from sync_server.handlers.record import measures
 from sync_server.handlers.record.audit import broken_trail
 from sync_server.handlers.record.erasures import held_back, said_of_held_back, waiting_for_a_word
@@ -97,9 +97,16 @@ async def _operate_with_kit(
 
 async def _tell_of_the_key(server: Server, name: str, outgoing: Outgoing) -> None:
     """That somebody else speaks with it, with each command that goes by what the set says."""
-    if name not in _GOES_BY_NOTHING:
-        for each in await spoken_elsewhere(server):
-            await outgoing.progress(each.sentence)
+    if name not in _TOLD_APART:
+        await _told_of_the_key(server, outgoing)
+
+
+async def _told_of_the_key(server: Server, outgoing: Outgoing) -> Sequence[Spoken]:
+    """The same, and what there is of it."""
+    found = await spoken_elsewhere(server)
+    for each in found:
+        await outgoing.progress(each.sentence)
+    return found
 
 
 async def _tell_who_may_be_forgotten(server: Server, outgoing: Outgoing) -> None:
@@ -158,6 +165,7 @@ async def _invite(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
 
 
 async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    elsewhere = await _told_of_the_key(server, outgoing)
     held, found, left = await totals(server), await restored(server), await left_pupils(server)
     await _tell_of_reported(server, outgoing)
     return {
@@ -179,7 +187,7 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         "frozen_persons": [each.row() for each in await frozen_persons(server.replica)],
         "came_after_closing": [each.row() for each in await came_after_closing(server)],
         "unforeseen": [met.shown() for met in server.unforeseen.rows()],
-        "spoken_elsewhere": [each.row() for each in await spoken_elsewhere(server)],
+        "spoken_elsewhere": [each.row() for each in elsewhere],
         "version": installed_version(),
     }
 
@@ -456,7 +464,8 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "repair": _repair,
 }
 
-_GOES_BY_NOTHING: Final = frozenset({"backup", "backup-kept", "audit"})
-"""What is the same whoever has said something; a backup is made by night, and its lines go to a mailbox."""
+_TOLD_APART: Final = frozenset({"backup", "backup-kept", "audit", "status"})
+"""What is the same whoever has said something; a backup is made by night, and its lines go to a mailbox. `status` tells
+it itself, with what it shows of it."""
 _NAMING: Final = frozenset({list_commands.person_list, _hand_ins})
 """What prints who is whom: beside it is said that some may have been erased, where that is so."""

@@ -58,7 +58,7 @@ async def thief_lists(here: Town, person: str, said: PersonRecord, space: bytes 
 
 
 def said_by_copy(
-    here: Town, kind: Kind, payload: bytes, space: bytes | None = None, *, subject: str | None = None
+    here: Town, kind: int, payload: bytes, space: bytes | None = None, *, subject: str | None = None
 ) -> Entry:
     """What a copy of the server's key says."""
     server = here.office.server

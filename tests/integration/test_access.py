@@ -24,6 +24,7 @@ from protocol.replica.access.archive import ZipOutlet
 from protocol.replica.access.export import export_person
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
+from protocol.replica.console.operation import NO_FILES
 from protocol.replica.upkeep.orders import DestroyedHere, ends_of
 from protocol.roles import PersonRole
 from sync_server.opened.app import opened
@@ -31,11 +32,13 @@ from sync_server.web.wording import Words
 from tests.harness.backups import make_backup, restore_backup
 from tests.harness.classroom import Classroom, Device, Given
 from tests.harness.commands import Desk, Received
+from tests.harness.copied_keys import brought, said_by_copy
 from tests.harness.lan import exchange
 from tests.harness.office_devices import town
 from tests.harness.portal import said_in
 from tests.harness.server_in_process import Office
 
+_OF_A_LATER_VERSION = 95
 WORK = {"dessin <1>.txt".replace("<1>", "1"): b"mon dessin", "texte.txt": b"il faisait beau"}
 
 
@@ -421,3 +424,13 @@ async def test_that_a_server_was_restored_is_told_once_however_many_classes_had_
     assert [line.count("this server was restored") for line in office.said.lines if "this server was" in line] == [1]
     assert any(line.startswith("warning: “CM2 B”: machines of this class have not told") for line in office.said.lines)
     assert not any("others may not even be known" in line for line in office.said.lines), "that is told once"
+
+
+async def test_an_archive_names_a_word_of_a_kind_that_a_later_version_knows_by_its_number(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        pupil, out = await here.office.add_person("Léa", "pupil"), Received()
+        later = said_by_copy(here, _OF_A_LATER_VERSION, b"x", here.space, subject=pupil)
+        await brought(here, later)
+        await here.office.table["export-person"]({"person": pupil}, NO_FILES, out)
+        entries = json.loads(out.files["donnees.json"])["entries"]
+        assert {each["id"]: each["kind"] for each in entries}[later.id.hex()] == str(_OF_A_LATER_VERSION)

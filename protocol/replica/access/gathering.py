@@ -158,12 +158,11 @@ class Gathering:
 
     def _row(self, entry: Entry, hidden: bool) -> Row:
         header = entry.header
-        known = header.kind in set(Kind)
         return {
             "id": entry.id.hex(),
             "space": header.space.hex(),
             "space_name": self._spaces.get(header.space),
-            "kind": kind_name(header.kind) if known else header.kind,
+            "kind": kind_name(header.kind),
             "at": rfc3339(entry.timestamp_ms),
             "author": header.author.hex(),
             "target": None if header.target is None else header.target.hex(),

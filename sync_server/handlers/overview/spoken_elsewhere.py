@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.model.entry import Entry, Kind, kind_name
+from protocol.model.entry import Entry, kind_name
 from protocol.replica.console.operation import JSON
 from protocol.replica.console.text import local_time
 from protocol.replica.office.held_in_space import not_held_back
@@ -50,7 +50,7 @@ class Spoken:
             "shown": [
                 {
                     "id": word.id.hex(),
-                    "kind": _kind(word.header.kind),
+                    "kind": kind_name(word.header.kind),
                     "space": word.header.space.hex(),
                     "at": rfc3339(word.timestamp_ms),
                 }
@@ -103,11 +103,6 @@ async def spoken_elsewhere(server: Server) -> list[Spoken]:
             is_of_before = key not in server.own_keys
             found.append(Spoken(key, heard, words, key != own, lost_ms, is_of_before))
     return found
-
-
-def _kind(kind: int) -> str:
-    """What a kind is called; a number where a later version knows what that is."""
-    return kind_name(kind) if kind in set(Kind) else str(kind)
 
 
 def _told(at_ms: int) -> str:
