@@ -26,7 +26,7 @@ from protocol.model.entry import Entry
 from protocol.model.register import RegisterKind, stored_register
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.office.arrivals import CLOCK_SET_BACK, NOTE_INTERVAL_S, RunningTime, note_arrivals
-from protocol.replica.office.bureau import Met, reaches
+from protocol.replica.office.bureau import Met, Notes, reaches
 from protocol.replica.office.needed_rank import TAKES_AWAY, rank_needed, takes_away
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.office.stays import end_stays
@@ -134,8 +134,9 @@ class SchoolOffice:
         """Whether a space is one of those that this reaches, or lies in one."""
         return reaches(self, space)
 
-    async def say(self, drafts: Sequence[Draft]) -> list[Entry]:
-        """As `Office.say`. Raises `Refused(NO_RIGHT)` for what lies outside the school."""
+    async def say(self, drafts: Sequence[Draft], notes: Notes | None = None) -> list[Entry]:
+        """As `Office.say`; the key says whose a word is. Raises `Refused(NO_RIGHT)` for what is outside the school."""
+        del notes
         # a school that is made with its first class is not known yet
         known = [draft.space for draft in drafts if self.replica.door.knows_space(draft.space)]
         if not all(map(self.governs, known)):

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +28,8 @@ from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.acts import Trail
 from protocol.replica.office.arrivals import RunningTime, noted_ran_ms
-from protocol.replica.office.bureau import Met
-from protocol.replica.office.known_here import is_about_cuts, note_said
+from protocol.replica.office.bureau import Met, Notes
+from protocol.replica.office.known_here import is_about_cuts, marks_of
 from protocol.replica.office.servers_memory import ServersMemory
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.private_file import remove_private
@@ -221,16 +221,19 @@ class Server:
         finally:
             await self.replica.close()
 
-    async def write(self, drafts: Sequence[Draft]) -> list[Entry]:
-        """Say something as the server: all drafts in one durable transaction. Raises `LocalFailure`."""
-        said = await self.responder.say(drafts)
-        await note_said(self.store, said)
+    async def write(self, drafts: Sequence[Draft], notes: Notes | None = None) -> list[Entry]:
+        """Say something as the server, noted as its own: all in one durable transaction. Raises `LocalFailure`."""
+
+        def noted(said: Sequence[Entry]) -> Mapping[str, bytes | None]:
+            return {**marks_of(said), **({} if notes is None else notes(said))}
+
+        said = await self.responder.say(drafts, noted)
         self.replica.noted += any(map(is_about_cuts, said))
         return said
 
-    async def say(self, drafts: Sequence[Draft]) -> list[Entry]:
+    async def say(self, drafts: Sequence[Draft], notes: Notes | None = None) -> list[Entry]:
         """As `Office.say`: the certificate holds everywhere."""
-        return await self.write(drafts)
+        return await self.write(drafts, notes)
 
     async def tend_keys(self, spaces: Iterable[bytes], *, let_in: bool = False, asked: bool = True) -> None:
         """As `Office.tend_keys`."""

@@ -18,6 +18,7 @@ from protocol.replica.answering.challenges import Challenges
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.interfaces import ContentStore, EntryStore
 from protocol.replica.office.arrivals import NOTE_INTERVAL_S, note_arrivals
+from protocol.replica.office.bureau import Notes
 from protocol.replica.storage.sqlite import SqliteStore
 from sync_server.handlers.store.codes_of_before import enrolment_at
 from sync_server.handlers.store.keys_of_before import heed_keys_of_before
@@ -51,8 +52,8 @@ class SimServer(Server):
 
     told: Told | None = None
 
-    async def write(self, drafts: Sequence[Draft]) -> list[Entry]:
-        entries = await super().write(drafts)
+    async def write(self, drafts: Sequence[Draft], notes: Notes | None = None) -> list[Entry]:
+        entries = await super().write(drafts, notes)
         if self.told is not None:
             self.told.acknowledged(entries)
         return entries

@@ -175,8 +175,13 @@ class Responder:
         capability = Capability.check(text, self.station.capability_key, Purpose.LISTEN, self._now_ms() // 1000)
         return self.listeners.add(capability.pack)
 
-    async def say(self, drafts: Sequence[Draft]) -> list[Entry]:
-        """Write as the station, by its key and under its grant, in one durable transaction. Raises `LocalFailure`."""
+    async def say(
+        self, drafts: Sequence[Draft], marks: Callable[[Sequence[Entry]], Mapping[str, bytes | None]] | None = None
+    ) -> list[Entry]:
+        """Write as the station, by its key and under its grant, in one durable transaction, with `marks`.
+
+        Raises `LocalFailure`.
+        """
         async with self.pen:
             station = self.station
             return await self.replica.write(
@@ -185,6 +190,7 @@ class Responder:
                 now_ms=self._now_ms(),
                 entropy=self._entropy,
                 unsent=False,
+                marks=marks,
             )
 
     async def concerns(self, listener: Listener, spaces: frozenset[bytes]) -> bool:

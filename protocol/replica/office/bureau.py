@@ -6,8 +6,8 @@ under which it may (docs/adr/0031).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
 
 from protocol.model.entry import Entry
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
@@ -20,6 +20,10 @@ class Met(NamedTuple):
 
     devices: frozenset[Device] = frozenset()
     for_long: bool = False
+
+
+Notes: TypeAlias = Callable[[Sequence[Entry]], Mapping[str, bytes | None]]
+"""Of entries that are being said, the marks by which a server knows them as its own afterwards."""
 
 
 class Office(Protocol):
@@ -77,8 +81,11 @@ class Office(Protocol):
         """
         ...
 
-    async def say(self, drafts: Sequence[Draft]) -> list[Entry]:
-        """Write all of it or nothing, durably, each under a grant that allows it. Raises `Refused(NO_RIGHT)`."""
+    async def say(self, drafts: Sequence[Draft], notes: Notes | None = None) -> list[Entry]:
+        """Write all of it or nothing, durably, each under a grant that allows it. Raises `Refused(NO_RIGHT)`.
+
+        A server sets what `notes` gives of these entries in the same transaction: others go by whose word it is.
+        """
         ...
 
     async def tend_keys(self, spaces: Iterable[bytes], *, let_in: bool = False, asked: bool = True) -> None:

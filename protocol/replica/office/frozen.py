@@ -28,7 +28,7 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.doubles import made_one_with
-from protocol.replica.office.known_here import note_leaves, own_leaves
+from protocol.replica.office.known_here import leave_marks, own_leaves
 from protocol.replica.office.people import list_draft, listings, listings_of
 from protocol.replica.office.said_here import LIFTED_MARKS, noted_lifted, said_by_this_key
 from protocol.roles import ARE_TAUGHT, RANK, Role
@@ -116,8 +116,10 @@ async def _say(office: Office, drafts: Sequence[Draft]) -> None:
     """
     if drafts:
         own = await own_leaves(office, {shown for each in drafts for shown in each.parents[:1]})
-        said = await office.say(drafts)
-        await note_leaves(office, [each for each in said if not own.isdisjoint(each.header.parents[:1])])
+        await office.say(
+            drafts,
+            lambda said: leave_marks([each for each in said if not own.isdisjoint(each.header.parents[:1])]),
+        )
 
 
 async def freezing_words(replica: Replica) -> Mapping[bytes, Sequence[Entry]]:

@@ -33,7 +33,7 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import Outgoing, Params
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.held_without import held_surely
-from protocol.replica.office.known_here import note_leaves, note_listed, own_leaves
+from protocol.replica.office.known_here import leave_marks, listed_marks, own_leaves
 from protocol.replica.office.list_words import SURE, ListWords, Whose
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.replica.office.names import name_of
@@ -273,7 +273,7 @@ async def rename_person(office: Office, person: bytes, name: str) -> None:
         role = each.role if each in sure else await _first_role(office, space, ever[space])
         if (called, role) != (each.name, each.role) or space in to_list:
             drafts.append(list_draft(person, PersonRecord(called, role, frozen=each.frozen), space, each.line))
-    await note_listed(office, await office.say(drafts))
+    await office.say(drafts, listed_marks)
 
 
 async def _first_role(office: Office, space: bytes, ever: Iterable[Entry]) -> PersonRole:
@@ -310,7 +310,7 @@ async def merge_persons(office: Office, person: bytes, into: bytes, spaces: Coll
             here = kept.get(space)
             again = PersonRecord(known.name, known.role)
             drafts.append(list_draft(into, again, space, () if here is None else here.line))
-    await note_leaves(office, await office.say(drafts))
+    await office.say(drafts, leave_marks)
     return len(said)
 
 

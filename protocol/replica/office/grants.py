@@ -36,12 +36,12 @@ from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Grant, PersonRecord
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
-from protocol.replica.office.bureau import Office
+from protocol.replica.office.bureau import Notes, Office
 from protocol.replica.office.called_first import goes_by_no_order, least_first, least_of
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.further_words import listing_drafts
 from protocol.replica.office.held_by_others import grants_not_held_back_by_this_office
-from protocol.replica.office.known_here import note_listed, note_named
+from protocol.replica.office.known_here import listed_marks, note_named
 from protocol.replica.office.people import listings, listings_of, mentions
 from protocol.replica.office.stays import end_past_rights
 from protocol.rights.door import Authority
@@ -114,7 +114,7 @@ async def _let_in(office: Office, standing: Standing, given: Mapping[bytes, Auth
     for like in dict.fromkeys(given.values()):
         drafts += await _grant_drafts(office, like, [space for space in spaces if given[space] == like])
     await note_named(office, person, standing.device, max((like.role for like in given.values()), key=RANK.__getitem__))
-    await note_listed(office, await write_and_tend(office, drafts))
+    await write_and_tend(office, drafts, listed_marks)
     places = dict.fromkeys(cut.space for cut in cuts)
     still_out = [space for space in places if device in (await office.replica.view(space)).roster.cut]
     stays = [end_ms for end_ms in ends if end_ms is not None]
@@ -251,7 +251,7 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
             looked.append(Looked(pair, Why(acquaintance.value)))
         if acquaintance is not Acquaintance.UNKNOWN:
             drafts += await _grant_drafts(office, await _repeated(office, named, known), spaces)
-    await note_listed(office, await write_and_tend(office, drafts))
+    await write_and_tend(office, drafts, listed_marks)
     return looked
 
 
@@ -356,11 +356,11 @@ async def _lasting(office: Office, honest: Sequence[Authority]) -> list[Authorit
     return [grant for grant in honest if grant.grant not in void[grant.space]] or list(honest)
 
 
-async def write_and_tend(office: Office, drafts: Sequence[Draft]) -> list[Entry]:
-    """Say what is drafted, and look after the keys of the spaces that it touches."""
+async def write_and_tend(office: Office, drafts: Sequence[Draft], notes: Notes | None = None) -> list[Entry]:
+    """Say what is drafted, with `notes`, and look after the keys of the spaces that it touches."""
     if not drafts:
         return []
-    said = await office.say(drafts)
+    said = await office.say(drafts, notes)
     await office.tend_keys({draft.space for draft in drafts})
     return said
 

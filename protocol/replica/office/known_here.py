@@ -86,33 +86,23 @@ async def begin_noting(store: EntryStore, root: bytes, *, is_whole: bool = True)
             await store.set_marks({mark: since_mark(latest)})
 
 
-async def note_said(store: EntryStore, said: Iterable[Entry]) -> None:
+def marks_of(said: Iterable[Entry]) -> dict[str, bytes | None]:
     """Those of these that are codes, revocations, or take these back, were made here."""
-    marks: dict[str, bytes | None] = {
-        noted + one.id.hex(): b"" for one in said if (noted := _noted_as(one)) is not None
-    }
-    if marks:
-        await store.set_marks(marks)
+    return {noted + one.id.hex(): b"" for one in said if (noted := _noted_as(one)) is not None}
 
 
-async def note_leaves(office: Office, said: Iterable[Entry]) -> None:
+def leave_marks(said: Iterable[Entry]) -> dict[str, bytes | None]:
     """A command takes somebody off a list by these words, or makes two one; by others that repeat that it does not.
 
     `person freeze` says of who is off a list that they are off it still, whoever said so first.
     """
-    left = [one for one in said if (record := _listed(one)) is not None and record.left]
-    marks: dict[str, bytes | None] = {LEAVE_MARKS + one.id.hex(): b"" for one in left}
-    if marks and office.rank >= RANK[Role.SERVER]:
-        await office.replica.store.set_marks(marks)
+    return {LEAVE_MARKS + one.id.hex(): b"" for one in said if (record := _listed(one)) is not None and record.left}
 
 
-async def note_listed(office: Office, said: Iterable[Entry]) -> None:
+def listed_marks(said: Iterable[Entry]) -> dict[str, bytes | None]:
     """A command puts somebody on a list, or calls them something, by these words: whose they are `list_words` says."""
-    marks: dict[str, bytes | None] = {
-        LEAVE_MARKS + one.id.hex(): b"" for one in said if (record := _listed(one)) is not None and not record.left
-    }
-    if marks and office.rank >= RANK[Role.SERVER]:
-        await office.replica.store.set_marks(marks)
+    listed = [one for one in said if (record := _listed(one)) is not None and not record.left]
+    return {LEAVE_MARKS + one.id.hex(): b"" for one in listed}
 
 
 def is_about_cuts(said: Entry) -> bool:

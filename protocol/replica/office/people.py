@@ -16,7 +16,7 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.by_name import plain
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.heard import heard_first
-from protocol.replica.office.known_here import note_listed
+from protocol.replica.office.known_here import listed_marks
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.names import name_of
 from protocol.replica.office.spaces import records_in
@@ -49,9 +49,9 @@ async def add_person(office: Office, name: str, role: PersonRole, spaces: Sequen
     """Put somebody new on the lists of `spaces`; their id. Raises `BadInput(BAD_NAME)`."""
     record = PersonRecord(name_of(name, "a person"), role)
     person = office.entropy(PERSON_BYTES)
-    said = await office.say([list_draft(person, record, space) for space in spaces])
-    if len(said) > 1:  # of the second list nobody with a copied key says the like (docs/adr/0524)
-        await note_listed(office, said)
+    # of the second list nobody with a copied key says the like (docs/adr/0524)
+    notes = listed_marks if len(spaces) > 1 else None
+    await office.say([list_draft(person, record, space) for space in spaces], notes)
     return person
 
 

@@ -35,7 +35,7 @@ from protocol.replica.office.doubles import made_one_with
 from protocol.replica.office.further_words import leaving_drafts, stays_frozen
 from protocol.replica.office.grants import devices_of, grants_of, with_below, write_and_tend
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, lists_of
-from protocol.replica.office.known_here import note_leaves
+from protocol.replica.office.known_here import leave_marks
 from protocol.replica.office.mistaken import note_if_mistaken
 from protocol.replica.office.people import Listing, listings, listings_of
 from protocol.replica.office.said_here import cuts_of_others
@@ -123,7 +123,7 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
             is_led = device in copies or any(grant.role is Role.ADMIN for grant in theirs)
             gone |= {pair: is_led or pair in speaking for pair in sorted(pairs)}
         read += [(device, s) for s in spaces if any(office.replica.door.covers(grant, s) for grant in theirs)]
-    await note_leaves(office, await write_and_tend(office, drafts))
+    await write_and_tend(office, drafts, leave_marks)
     for one, shown in lists.items():
         if all(space in spaces for space in shown):
             await note_if_mistaken(office, one)

@@ -38,7 +38,7 @@ from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import erased_besides
 from protocol.replica.office.held_in_space import counting_where_they_lie, held_in
-from protocol.replica.office.known_here import note_leaves, note_named
+from protocol.replica.office.known_here import leave_marks, note_named
 from protocol.replica.office.taking_back import ruling_before
 from protocol.replica.office.words_of_office import said_again, still_says, topics
 from protocol.rights.roster import Roster, is_acceptable
@@ -243,7 +243,7 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
         for draft in drafts:  # one at a time: the command is shown all that it is about
             await write_as_root(server, kit, [draft])
     elif drafts:
-        await note_leaves(server, await server.write(drafts))
+        await server.write(drafts, leave_marks)
     beyond = 0
     for space, entry in judged:
         roster = (await server.replica.view(space)).roster
