@@ -245,7 +245,8 @@ class _Commands:
         from sync_agent.coursework import publisher
 
         keep = given.identifier(params, "keep", Code.UNKNOWN_REVISION, "revision")
-        await publisher.settle(self._agent, _item(params), keep)
+        shown = given.texts(params, "shown") if "shown" in params else None
+        await publisher.settle(self._agent, _item(params), keep, shown)
         return {}
 
     async def items(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:

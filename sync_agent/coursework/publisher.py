@@ -18,7 +18,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeAlias
@@ -182,9 +182,10 @@ async def restore_revision(agent: Agent, wanted: bytes, revision: bytes, outgoin
     return await restore(agent, wanted) or says_another
 
 
-async def settle(agent: Agent, wanted: bytes, keep: bytes) -> None:
+async def settle(agent: Agent, wanted: bytes, keep: bytes, shown: Collection[str] | None = None) -> None:
     """End a conflict: the head `keep` is said once more, with all heads as parents, itself the first.
 
+    `shown` are those, in hex, of which whoever chooses was shown; what has come since stays a version to choose from.
     Raises `BadInput` (UNKNOWN_ITEM; UNKNOWN_REVISION if `keep` is no head), `Refused(NO_RIGHT)`.
     """
     async with agent.writing:
@@ -199,7 +200,7 @@ async def settle(agent: Agent, wanted: bytes, keep: bytes) -> None:
                 heads=[head.id.hex() for head in item.heads],
             )
         payload = kept.record.encode()
-        others = [head.id for head in item.heads if head.id != keep]
+        others = [head.id for head in item.heads if head.id != keep and (shown is None or head.id.hex() in shown)]
         while others:
             now, others = others[: MAX_PARENTS - 1], others[MAX_PARENTS - 1 :]
             draft = Draft(item.space, Kind.REVISION, authority.grant, payload, target=item.id, parents=(keep, *now))

@@ -295,11 +295,36 @@ async def test_a_conflict_is_shown_looked_at_and_settled(room: Classroom) -> Non
         port = page.partition(".localhost:")[2].partition("/")[0]
         second = await adult.lesson(item.hex(), "/", Host=f"{other[32:]}.localhost:{port}")
         assert {shown.body, second.body} == {b"<h1>deux", b"<h1>trois"}
-        done = await adult.send(f"/item/{item.hex()}", f"/item/{item.hex()}/settle", {"keep": other})
+        choice = {"keep": other, "shown": _shown_on(page)}
+        done = await adult.send(f"/item/{item.hex()}", f"/item/{item.hex()}/settle", choice)
         assert done.status == 303
         assert "départager" not in await adult.page(f"/item/{item.hex()}")
     row = await Desk(one.agent).item(item.hex())
     assert not row["conflict"]
+
+
+async def test_a_version_that_came_while_she_looked_stays_one_to_choose_from(room: Classroom) -> None:
+    one, two, three = await room.teacher(), await room.teacher(), await room.teacher()
+    item = (await room.publish(one, {"index.html": b"<h1>un"})).item
+    await brought(one, two)
+    await brought(one, three)
+    await room.publish(one, {"index.html": b"<h1>deux"}, item=item)
+    await room.publish(two, {"index.html": b"<h1>trois"}, item=item)
+    late = (await room.publish(three, {"index.html": b"<h1>une heure de travail"}, item=item)).revision
+    await brought(two, one)
+    async with portal(one.agent) as adult:
+        place = f"/item/{item.hex()}"
+        shown = _shown_on(await adult.page(place))
+        await brought(three, one)
+        await adult.send(place, f"{place}/settle", {"keep": shown.split(",")[0], "shown": shown})
+        again = _shown_on(await adult.page(place)).split(",")
+    assert len(again) == 2
+    assert late.hex() in again
+
+
+def _shown_on(page: str) -> str:
+    """The versions among which a page has somebody choose."""
+    return page.partition('name="shown" value="')[2].partition('"')[0]
 
 
 async def test_a_teacher_looks_at_earlier_versions_and_goes_back_to_the_first(room: Classroom) -> None:

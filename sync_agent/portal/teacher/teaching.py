@@ -149,8 +149,11 @@ class Teaching:
         return await self._act(request, "restore", "went_back", "revision")
 
     async def settle(self, request: web.Request) -> web.Response:
-        """Keep one of several versions."""
-        return await self._act(request, "settle", "settled", "keep")
+        """Keep one of several versions, of those that the page showed."""
+        fields, item = await self._desk.fields(request), request.match_info["item"]
+        shown: list[JSON] = [*fields.get("shown", "").split(",")]
+        await self._desk.do("settle", {"item": item, "keep": fields.get("keep", ""), "shown": shown})
+        return see(f"/item/{item}?done=settled")
 
     async def _act(self, request: web.Request, command: str, done: str, *names: str) -> web.Response:
         fields = await self._desk.fields(request)
