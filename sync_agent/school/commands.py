@@ -201,19 +201,20 @@ async def _tell_who_counts_again(office: SchoolOffice, outgoing: Outgoing) -> No
     reports = await counted_again(office)
     records = await space_records(office) if reports else {}
     for key, report in reports.items():
-        when, again = local_time(rfc3339(report.said_ms) or ""), f"`lost {key.hex()}` reports it again, "
-        if report.by_rank:
-            again = "it has been given a head's right since, which no report here takes: with the kit, who runs the "
-            again += f"server does (`rotate server --kit --since`, or `revoke --kit {key.hex()}` there), "
+        when = local_time(rfc3339(report.said_ms) or "")
         classes = ", ".join(
             f"“{records[space].name}”" if space in records else space.hex() for space in report.let_into
         )
         since = f"reads {classes}, into which it was let since," if report.let_into else "counts again,"
         to_it = "".join(f" --space {space.hex()}" for space in report.let_into)
         agree = f"`grant --device {key.hex()}{to_it}`" if to_it else "`grant --device`"
+        what = f"`lost {key.hex()}` reports it again, {agree} agrees"
+        if report.by_rank:
+            what = "it has been given a head's right since, which no report here takes: with the kit, who runs the "
+            what += f"server does (`rotate server --kit --since`, or `revoke --kit {key.hex()}` there)"
         await outgoing.progress(
             f"the device {key.hex()} was reported {when}, and {since} by the word of another head's computer or "
-            f"of the server: {again}{agree} agrees; if nobody decided it, the server may be in wrong hands"
+            f"of the server: {what}; if nobody decided it, the server may be in wrong hands"
         )
 
 

@@ -26,6 +26,7 @@ from tests.harness.lost_laptop import another_laptop, teach_too
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
+from tests.harness.territory import new_device
 
 ROW = "a server takes back what was reported lost"
 TAKEN_BACK = "Ce signalement a été annulé depuis"
@@ -86,7 +87,7 @@ def _none_elsewhere(*_: object) -> dict[bytes, list[Authority]]:
     ROW,
     off={
         "sync_agent.school.devices.reports_taken_back": _nothing_is_told,
-        "sync_agent.portal.head.losses.reports_taken_back": _nothing_is_told,
+        "sync_agent.portal.head.losses.counted_again": _nothing_is_told,
     },
 )
 async def test_a_report_that_a_server_takes_back_is_told_on_every_heads_computer_and_is_made_again(
@@ -111,7 +112,7 @@ async def test_a_report_that_a_server_takes_back_is_told_on_every_heads_computer
     async with portal(head.agent) as surfer:
         assert "Un poste signalé perdu compte de nouveau" in html.unescape(await surfer.page("/school"))
         page = html.unescape(await surfer.page("/lost"))
-        row = page.partition('<ul class="works-list">')[2].partition("</li>")[0]
+        row = _first_row(page)
         assert three_words(laptop) in row, "it stands first"
         assert TAKEN_BACK in row
         assert page.count(TAKEN_BACK) == 1
@@ -198,16 +199,49 @@ async def test_a_reported_laptop_that_a_server_lets_into_another_class_of_the_sc
     told = "".join(desk.told)
     assert "reads “CM2”, into which it was let since" in told
     assert (f"revoke --kit {laptop.hex()}" in told) == (role is Role.HEAD), "who alone can take a head's right"
+    assert ("agrees" in told) == (role is Role.TEACHER), "no command of hers agrees to a head's right"
     async with portal(head.agent) as surfer:
         assert "Un poste signalé perdu compte de nouveau" in html.unescape(await surfer.page("/school"))
-        page = html.unescape(await surfer.page("/lost"))
-        assert ("Quelqu'un l'a fait entrer depuis ici : CM2" in page) == (role is Role.TEACHER)
+        row = _first_row(await surfer.page("/lost"))
+        assert three_words(laptop) in row, "it stands first"
+        assert "Quelqu'un l'a fait entrer depuis ici : CM2" in row
+        assert ("que votre signalement ne retire pas" in row) == (role is Role.HEAD)
     if role is Role.TEACHER:
         await desk.ask("lost", device=laptop.hex())
         assert not (await head.agent.replica.view(other_class)).roster.may_read(laptop)
         desk = Desk(head.agent)
         await desk.ask("devices")
         assert "was reported" not in "".join(desk.told)
+
+
+@attack(ROW, off={"sync_agent.portal.head.losses._kept": _none_elsewhere})
+async def test_a_reported_laptop_that_reads_on_by_a_heads_right_of_before_is_called_cut_off_nowhere(here: Here) -> None:
+    territory, laptop = here.room.territory, here.teacher.agent.device
+    other_class = await territory.classroom("CM2", here.room.school)
+    head, _ = await confirmed_head(here)
+    await territory.let_in(here.teacher.agent.keys, Role.HEAD, other_class, person=here.room.teacher_person)
+    await here.sync(head)
+    await Desk(head.agent).ask("lost", device=laptop.hex())
+    assert await _is_read(head, other_class, laptop)
+    assert not await _is_read(head, here.room.space, laptop)
+    async with portal(head.agent) as surfer:
+        row = _first_row(await surfer.page("/lost"))
+    assert "Il lit encore : CM2, par un droit de direction" in row
+    assert f"sync-server revoke {laptop.hex()}" in row
+
+
+@pytest.mark.parametrize("first", [Role.HEAD, Role.ADMIN, Role.SERVER])
+async def test_the_page_of_losses_opens_whatever_a_copied_key_made_of_a_device_first(here: Here, first: Role) -> None:
+    territory, spy = here.room.territory, new_device(here.room.territory.entropy)
+    head, _ = await confirmed_head(here)
+    if first is not Role.SERVER:
+        await territory.let_in(spy, first, await territory.classroom("CM2", here.room.school))
+    signing = territory.keys.signing if first is Role.SERVER else spy.signing
+    as_a_teachers = Grant(signing.public, spy.agreement.public, None, Role.TEACHER, None, None)
+    await territory.say(here.room.space, Kind.GRANT, as_a_teachers.encode())
+    await here.sync(head)
+    async with portal(head.agent) as surfer:
+        assert three_words(signing.public) in await surfer.page("/lost")
 
 
 @pytest.mark.parametrize("names", ["the report", "nothing"])
@@ -245,6 +279,10 @@ async def test_a_reported_laptop_that_a_server_lets_in_above_the_school_is_told_
     desk = Desk(head.agent)
     assert laptop.hex() not in {row["device"] for row in await desk.ask("devices")}
     assert "was reported" not in "".join(desk.told)
+
+
+def _first_row(page: str) -> str:
+    return html.unescape(page).partition('<ul class="works-list">')[2].partition("</li>")[0]
 
 
 async def _is_read(head: Device, space: bytes, device: bytes) -> bool:

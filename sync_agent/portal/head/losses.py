@@ -6,6 +6,8 @@ Rules:
 - of the times since when it may have been in wrong hands those are offered of which something was noted here; of an
   earlier one the command alone takes all that a device ever said, and says so (`--anyway`);
 - those come first that were reported, and count again by others' word (docs/adr/0178);
+- none is called cut off that reads on by a right that no report here takes: it is told where, and who takes that
+  (docs/adr/0546);
 - whoever finds out later since when one that is cut off was in wrong hands says so here as well;
 - shown are the devices of the school that this one may cut off, by what they call themselves and by three words of
   their key, which they cannot choose; as whose, each one's first right says, and beside it whom other rights name, and
@@ -27,7 +29,6 @@ from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.arrivals import noted_since_ms
-from protocol.replica.office.device_cuts import reports_taken_back
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN
 from protocol.replica.office.spaces import space_records
 from protocol.replica.office.taken_names import once_otherwise
@@ -38,6 +39,7 @@ from sync_agent.portal.each_page.desk import Desk
 from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.head.school import enter_school
 from sync_agent.school.device_names import key_words
+from sync_agent.school.devices import counted_again
 from sync_agent.school.office import SchoolOffice
 
 MAX_PHRASES_SHOWN: Final = 10
@@ -50,7 +52,8 @@ class Shown:
     """A device of the school: its name for itself, three words of its key, whose it is, where, when it last spoke.
 
     `reported` is the day of a report that was taken back since; `by_rank`, by a right that no report takes. `let_into`
-    names classes into which it was let since, where the report itself stands. It `is_gone` where it is cut off.
+    names classes into which it was let since, where the report itself stands. It `is_gone` where it is cut off; `kept`
+    names classes that it reads all the same, by a right that no report here takes.
     `others` are called its owners by further rights, `once` is what lists called its person besides.
     """
 
@@ -64,9 +67,15 @@ class Shown:
     reported: str | None
     by_rank: bool
     let_into: str
+    kept: str
     is_gone: bool
     others: str
     once: str
+
+    @property
+    def is_back(self) -> bool:
+        """Whether it was cut off, and reads in the school."""
+        return self.reported is not None or bool(self.kept)
 
 
 class Losses:
@@ -133,11 +142,11 @@ class Losses:
     async def _devices(self, visit: Visit, office: SchoolOffice) -> list[Shown]:
         """Those of lower rank, by their names; those that are cut off last."""
         names, reports = await office.device_names(), await office.reports_ms()
-        rooms, cut_off_in = await _where(visit, office)
+        rooms, cut_off_in, kept = await _where(visit, office)
         whose = {key: await whose_device(office.replica, key) for key in {**rooms, **cut_off_in}}
         once = await once_otherwise(office.replica, {each.person for each in whose.values() if each.person is not None})
         found = []
-        taken_back = await reports_taken_back(office)
+        taken_back = await counted_again(office)
         records = await space_records(office) if taken_back else {}
         for key, each in whose.items():
             seen_ms = reports.get(key)
@@ -145,30 +154,43 @@ class Losses:
             report = taken_back.get(key)
             reported = None if report is None else visit.say.when(report.said_ms, visit.now_ms)
             by_rank = report is not None and report.by_rank
-            words, where = key_words(key, office.replica.door), tuple(rooms.get(key, cut_off_in.get(key, ())))
+            words, reads = key_words(key, office.replica.door), {**rooms.get(key, {}), **kept.get(key, {})}
+            is_gone = key not in rooms and key not in kept
+            where = tuple(cut_off_in[key] if is_gone else reads)
             into = () if report is None else report.let_into
             let_into = ", ".join(records[space].name if space in records else space.hex() for space in into)
             others = [visit.voice_of(other) or visit.say("unknown.person") for other in each.others]
             before = once.get(each.person or b"", [])
-            told = seen, reported, by_rank, let_into, key not in rooms, _listed(others), _listed(before)
+            reads_on = ", ".join(kept.get(key, ()))
+            told = seen, reported, by_rank, let_into, reads_on, is_gone, _listed(others), _listed(before)
             person = visit.voice_of(each.person)
             found.append(Shown(key.hex(), names.get(key), words, each.role.value, person, where, *told))
-        order = sorted(found, key=lambda each: (each.reported is None, each.person or "", each.name or "", each.id))
+        order = sorted(found, key=lambda each: (not each.is_back, each.person or "", each.name or "", each.id))
         return sorted(order, key=lambda each: each.is_gone)
 
 
-async def _where(visit: Visit, office: SchoolOffice) -> tuple[_Rooms, _Rooms]:
-    """The names of the classes in which each device reads, and of those in which each is cut off."""
-    rooms, cut_off_in, door = _Rooms(), _Rooms(), office.replica.door
+async def _where(visit: Visit, office: SchoolOffice) -> tuple[_Rooms, _Rooms, _Rooms]:
+    """The names of the classes in which each device reads, of those in which each is cut off, and of those it keeps.
+
+    A device keeps what it reads by a right that this office does not take, where it is cut off elsewhere.
+    """
+    rooms, cut_off_in, by_higher, door = _Rooms(), _Rooms(), _Rooms(), office.replica.door
     for grant in door.authorities():
         # who has a right from further up is cut off in the whole school
         here = grant.space if office.governs(grant.space) else office.home
-        if grant.role not in DEVICES or not door.covers(grant, here) or grant.rank >= office.rank:
+        if grant.role not in DEVICES or not door.covers(grant, here):
             continue
-        found_in = rooms if (await office.replica.view(here)).roster.may_read(grant.key) else cut_off_in
+        is_in = (await office.replica.view(here)).roster.may_read(grant.key)
+        if grant.rank >= office.rank and not is_in:
+            continue
+        found_in = by_higher if grant.rank >= office.rank else rooms if is_in else cut_off_in
         room = next((room for room in visit.rooms if room.space == grant.space), None)
         found_in.setdefault(grant.key, {}).update({} if room is None else {room.name: None})
-    return rooms, cut_off_in
+    return rooms, cut_off_in, _kept(by_higher, cut_off_in)
+
+
+def _kept(by_higher: _Rooms, cut_off_in: _Rooms) -> _Rooms:
+    return {key: names for key, names in by_higher.items() if key in cut_off_in}
 
 
 def _listed(names: Sequence[str]) -> str:
