@@ -31,6 +31,17 @@ from sync_agent.keys.said_by_space import said_by_space
 from sync_agent.machine.marks import PHRASE_OVER_MARKS
 from sync_agent.machine.reading_key_file import OwnKey
 
+_KEY_MADE, _NOT_GIVEN_UP = 1, 2
+"""The bits of a phrase in the mark of `Place.over`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenOver:
+    """Of a phrase that was seen out of force: whether a key was made for its sake, and whether it is given up."""
+
+    has_made_key: bool = False
+    is_given_up: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -57,8 +68,8 @@ class Place:
     """What says that this device has sealed keys there, or another of the teacher's has, as far as its word counts."""
     phrases: tuple[tuple[Entry, PhraseKey], ...]
     """The phrases that were ever said there by this device, or one that is, or was, the teacher's too."""
-    over: Mapping[bytes, bool]
-    """The phrases that this device has seen out of force there, and whether it has made another key for their sake."""
+    over: Mapping[bytes, SeenOver]
+    """The phrases that this device has seen out of force there."""
     replaced: frozenset[bytes] = frozenset()
     """Those in whose place one of these devices has drawn another, in any place, by the public halves of their keys."""
 
@@ -96,7 +107,19 @@ class Place:
 
     def is_given_up(self, phrase: bytes) -> bool:
         """Whether another was drawn in a phrase's place, or seen in force instead: no list and no loss undoes it."""
-        return phrase in self.replaced or phrase in self.over
+        return phrase in self.replaced or (phrase in self.over and self.over[phrase].is_given_up)
+
+    def seen_over(self) -> Mapping[bytes, SeenOver]:
+        """`over` with what is out of force now.
+
+        What this device has drawn itself it gives up once another was drawn in its place, and not since it is merely
+        seen as another than the last: for a moment that is so of whatever somebody holds back.
+        """
+        seen = {phrase: self.over.get(phrase, SeenOver()) for phrase in self.out_of_force}
+        for phrase, before in seen.items():
+            is_given_up = before.is_given_up or phrase in self.replaced or phrase not in self.drawn
+            seen[phrase] = replace(before, is_given_up=is_given_up)
+        return {**self.over, **seen}
 
     @property
     def out_of_force(self) -> frozenset[bytes]:
@@ -209,15 +232,19 @@ def phrases_over_mark(space: bytes) -> str:
     return PHRASE_OVER_MARKS + space.hex()
 
 
-def phrases_over_in(mark: bytes) -> dict[bytes, bool]:
+def phrases_over_in(mark: bytes) -> dict[bytes, SeenOver]:
     """`Place.over`, from its mark."""
-    each = KEY_BYTES + 1
-    return {mark[at : at + KEY_BYTES]: mark[at + KEY_BYTES] == 1 for at in range(0, len(mark), each)}
+    bits = {mark[at : at + KEY_BYTES]: mark[at + KEY_BYTES] for at in range(0, len(mark), KEY_BYTES + 1)}
+    return {phrase: SeenOver(bool(each & _KEY_MADE), not each & _NOT_GIVEN_UP) for phrase, each in bits.items()}
 
 
-def mark_of_phrases_over(phrases: Mapping[bytes, bool]) -> bytes:
+def mark_of_phrases_over(phrases: Mapping[bytes, SeenOver]) -> bytes:
     """The mark of `Place.over`."""
-    return b"".join(phrase + bytes([is_done]) for phrase, is_done in sorted(phrases.items()))
+    bits = {
+        phrase: _KEY_MADE * seen.has_made_key | _NOT_GIVEN_UP * (not seen.is_given_up)
+        for phrase, seen in phrases.items()
+    }
+    return b"".join(phrase + bytes([each]) for phrase, each in sorted(bits.items()))
 
 
 def ever_own(roster: Roster, devices: Iterable[Device]) -> frozenset[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,15 @@ from protocol.roles import Role
 from protocol.trust.kit import Argon2Cost
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.phrases import _drawn_last, new_phrase
-from sync_agent.keys.places import Place
+from sync_agent.keys.places import Place, SeenOver
+from sync_agent.keys.reading_key import tend_reading_keys
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import granted, thief_says
+from tests.harness.copied_keys import granted, thief_hides, thief_says
 from tests.harness.office_devices import Town, town
+from tests.harness.server_in_process import Office
 
 CHEAP = Argon2Cost(8, 1, 1)
 
@@ -83,3 +85,58 @@ async def test_her_paper_opens_the_next_class_too(tmp_path: Path, first_on: int)
         for _ in range(3):
             await here.sync()
         assert "CM2 D" in await _in_use(hers)
+
+
+def _given_up_at_once(place: Place) -> Mapping[bytes, SeenOver]:
+    """As it was: whatever was seen out of force was given up for good."""
+    return {phrase: SeenOver(is_given_up=True) for phrase in place.out_of_force} | dict(place.over)
+
+
+@attack(
+    "a teacher's second phrase is held back for a moment",
+    off={"sync_agent.keys.places.Place.seen_over": _given_up_at_once},
+)
+async def test_nor_is_it_given_up_while_the_class_is_hidden_in_which_it_took_anothers_place(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        office, clock = here.office, here.office.clock
+        person = await office.add_person("Mme Petit", "teacher")
+        one, hers = await _two_laptops(here, person)
+        await new_phrase(one.agent, CHEAP)
+        for _ in range(2):
+            await here.sync()
+        clock.advance(40 * DAY_MS)
+        await new_phrase(hers.agent, CHEAP)
+        await here.sync(hers)
+        await _next_class(office, person, "CE1 N")
+        await here.sync(hers)
+        clock.advance(60_000)
+        await _told_all_but_her_phrase(here, one, hers)
+        clock.advance(60_000)
+        await note_arrivals(office.server.store, clock())
+        clock.advance(3_600_000)
+        await thief_hides(here, here.space)
+        await here.sync(one, hers, one)
+        clock.advance(600_000)
+        await office.with_kit("rotate server", kit_in(tmp_path / "server" / "kit", None), since="30m")
+        for _ in range(3):
+            await here.sync()
+        await _next_class(office, person, "CM2 D")
+        for _ in range(3):
+            await here.sync()
+        assert {"CE1 N", "CM2 D"} <= set(await _in_use(hers))
+
+
+async def _next_class(office: Office, person: str, name: str) -> None:
+    made = await office.do("space add", name=name, school="0180001D", year="2026-2027")
+    await office.do("grant", person=person, space=[made["space"]])
+
+
+async def _told_all_but_her_phrase(here: Town, laptop: Device, hers: Device) -> None:
+    """Whoever answers in the server's place tells her other laptop everything but what she drew."""
+    server = here.office.server.replica
+    said = [each.entry for space in await server.store.spaces() for each in await server.store.scan(space)]
+    drawn = Kind.PHRASE, hers.agent.device
+    given = [each for each in said if (each.header.kind, each.header.author) != drawn]
+    for _ in range(2):
+        await laptop.agent.replica.admit(given, source=b"a server", now_ms=here.office.clock())
+        await tend_reading_keys(laptop.agent)

@@ -22,7 +22,7 @@ from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import KeyWraps, PhraseKey, drawn_of, open_reading_key, phrase_key
 from sync_agent.app import Agent
 from sync_agent.keys.phrases import new_phrase
-from sync_agent.keys.places import Place, _phrases, phrases_over_in
+from sync_agent.keys.places import Place, SeenOver, _phrases, phrases_over_in
 from sync_agent.keys.reading_key import _papers_open
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Device
@@ -206,8 +206,8 @@ async def test_a_key_of_nobody_that_begins_as_her_phrases_leaves_no_paper_open_a
     assert not await opens(here, paper, await handed_in(here, here.teacher))
 
 
-def _over_for_those_who_made_keys(mark: bytes) -> dict[bytes, bool]:
-    return {phrase: is_done for phrase, is_done in phrases_over_in(mark).items() if is_done}
+def _over_for_those_who_made_keys(mark: bytes) -> dict[bytes, SeenOver]:
+    return {phrase: seen for phrase, seen in phrases_over_in(mark).items() if seen.has_made_key}
 
 
 @attack(ROW, off={"sync_agent.keys.places.phrases_over_in": _over_for_those_who_made_keys})
