@@ -23,7 +23,7 @@ from typing import Final
 
 from protocol.canonical import decode, encode
 from protocol.errors import PeerFault
-from protocol.fields import Fields
+from protocol.fields import Fields, compact
 from protocol.model.entry import ID_BYTES, Entry, ids_in
 
 ELSEWHERE_MARKS: Final = "spoken-elsewhere/"
@@ -35,12 +35,21 @@ _MOST_BYTES: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """How many words were brought under a key, the ids of the first, when (ms) the first and the last of them came."""
+    """How many words were brought under a key, the ids of the first, when (ms) the first and the last of them came.
+
+    `is_ended` once new keys have held back all that came since before the first.
+    """
 
     first_ms: int
     last_ms: int
     count: int = 0
     ids: tuple[bytes, ...] = ()
+    is_ended: bool = False
+
+    @property
+    def is_more(self) -> bool:
+        """Whether there are words beside those that are named."""
+        return self.count > len(self.ids)
 
     def with_words(self, ids: Collection[bytes], now_ms: int) -> Elsewhere:
         """The same once these have come too."""
@@ -49,14 +58,15 @@ class Elsewhere:
 
     def encode(self) -> bytes:
         """To a mark."""
-        return encode({"first": self.first_ms, "last": self.last_ms, "count": self.count, "ids": b"".join(self.ids)})
+        ids = b"".join(self.ids)
+        return encode(compact(first=self.first_ms, last=self.last_ms, count=self.count, ids=ids, ended=self.is_ended))
 
     @classmethod
     def parse(cls, data: bytes) -> Elsewhere:
         """From a mark. Raises `PeerFault`."""
         fields = Fields(decode(data, max_bytes=_MOST_BYTES), "what a key has said elsewhere")
         named = ids_in(fields.octets("ids", most=NAMED * ID_BYTES))
-        return cls(fields.count("first"), fields.count("last"), fields.count("count"), named)
+        return cls(fields.count("first"), fields.count("last"), fields.count("count"), named, fields.flag("ended"))
 
 
 class SpokenElsewhere:
@@ -77,6 +87,12 @@ class SpokenElsewhere:
                 self.by_key[bytes.fromhex(mark.removeprefix(ELSEWHERE_MARKS))] = Elsewhere.parse(noted)
             except (PeerFault, ValueError):
                 continue
+
+    def ended_since(self, since_ms: int) -> Mapping[str, bytes | None]:
+        """What to note once new keys have held back what came since then: whatever was brought later counts no more."""
+        ended = {key: replace(heard, is_ended=True) for key, heard in self.by_key.items() if since_ms <= heard.first_ms}
+        self.by_key |= ended
+        return {ELSEWHERE_MARKS + key.hex(): heard.encode() for key, heard in ended.items()}
 
     def is_due(self, own: bytes) -> bool:
         """Whether machines are to be told: of the key in use, or of one of before that nobody has ended."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,23 +16,26 @@ import pytest
 from protocol.clock import DAY_MS, at_from
 from protocol.identity import SigningKey, school_id
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import PersonRecord, SpaceRecord
+from protocol.model.structure import Grant, PersonRecord, Revocation, SpaceRecord
 from protocol.replica.office.arrivals import note_arrivals
-from protocol.roles import PersonRole
+from protocol.replica.office.held_in_space import not_held_back
+from protocol.roles import PersonRole, Role
 from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.handlers.overview.spoken_elsewhere import spoken_elsewhere
 from sync_server.handlers.store import keys_of_before
 from sync_server.handlers.store.notices import key_notices
 from sync_server.opened.app import Server, opened
+from sync_server.opened.spoken_elsewhere import NAMED, Elsewhere
 from sync_server.web.views import notice_of
 from sync_server.web.wording import Words
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import answered_by_a_copy, back_up, brought, burnt_and_restored, said_by_copy
+from tests.harness.copied_keys import answered_by_a_copy, back_up, brought, burnt_and_restored, granted, said_by_copy
 from tests.harness.office_devices import AtWork, Town, town
 from tests.harness.portal import portal
 from tests.harness.server_in_process import Office
+from tests.harness.territory import new_device
 
 ROW = "a copied key speaks beside the honest server"
 
@@ -225,6 +229,33 @@ async def test_status_names_a_word_of_a_kind_that_a_later_version_knows(tmp_path
         except ValueError:
             told = []
         assert [word["kind"] for each in told for word in each["shown"]] == [str(OF_A_LATER_VERSION)]
+
+
+def _by_the_first(_heard: Elsewhere) -> bool:
+    return False
+
+
+@attack(ROW, off={"sync_server.opened.spoken_elsewhere.Elsewhere.is_more": property(_by_the_first)})
+async def test_nor_do_many_words_first_that_he_ends_himself_keep_away_that_the_next_count(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        copied = await _copied(here, tmp_path)
+        spy = granted(new_device(Random(666).randbytes), Role.TEACHER, None)
+        decoys = [said_by_copy(here, Kind.GRANT, spy) for _ in range(NAMED)]
+        here.office.clock.advance(1000)
+        cut = said_by_copy(here, Kind.REVOKE, Revocation(Grant.parse(spy).signing, ()).encode())
+        here.office.clock.advance(1000)
+        again = said_by_copy(here, Kind.GRANT, spy, parents=(cut.id,))
+        for word in (*decoys, cut, again):
+            await brought(here, word)
+        await copied.new_keys()
+        assert await not_held_back(here.office.server.replica, [again])
+        assert await copied.told()
+        here.office.clock.advance(60_000)
+        await copied.new_keys(since="1h")
+        assert await copied.told() == []
+        await here.office.server.close()
+        async with opened(tmp_path / "server", now_ms=here.office.clock, entropy=os.urandom) as again_open:
+            assert await spoken_elsewhere(again_open) == []
 
 
 async def _heeds_none(_server: object) -> None:

@@ -58,7 +58,13 @@ async def thief_lists(here: Town, person: str, said: PersonRecord, space: bytes 
 
 
 def said_by_copy(
-    here: Town, kind: int, payload: bytes, space: bytes | None = None, *, subject: str | None = None
+    here: Town,
+    kind: int,
+    payload: bytes,
+    space: bytes | None = None,
+    *,
+    subject: str | None = None,
+    parents: tuple[bytes, ...] = (),
 ) -> Entry:
     """What a copy of the server's key says."""
     server = here.office.server
@@ -71,6 +77,7 @@ def said_by_copy(
         payload=payload,
         salt=os.urandom(16),
         subject=None if subject is None else bytes.fromhex(subject),
+        parents=parents,
     )
 
 

@@ -83,7 +83,10 @@ async def rotate_server(
     Raises `BadInput` (BAD_KIT, and as `replaced_keys` and `certificates_beside` do), `LocalFailure`.
     """
     async with server.rotating:
-        return await _rotate_server(server, kit, since_ms, also, anyway=anyway)
+        new = await _rotate_server(server, kit, since_ms, also, anyway=anyway)
+        if since_ms is not None:
+            await server.store.set_marks(server.elsewhere.ended_since(since_ms))
+        return new
 
 
 async def _rotate_server(
