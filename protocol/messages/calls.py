@@ -291,7 +291,8 @@ class SyncAnswer:
 class ReconcileRequest:
     """One step of range-based reconciliation of one space, with entries on the way and ids that are asked for.
 
-    `message` is a Negentropy v1 message, or None when only entries move.
+    `message` is a Negentropy v1 message, or None when only entries move. `offered` are ids, of whatever space, of which
+    the caller asks whether they are lacking.
     """
 
     space: bytes
@@ -300,6 +301,7 @@ class ReconcileRequest:
     push: tuple[Entry, ...] = ()
     refused: tuple[Refusal, ...] = ()
     need: tuple[bytes, ...] = ()
+    offered: tuple[bytes, ...] = ()
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -310,6 +312,7 @@ class ReconcileRequest:
                 credentials=wire_rows(self.credentials),
                 push=wire_rows(self.push),
                 need=list(self.need),
+                offered=list(self.offered),
             )
         )
 
@@ -326,6 +329,7 @@ class ReconcileRequest:
             push,
             bad + refused,
             fields.all_octets("need", 32, MAX_LISTED_IDS),
+            fields.all_octets("offered", 32, MAX_LISTED_IDS),
         )
 
 
@@ -333,7 +337,7 @@ class ReconcileRequest:
 class ReconcileAnswer:
     """The recipient's side of a step: its Negentropy message, the entries asked for, and where its store stood before.
 
-    `left` are ids that were asked for and did not fit: ask again.
+    `left` are ids that were asked for and did not fit: ask again. `lacks` are those that were offered and are not here.
     """
 
     time_ms: int
@@ -343,6 +347,7 @@ class ReconcileAnswer:
     left: tuple[bytes, ...] = ()
     waiting: tuple[bytes, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    lacks: tuple[bytes, ...] = ()
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -355,6 +360,7 @@ class ReconcileAnswer:
                 left=list(self.left),
                 waiting=list(self.waiting),
                 refused=[[refusal.id, refusal.code.value] for refusal in self.refused],
+                lacks=list(self.lacks),
             )
         )
 
@@ -371,6 +377,7 @@ class ReconcileAnswer:
             fields.all_octets("left", 32, MAX_LISTED_IDS),
             fields.all_octets("waiting", 32, MAX_ENTRIES),
             tuple(read_refusal(row) for row in fields.rows("refused", MAX_ENTRIES)) + bad,
+            fields.all_octets("lacks", 32, MAX_LISTED_IDS),
         )
 
 

@@ -37,6 +37,7 @@ from sync_agent.sync.above_first import hear_what_lies_above
 from sync_agent.sync.after_news import tend_after_news
 from sync_agent.sync.asking import Asked, Asking
 from sync_agent.sync.carried_reports import sent_marks
+from sync_agent.sync.closed_spaces import bring_from_closed
 from sync_agent.sync.content import SyncContent
 from sync_agent.sync.cursors import cursor_marks, read_cursors, without_cursor
 from sync_agent.sync.heads import take_heads
@@ -183,6 +184,7 @@ class Session:
             await hear_what_lies_above(self.agent, self._calls)
             self._began = True
         run.received += await self._payloads.ask()
+        await bring_from_closed(self.agent, self._calls)
         await self._repair.ask_again()
         await self._repair.recall_doubts(run)
         mine = await self.agent.spaces()
@@ -258,6 +260,8 @@ class Session:
         run.said.fetching = run.again and _has_more(answer)
         if run.said.fetching:
             return
+        if another:
+            await bring_from_closed(self.agent, self._calls)
         await self._repair.reconcile_if_needed(run, answer, all_spaces=another or bool(answer.stale))
         await self._note_proven(run, answer, left)
         await self._moving.work_off(run)

@@ -85,9 +85,9 @@ def test_every_message_survives_its_encoding(world: World) -> None:
         (SyncRequest(sets=bytes(16), ended=(ONE, TWO)), SyncRequest.parse),
         (SyncAnswer(time_ms=0, unlike=True), SyncAnswer.parse),
         (ReconcileRequest(ONE, b"a", entries, entries, (), (TWO,)), ReconcileRequest.parse),
-        (ReconcileRequest(ONE, None), ReconcileRequest.parse),
+        (ReconcileRequest(ONE, None, offered=(ONE, TWO)), ReconcileRequest.parse),
         (
-            ReconcileAnswer(9, b"a", checkpoint, entries, (ONE,), (TWO,), (Refusal(ONE, Code.NO_RIGHT),)),
+            ReconcileAnswer(9, b"a", checkpoint, entries, (ONE,), (TWO,), (Refusal(ONE, Code.NO_RIGHT),), (TWO,)),
             ReconcileAnswer.parse,
         ),
         (EnrollRequest(bytes(10), ONE, TWO, "Renard"), EnrollRequest.parse),

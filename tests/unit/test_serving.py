@@ -319,6 +319,14 @@ async def test_a_space_that_is_not_the_callers_is_not_reconciled(desk: Desk) -> 
     assert caught.value.code is Code.CANNOT_READ
 
 
+async def test_who_offers_entries_by_their_ids_hears_which_are_lacking_of_whatever_space(desk: Desk) -> None:
+    other = await desk.territory.classroom("CM2")
+    offered = (bytes(32), *await desk.names(other))
+    answer = await desk.machine.reconcile(ReconcileRequest(desk.room, None, offered=offered))
+    assert answer.lacks == (bytes(32),)
+    assert not answer.entries
+
+
 async def test_entries_of_other_spaces_are_not_given_and_what_does_not_fit_is_left(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -354,6 +354,7 @@ class Responder:
             message = respond(records, request.message)
         entries, left = await self._news.entries(request.space, request.need)
         await self.scope.brought_back(entries, opened.device)
+        here = await self.replica.store.present(request.offered)
         return ReconcileAnswer(
             time_ms=now_ms,
             message=message,
@@ -362,6 +363,7 @@ class Responder:
             left=left,
             waiting=taken.waiting,
             refused=(*request.refused, *taken.refused),
+            lacks=tuple(name for name in request.offered if name not in here),
         ).encode()
 
     async def _bring(self, opened: OpenedRequest, now_ms: int) -> tuple[SyncRequest, _Taken, Mapping[bytes, Authority]]:
