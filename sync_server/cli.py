@@ -21,7 +21,7 @@ from protocol.replica.console.options import Argument, Option
 from protocol.replica.console.typed_by import typed_here
 from protocol.replica.service.commands import add_service_commands
 from protocol.replica.service.definition import SERVER
-from sync_server.cli_lifecycle import add_lifecycle_commands
+from sync_server.cli_lifecycle import RenamedToo, add_lifecycle_commands
 from sync_server.opened.data_folder import check_initialised
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8080"
@@ -262,10 +262,11 @@ async def invite(
         str | None,
         Option("--for", metavar="TIME", help="How long what it opens shall last (a substitute: 15d)."),
     ] = None,
+    renamed_too: RenamedToo = False,
 ) -> JSON:
     """Make a code with which a device enrols."""
     params: Params = {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl, "for": stay}
-    return told_of_code(await _run(call, "invite", params, Unheard()))
+    return told_of_code(await _run(call, "invite", {**params, "renamed_too": renamed_too}, Unheard()))
 
 
 @PROGRAM.command("administrator add")

@@ -437,9 +437,11 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         again: Annotated[
             bool, Option(help="Also what the kit has sealed to that device before, where that opens nothing.")
         ] = False,
+        renamed_too: RenamedToo = False,
     ) -> JSON:
         """Open pupils' work to a teacher who has lost every key, by the recovery key; `audit` shows each time."""
         asked: dict[str, JSON] = {"person": person, "words": words, "space": list(space or []), "again": again}
+        asked["renamed_too"] = renamed_too
         return await kits.run(call, "rewrap", asked, _kit_in(call, kit, passphrase_file))
 
     @program.command("rotate server")

@@ -260,10 +260,12 @@ def _add_rights(program: Program, run: Run) -> None:
             str | None,
             Option("--for", metavar="TIME", help="How long what it opens shall last (a substitute: 15d)."),
         ] = None,
+        renamed_too: RenamedToo = False,
     ) -> JSON:
         """Make a code; with it a device enrols at this one (`enroll --peer`), or at the server once that has heard."""
         params: Params = {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl, "for": stay}
-        return told_of_code(await run(call, "invite", params, outgoing=Unheard()))
+        made = await run(call, "invite", {**params, "renamed_too": renamed_too}, outgoing=Unheard())
+        return told_of_code(made)
 
     @program.command(
         "devices",

@@ -18,7 +18,7 @@ from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
 from protocol.replica.office import commands, grants, list_commands, withdrawals
 from protocol.replica.office.erasures import check_known, erase_persons, known_beyond, with_doubles
-from protocol.replica.office.further_words import ask_whether_meant, called_by, doubted_to_list, merge_persons
+from protocol.replica.office.further_words import ask_whether_meant, called_by, doubted_to_let_in, merge_persons
 from protocol.replica.office.grants import Standing
 from protocol.replica.office.heard import Known, known_of, said_by
 from protocol.replica.office.leaving import told_of_partings
@@ -143,11 +143,11 @@ async def _merge(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
     return {}
 
 
-async def _invite(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
+async def _invite(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
     role = invited_role(given.text(params, "role"))
     if RANK[role] >= office.authority.rank:
         raise Refused(Code.NO_RIGHT, f"nobody is let in as “{role}” here: who runs the server makes such codes")
-    return await commands.new_code(office, params, role)
+    return await commands.new_code(office, params, role, outgoing)
 
 
 async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
@@ -162,7 +162,7 @@ async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
         await commands.let_in_device(office, device, spaces, "sync-agent", outgoing, chosen, called=called)
         await _say_what_it_shows(office, chosen, outgoing)
     if person is not None:
-        found = await doubted_to_list(office, person, spaces)
+        found = await doubted_to_let_in(office, person, spaces)
         await ask_whether_meant(person, found, outgoing, called=called_by(params))
         looked = await commands.let_in_person(office, person, spaces, "sync-agent", outgoing)
         if given.flag(params, LOOK_AT):

@@ -25,7 +25,7 @@ from protocol.replica.office.as_root import check_kit
 from protocol.replica.office.doubles import made_one_with
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force
 from protocol.replica.office.frozen import freeze_person, unfreeze_person
-from protocol.replica.office.further_words import ask_whether_meant, called_by, doubted_to_leave
+from protocol.replica.office.further_words import ask_whether_meant, ask_who_is_let_in, called_by, doubted_to_leave
 from protocol.replica.office.leaving import told_of_partings
 from protocol.replica.office.list_words import ListWords
 from protocol.replica.office.names import device_id, entry_id, hex_or_none, person_id
@@ -301,6 +301,8 @@ async def _rewrap(server: Server, params: Params, outgoing: Outgoing, kit: KitAw
     check_kit(server, _needed(kit))
     stood = await standings(server, person, words, spaces or None)
     await check_chosen(server, stood, spaces, outgoing)
+    is_meant = params.get("renamed_too") is True
+    await ask_who_is_let_in(server, person, spaces, outgoing, "nothing has been opened yet", is_meant=is_meant)
     opened, passed_over = await rewrap(server, _needed(kit), person, stood, again=params.get("again") is True)
     if passed_over:
         await outgoing.progress(

@@ -20,7 +20,7 @@ from protocol.replica.console.typed_by import by_of
 from protocol.replica.office import commands, list_commands
 from protocol.replica.office.acts import TOLD_BROKEN, ids_told
 from protocol.replica.office.frozen import frozen_persons
-from protocol.replica.office.further_words import ask_whether_meant, called_by, doubted_to_list
+from protocol.replica.office.further_words import ask_whether_meant, called_by, doubted_to_let_in
 from protocol.replica.office.left_over import left_pupils
 from protocol.replica.office.names import invited_role, person_role
 from protocol.replica.office.namesakes import told_of_namesakes
@@ -142,7 +142,7 @@ async def _grant(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         await _check_anew(server, device, spaces, anew=params.get("anew") is True)
         await commands.let_in_device(server, device, spaces, "sync-server", outgoing, called=called)
     if person is not None:
-        await ask_whether_meant(person, await doubted_to_list(server, person, spaces), outgoing, called=called)
+        await ask_whether_meant(person, await doubted_to_let_in(server, person, spaces), outgoing, called=called)
         await commands.let_in_person(server, person, spaces, "sync-server", outgoing)
     return {}
 
@@ -160,8 +160,8 @@ async def _check_anew(server: Server, device: bytes, spaces: Sequence[bytes], *,
     )
 
 
-async def _invite(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    return await commands.new_code(server, params, invited_role(given.text(params, "role")))
+async def _invite(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    return await commands.new_code(server, params, invited_role(given.text(params, "role")), outgoing)
 
 
 async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:

@@ -13,6 +13,7 @@ import pytest
 from protocol.model.structure import PersonRecord
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.people import Listing
 from protocol.rights.roster import Person
 from protocol.roles import PersonRole
 from tests.attacks.test_whose_a_device_is_at_a_server import Thieving
@@ -28,6 +29,10 @@ HOUR_MS = 3_600_000
 async def _whichever_key(_office: Office, names: Collection[bytes]) -> set[bytes]:
     """As if what an earlier key of the server's has said were as good as the present one's word."""
     return set(names)
+
+
+async def _whoever_said_it(_office: Office, listed: Collection[Listing]) -> list[Listing]:
+    return list(listed)
 
 
 LISTS: dict[str, object] = {"protocol.replica.office.further_words.said_by_this_key": _whichever_key}
@@ -79,7 +84,7 @@ async def test_whom_a_copied_key_listed_first_a_server_with_new_keys_lists_itsel
     assert await replaced.on_the_list(new)
 
 
-@attack(ROW, off=LISTS)
+@attack(ROW, off=LISTS | {"protocol.replica.office.further_words._surely_said": _whoever_said_it})
 async def test_a_name_that_a_copied_key_gave_first_a_server_with_new_keys_gives_itself(replaced: Replaced) -> None:
     await replaced.thieving.is_stolen()
     await replaced.thief_lists("Léa B.")

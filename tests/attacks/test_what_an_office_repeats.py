@@ -173,7 +173,7 @@ async def test_what_a_list_of_a_past_year_says_by_now_is_repeated_nowhere(scene:
     ROW,
     off={
         "sync_agent.portal.head.school.doubted_to_leave": _nothing_asked,
-        "sync_agent.portal.head.school.doubted_to_list": _nothing_asked,
+        "sync_agent.portal.head.school.doubted_to_let_in": _nothing_asked,
         "sync_agent.school.commands.ask_whether_meant": _nothing_asked,
         "protocol.replica.office.commands.ask_whether_meant": _nothing_asked,
     },

@@ -24,9 +24,10 @@ from protocol.replica.office.confirmed_by_lost import Confirmed
 from protocol.replica.office.doubles import described_along, made_one_with, others_called
 from protocol.replica.office.further_words import (
     ask_whether_meant,
+    ask_who_is_let_in,
     called_by,
     doubted_to_leave,
-    doubted_to_list,
+    doubted_to_let_in,
     each_called_by,
     repeated,
 )
@@ -139,13 +140,18 @@ async def space_rename(office: Office, params: Params, outgoing: Outgoing) -> JS
     return {}
 
 
-async def new_code(office: Office, params: Params, role: Role) -> JSON:
-    """`invite` for a role that the office may let in."""
-    person, stay = given.text_or_none(params, "person"), given.text_or_none(params, "for")
+async def new_code(office: Office, params: Params, role: Role, outgoing: Outgoing) -> JSON:
+    """`invite` for a role that the office may let in; whose device it is to let in is asked about first."""
+    text, stay = given.text_or_none(params, "person"), given.text_or_none(params, "for")
+    person = None if text is None else person_id(text)
+    spaces = await open_spaces_named(office, given.texts(params, "space"))
+    if person is not None:
+        is_meant = params.get("renamed_too") is True
+        await ask_who_is_let_in(office, person, spaces, outgoing, "no code has been made yet", is_meant=is_meant)
     wanted = Wanted(
         role=role,
-        spaces=await open_spaces_named(office, given.texts(params, "space")),
-        person=None if person is None else person_id(person),
+        spaces=spaces,
+        person=person,
         uses=given.count(params, "uses"),
         lifetime_ms=lifetime_ms(given.text(params, "ttl")),
         stay_ms=None if stay is None else lifetime_ms(stay),
@@ -178,7 +184,7 @@ async def let_in_device(
     """`grant --device`; whose it is comes onto the list there, and is asked about as with `grant --person`."""
     person = (chosen or (await grants.standings_of(office, device, spaces))[0]).person
     if person is not None:
-        await ask_whether_meant(person, await doubted_to_list(office, person, spaces), outgoing, called=called)
+        await ask_whether_meant(person, await doubted_to_let_in(office, person, spaces), outgoing, called=called)
     await tell_of_let_in(office, device, await grants.grant_device(office, device, spaces, chosen), program, outgoing)
 
 

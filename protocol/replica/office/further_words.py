@@ -12,6 +12,8 @@ Rules (docs/adr/0489):
 - so what somebody here, somebody known or the kit has corrected is asked about no more;
 - who is called something new is asked about likewise, unless it is a name that lists had for them besides: that puts
   right what was exchanged (docs/adr/0534);
+- who is let in, by a code too, or has work opened to them, is asked about where a list has them by no sure word though
+  nothing is said anew: a name led to that id (docs/adr/0545);
 - what is not said by the office's present key, the root's, or a device that it knows, it says itself: on a list, off
   one, called something. What others say goes as their keys do, as with rights (docs/adr/0188), be it what a server said
   with an earlier key (docs/adr/0505);
@@ -64,9 +66,17 @@ class Repeated:
         """Whether that is to be asked about."""
         return bool(self.names or self.roles)
 
+    def who(self, person: bytes) -> str:
+        """Who that is, for a line of a command."""
+        return f"{person.hex()}, “{self.name}”, a {self.role}"
+
     def otherwise(self) -> str:
-        """What else lists have them as, for a line of a command."""
-        return ", ".join([f"“{name}”" for name in self.names[:MAX_NAMES_SHOWN]] + [f"a {role}" for role in self.roles])
+        """What else lists have them as, for such a line."""
+        return ", ".join([*_quoted(self.names), *(f"a {role}" for role in self.roles)])
+
+
+def _quoted(names: Sequence[str]) -> list[str]:
+    return [f"“{name}”" for name in names[:MAX_NAMES_SHOWN]]
 
 
 async def repeated(office: Office, person: bytes, spaces: Iterable[bytes]) -> Repeated:
@@ -109,11 +119,17 @@ def _records(entries: Iterable[Entry]) -> list[PersonRecord]:
     return [record for record in (parsed(entry, PersonRecord.parse) for entry in entries) if record is not None]
 
 
-async def doubted_to_list(office: Office, person: bytes, spaces: Collection[bytes]) -> Repeated | None:
-    """What is said of somebody who is put on lists, which may be `is_doubted`; None where nothing is."""
+async def doubted_to_let_in(office: Office, person: bytes, spaces: Collection[bytes]) -> Repeated | None:
+    """What lists have somebody as who is put on those of `spaces`, or let in there; it may be `is_doubted`.
+
+    None where nothing is said of them, and they are there by sure words, or where no list ever had them.
+    """
     listed = (await listings_of(office.replica, [person]))[person]
-    is_said = bool(listed) and bool(await _to_list(office, listed, spaces))
-    return await repeated(office, person, spaces) if is_said else None
+    there = [listed[space] for space in spaces if space in listed and not listed[space].left]
+    is_sure = len(await _surely_said(office, there)) == len(there)
+    if not listed or (is_sure and not await _to_list(office, listed, spaces)):
+        return None
+    return await repeated(office, person, spaces)
 
 
 async def doubted_to_leave(office: Office, person: bytes, spaces: Collection[bytes] | None = None) -> Repeated | None:
@@ -150,7 +166,7 @@ async def ask_whether_meant(person: bytes, found: Repeated | None, outgoing: Out
         )
     if not found.is_doubted:
         return
-    who, otherwise = f"{person.hex()}, “{found.name}”, a {found.role}", found.otherwise()
+    who, otherwise = found.who(person), found.otherwise()
     await outgoing.progress(
         f"warning: lists have, or had, {who}, otherwise as well: {otherwise}. Whoever writes a list, or has a copy of "
         "the server's key, can exchange two names, and this would say it anew: find out which id is whose"
@@ -242,18 +258,29 @@ async def doubted_to_rename(office: Office, person: bytes, name: str) -> list[st
 
 async def ask_whether_renamed(person: bytes, others: Sequence[str], outgoing: Outgoing, *, is_meant: bool) -> None:
     """Say what else lists called somebody who gets another name. Raises `BadInput(NOT_YET)` before it is meant."""
-    if not others:
-        return
-    otherwise = ", ".join(f"“{other}”" for other in others[:MAX_NAMES_SHOWN])
+    if others:
+        await _ask_by_id(person.hex(), ", ".join(_quoted(others)), outgoing, _NOTHING_SAID, is_meant=is_meant)
+
+
+async def ask_who_is_let_in(
+    office: Office, person: bytes, spaces: Collection[bytes], outgoing: Outgoing, nothing_yet: str, *, is_meant: bool
+) -> None:
+    """The same of who is let in there, or has work opened to them; `nothing_yet` says what has not been done."""
+    found = await doubted_to_let_in(office, person, spaces)
+    if found is not None and found.is_doubted:
+        await _ask_by_id(f"{found.who(person)},", found.otherwise(), outgoing, nothing_yet, is_meant=is_meant)
+
+
+async def _ask_by_id(who: str, otherwise: str, outgoing: Outgoing, nothing_yet: str, *, is_meant: bool) -> None:
     await outgoing.progress(
-        f"warning: lists have, or had, {person.hex()} otherwise as well: {otherwise}. Whoever writes a list, or has a "
-        "copy of the server's key, can exchange two names: find out which id is whose"
+        f"warning: lists have, or had, {who} otherwise as well: {otherwise}. Whoever writes a list, or has a copy of "
+        "the server's key, can exchange two names: find out which id is whose"
     )
     if not is_meant:
         raise BadInput(
             Code.NOT_YET,
-            f"{_NOTHING_SAID}, since lists have, or had, {person.hex()} otherwise as well: {otherwise}. --renamed-too "
-            "says that who has this id is meant all the same",
+            f"{nothing_yet}, since lists have, or had, {who} otherwise as well: {otherwise}. --renamed-too says that "
+            "who has this id is meant all the same",
         )
 
 
@@ -271,7 +298,7 @@ async def rename_person(office: Office, person: bytes, name: str) -> None:
     for space, each in there.items():
         # no command gives another role: the first that a list said is theirs
         role = each.role if each in sure else await _first_role(office, space, ever[space])
-        if (called, role) != (each.name, each.role) or space in to_list:
+        if (called, role) != (each.name, each.role) or space in to_list or each not in sure:
             drafts.append(list_draft(person, PersonRecord(called, role, frozen=each.frozen), space, each.line))
     await office.say(drafts, listed_marks)
 

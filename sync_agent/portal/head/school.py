@@ -5,7 +5,7 @@ Rules:
 - a code is shown once, on the page that answers;
 - what forgets somebody asks to be meant: a box to tick beside the button, and a page more (`forgetting`);
 - who comes onto a list, or off one, is written there by this computer's own word: it asks first where lists have, or
-  had, them otherwise (docs/adr/0489);
+  had, them otherwise (docs/adr/0489); so it does before a code for their computer (docs/adr/0545);
 - beside the list of a class stand those whom it had, and shows no more by no sure word (`gone`, docs/adr/0530);
 - beside a pupil stands which other classes of the year have them too (docs/adr/0524);
 - a teacher's computer comes in once somebody has seen its six words, unless it is known here as hers;
@@ -31,7 +31,7 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.called_here import SIGN
 from protocol.replica.office.commands import MAX_TOLD_DEVICES, OTHERS, STRANGE
-from protocol.replica.office.further_words import Repeated, doubted_to_leave, doubted_to_list, doubted_to_rename
+from protocol.replica.office.further_words import Repeated, doubted_to_leave, doubted_to_let_in, doubted_to_rename
 from protocol.replica.office.grants import Why, standings_of
 from protocol.replica.office.left_over import classes_not_closed
 from protocol.replica.office.list_words import SURE, ListWords
@@ -307,7 +307,7 @@ class SchoolPages:
         else:
             standings = await standings_of(office, device_id(whom), [room.space])
             person = next((each for each in standings if each.name == seen), standings[0]).person
-        found = None if person is None else await doubted_to_list(office, person, [room.space])
+        found = None if person is None else await doubted_to_let_in(office, person, [room.space])
         return _doubted(visit, found, "let-in", {"who": fields["who"], "seen": seen}, _called_so(fields))
 
     async def _to_be_seen(self, visit: Visit, room: Room, whom: str) -> list[Inspected]:
@@ -367,7 +367,11 @@ class SchoolPages:
         office = await SchoolOffice.of(self._desk.shelf.agent)
         if not await self._is_class_meant(visit, office, room, fields):
             return await self._class_page(visit, office, room, done="class_changed")
-        person = fields.get("person", "")
+        person, called = fields.get("person", ""), _called_so(fields)
+        found = await doubted_to_let_in(office, person_id(person), [room.space]) if person else None
+        asked = {key: fields.get(key, "") for key in ("person", "for", "uses")}
+        if (doubted := _doubted(visit, found, "code", asked, called)) is not None:
+            return await self._class_page(visit, office, room, doubted=doubted, done=_changed(called))
         stay = fields.get("for", "")
         wanted: dict[str, JSON] = {
             "role": "teacher" if person else "machine",
@@ -376,6 +380,7 @@ class SchoolPages:
             "uses": 1 if person else _number(fields.get("uses", "1")),
             "ttl": _CODE_LASTS,
             "for": stay if stay in _STAYS and stay else None,
+            "renamed_too": called is not None,
         }
         made = await self._desk.do("invite", wanted)
         return await self._class_page(
