@@ -111,9 +111,14 @@ class Server:
         # of this process alone, whatever else is drawn again elsewhere
         self.responder.challenges = Challenges(secrets.token_bytes(32), lambda: self.steady_ms())  # noqa: PLW0108
         self.responder.on_contact = self._note_contact
+        self.responder.on_servers_call = self._note_servers_call
         self.responder.on_report = self._note_report
         self.responder.name_of = self._name_of
         self.responder.has_spoken_elsewhere = lambda: self.elsewhere.is_due(self.keys.signing.public)
+
+    async def _note_servers_call(self, key: bytes) -> None:
+        if marks := self.elsewhere.called(key):
+            await self.store.set_marks(marks)
 
     def _name_of(self, device: bytes) -> str | None:
         health = self.reports.of(device)

@@ -1,4 +1,4 @@
-"""That a key of this server's has spoken elsewhere: words under it are brought that this server did not say.
+"""That a key of this server's is used elsewhere: words under it are brought that this server did not say, or it calls.
 
 Rules:
 - what this server says lies in its store before anybody hears of it. So what others bring, under a key that is its own,
@@ -6,6 +6,7 @@ Rules:
   folder that was put back from a copy without `restore`;
 - that is noted in the transaction that lets the word in, whoever brings it and whatever it says: afterwards it looks
   like any other;
+- no server calls anybody: whoever calls under such a key has a copy of it, and only listens, maybe (docs/adr/0549);
 - a key of a server before this one is heeded likewise once whatever was said under it has come (`of_before`);
 - the first words are named; of all there is a number, and when they came by this server's own clock: their dates are
   their author's;
@@ -37,7 +38,8 @@ _MOST_BYTES: Final = 4096
 class Elsewhere:
     """How many words were brought under a key, the ids of the first, when (ms) the first and the last of them came.
 
-    `is_ended` once new keys have held back all that came since before the first.
+    `is_ended` once new keys have held back all that came since before the first. `called_ms` is when somebody first
+    called under it; without any word the first and the last are that too.
     """
 
     first_ms: int
@@ -45,6 +47,7 @@ class Elsewhere:
     count: int = 0
     ids: tuple[bytes, ...] = ()
     is_ended: bool = False
+    called_ms: int | None = None
 
     @property
     def is_more(self) -> bool:
@@ -58,15 +61,22 @@ class Elsewhere:
 
     def encode(self) -> bytes:
         """To a mark."""
-        ids = b"".join(self.ids)
-        return encode(compact(first=self.first_ms, last=self.last_ms, count=self.count, ids=ids, ended=self.is_ended))
+        words = compact(first=self.first_ms, last=self.last_ms, count=self.count, ids=b"".join(self.ids))
+        return encode(words | compact(ended=self.is_ended, called=self.called_ms))
 
     @classmethod
     def parse(cls, data: bytes) -> Elsewhere:
         """From a mark. Raises `PeerFault`."""
         fields = Fields(decode(data, max_bytes=_MOST_BYTES), "what a key has said elsewhere")
         named = ids_in(fields.octets("ids", most=NAMED * ID_BYTES))
-        return cls(fields.count("first"), fields.count("last"), fields.count("count"), named, fields.flag("ended"))
+        return cls(
+            fields.count("first"),
+            fields.count("last"),
+            fields.count("count"),
+            named,
+            fields.flag("ended"),
+            fields.count_or_none("called"),
+        )
 
 
 class SpokenElsewhere:
@@ -88,6 +98,15 @@ class SpokenElsewhere:
             except (PeerFault, ValueError):
                 continue
 
+    def called(self, key: bytes) -> Mapping[str, bytes | None]:
+        """What to note of a call under a server's key: the first alone, of a key that is heeded."""
+        now_ms = self._now_ms()
+        heard = self.by_key.get(key, Elsewhere(now_ms, now_ms))
+        if heard.called_ms is not None or key not in self._heeded():
+            return {}
+        self.by_key[key] = replace(heard, called_ms=now_ms)
+        return {ELSEWHERE_MARKS + key.hex(): self.by_key[key].encode()}
+
     def ended_since(self, since_ms: int) -> Mapping[str, bytes | None]:
         """What to note once new keys have held back what came since then: whatever was brought later counts no more."""
         ended = {key: replace(heard, is_ended=True) for key, heard in self.by_key.items() if since_ms <= heard.first_ms}
@@ -100,7 +119,7 @@ class SpokenElsewhere:
 
     def witness(self, came: Iterable[Entry]) -> Mapping[str, bytes | None]:
         """What to note with entries that others have brought, and that were not here (`Replica.witness`)."""
-        heeded, ids = self.of_before.union(self._own()), defaultdict[bytes, list[bytes]](list)
+        heeded, ids = self._heeded(), defaultdict[bytes, list[bytes]](list)
         for entry in came:
             if entry.header.author in heeded:
                 ids[entry.header.author].append(entry.id)
@@ -108,3 +127,6 @@ class SpokenElsewhere:
         for key, words in ids.items():
             self.by_key[key] = self.by_key.get(key, Elsewhere(now_ms, now_ms)).with_words(words, now_ms)
         return {ELSEWHERE_MARKS + key.hex(): self.by_key[key].encode() for key in ids}
+
+    def _heeded(self) -> frozenset[bytes]:
+        return self.of_before.union(self._own())

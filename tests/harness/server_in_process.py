@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -37,6 +38,8 @@ from sync_server.operations.table import operations
 from tests.harness.asking import asking_in_clear
 from tests.harness.territory import SimClock
 
+_ALARM: Final = re.compile(" (has spoken|is used) elsewhere: ")
+
 
 class Sayings:
     """What an operation tells the person; that a key has spoken elsewhere, which each one tells, apart."""
@@ -55,7 +58,7 @@ class Sayings:
         raise AssertionError("no file was asked for")
 
     async def progress(self, text: str) -> None:
-        (self.alarms if " has spoken elsewhere: " in text else self.lines).append(text)
+        (self.alarms if _ALARM.search(text) else self.lines).append(text)
 
 
 @dataclass

@@ -108,6 +108,8 @@ class Responder:
         """When the newest backup of this store that was read back was begun; for a server to say."""
         self.has_spoken_elsewhere: Callable[[], bool] = lambda: False
         """Whether a server was brought a word under its own key that it had not said."""
+        self.on_servers_call: Callable[[bytes], Awaitable[None]] = _nobody_notes
+        """Told under which server's key somebody has called; for a server to note."""
         self.on_contact: Callable[[Contact], None] = _ignore
         self.on_report: Callable[[Report], None] = _ignore
         self.on_failure: Callable[[RelaisError], None] = _ignore
@@ -151,12 +153,19 @@ class Responder:
         try:
             if request.call != call:
                 raise PeerFault(Code.MALFORMED, "the call does not belong to this path", call=request.call)
+            await self._refuse_servers(request.device)
             payload = await self._handlers[call](request)
         except RelaisError as error:
             self.on_failure(error)
             status, payload = error.http_status, encode_error(error)
         sealed = seal_answer(payload, request, server=asked.signing, ephemeral=self._entropy(32))
         return Reply(status, sealed)
+
+    async def _refuse_servers(self, caller: bytes) -> None:
+        """No server calls anybody: whoever does so under a server's key has a copy of it (docs/adr/0549)."""
+        if caller in self.replica.door.server_keys():
+            await self.on_servers_call(caller)
+            raise Refused(Code.NO_RIGHT, "this is a server's key, and no server calls: somebody has a copy of it")
 
     def chain(self, status: int = 200) -> Reply:
         """Our chain, in clear: what an empty enrolment or a foreign key gets."""
@@ -566,3 +575,7 @@ def _nameless(_device: bytes) -> str | None:
 
 def _ignore(_told: object) -> None:
     """Nobody wants to know."""
+
+
+async def _nobody_notes(_key: bytes) -> None:
+    return

@@ -45,8 +45,8 @@ async def store_families(survey: Survey, version: str, *, per_device: bool = Fal
         Family(
             "relais_key_spoken_elsewhere_words",
             "gauge",
-            "Words brought under a key of this server's that it did not say; 0 once new keys have ended them",
-            [Sample({}, sum(each.heard.count for each in await spoken_elsewhere(server)))],
+            "Words brought under a key of this server's that it did not say, 1 for calls; 0 once new keys ended that",
+            [Sample({}, sum(each.uses for each in await spoken_elsewhere(server)))],
         ),
         Family(
             "relais_unforeseen_errors_total",

@@ -48,6 +48,7 @@ class Spoken:
             "words": self.heard.count,
             "first": rfc3339(self.heard.first_ms),
             "last": rfc3339(self.heard.last_ms),
+            "called": None if self.heard.called_ms is None else rfc3339(self.heard.called_ms),
             "shown": [
                 {
                     "id": word.id.hex(),
@@ -62,6 +63,8 @@ class Spoken:
     @property
     def sentence(self) -> str:
         """For whoever types a command."""
+        if self.is_call_alone:
+            return self._sentence_of_call
         if self.is_of_before:
             return self._sentence_of_before
         key = "an earlier key of this server's, whose words count still," if self.is_replaced else "this server's key"
@@ -70,6 +73,24 @@ class Spoken:
             f"warning: {key} has spoken elsewhere: since {_told(self.heard.first_ms)} {self._words} "
             "under it that this server did not say. Somebody has a copy of it, or DIR was put back from a copy "
             f"without `restore`{lost}. {_REMEDY}"
+        )
+
+    @property
+    def uses(self) -> int:
+        """So many words, and one for all calls."""
+        return self.heard.count + (self.heard.called_ms is not None)
+
+    @property
+    def is_call_alone(self) -> bool:
+        """Whether somebody has called under it, and no word was brought."""
+        return not self.heard.count
+
+    @property
+    def _sentence_of_call(self) -> str:
+        key = "a key of the server before this one, which counts still," if self.is_of_before else "this server's key"
+        return (
+            f"warning: {key} is used elsewhere: since {_told(self.heard.first_ms)} somebody has called this server "
+            f"under it, and no server does. Somebody has a copy of it, and was given nothing. {_REMEDY_BEFORE_WORDS}"
         )
 
     @property
@@ -86,6 +107,10 @@ class Spoken:
         return "a word was brought" if self.heard.count == 1 else f"{self.heard.count} words were brought"
 
 
+_REMEDY_BEFORE_WORDS: Final = (
+    "What it says is a server's all the same: `sync-server rotate server --kit KIT --since TIME`, a time before "
+    "anybody else may have had the key"
+)
 _REMEDY: Final = (
     "Names, lists, rights and erasures may be theirs: before anything that goes by them, `sync-server rotate server "
     "--kit KIT --since TIME`, a time before that, and before anybody else may have had the key; `sync-server status` "
@@ -100,7 +125,7 @@ async def spoken_elsewhere(server: Server) -> list[Spoken]:
     for key, heard in sorted(server.elsewhere.by_key.items(), key=lambda each: (each[0] != own, each[1].first_ms)):
         known = await server.store.get(heard.ids)
         words = [known[name] for name in heard.ids if name in known]
-        is_open = heard.is_more and not heard.is_ended
+        is_open = (heard.is_more and not heard.is_ended) or (not heard.count and key in server.elsewhere.of_before)
         if key == own or is_open or await not_held_back(server.replica, words):
             is_of_before = key not in server.own_keys
             found.append(Spoken(key, heard, words, key != own, lost_ms, is_of_before))

@@ -49,6 +49,8 @@ async def key_notices(server: Server) -> list[Notice]:
 
 
 def _topic_of(spoken: Spoken) -> str:
+    if spoken.is_call_alone:
+        return "key-called"
     if spoken.is_of_before:
         return "spoken-elsewhere-before"
     return "spoken-elsewhere" if spoken.lost_ms is None else "spoken-elsewhere-or-lost"
