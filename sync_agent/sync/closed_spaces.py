@@ -56,7 +56,8 @@ async def bring_from_closed(agent: Agent, calls: SealedCalls) -> None:
 
     But for `Refused(REVOKED | CANNOT_READ)`: the sync that follows makes of that what there is to make.
     """
-    if not await _is_due(agent, (await calls.server()).key) or not (words := await _words(agent)):
+    closed = (await agent.replica.store.spaces()).keys() - (await agent.spaces()).keys()
+    if not (closed and await _is_due(agent, (await calls.server()).key) and (words := await _words(agent, closed))):
         return
     answer = await _said(calls, ReconcileRequest(agent.replica.territory, None, offered=_ids(words)))
     told = agent.now_ms().to_bytes(_TIME_BYTES, "big") + (await calls.server()).key
@@ -71,10 +72,9 @@ async def _is_due(agent: Agent, server: bytes) -> bool:
     return told[_TIME_BYTES:] != server or not 0 <= agent.now_ms() - told_ms < DAY_MS
 
 
-async def _words(agent: Agent) -> list[_Word]:
-    """What is offered, of all spaces that lie here, but for those that are open, or that the root has ended."""
+async def _words(agent: Agent, closed: Iterable[bytes]) -> list[_Word]:
+    """What is offered of these spaces, but for those that the root has ended."""
     replica = agent.replica
-    closed = (await replica.store.spaces()).keys() - (await agent.spaces()).keys()
     servers, lot = frozenset(replica.door.server_keys()), agent.entropy(_LOT_BYTES)
     chosen: list[_Word] = []
     for space in await but_for_deserted(replica.door, replica.deserted_by_root, closed):

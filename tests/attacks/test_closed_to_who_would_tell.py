@@ -226,8 +226,10 @@ async def _nothing(*_: object) -> tuple[bytes, ...]:
 
 @attack(ROW, off={"sync_agent.sync.asking.Asking._ended": _nothing})
 async def test_nor_has_who_tells_a_server_that_has_never_heard_of_the_class_that_was_closed_to_it(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # as where somebody has answered that day that the server lacks nothing of what is closed
+    monkeypatch.setattr("sync_agent.sync.session.bring_from_closed", _nothing)
     async with again(tmp_path) as scene:
         here, clock, anew = scene.here, scene.here.office.clock, tmp_path / "anew"
         said = _of_a_stolen_key(scene)

@@ -73,6 +73,7 @@ async def test_a_device_learns_that_one_of_its_classes_has_been_taken_from_it(sc
     assert any("CM2 B" in line for line in desk.told)
     with pytest.raises(Refused, match="ended"):
         await desk.files("publish", space=scene.office.space, title="Trop tard", kind="lesson")
+    await scene.here.sync(scene.teacher)
     before = scene.teacher.way.traffic.round_trips
     await scene.here.sync(scene.teacher)
     assert scene.teacher.way.traffic.round_trips == before + 1, "it asks for it no more"
