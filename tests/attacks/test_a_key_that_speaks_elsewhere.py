@@ -24,6 +24,7 @@ from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.handlers.overview.spoken_elsewhere import spoken_elsewhere
 from sync_server.handlers.store import keys_of_before
 from sync_server.handlers.store.notices import key_notices
+from sync_server.handlers.store.restored import restored
 from sync_server.opened.app import Server, opened
 from sync_server.opened.spoken_elsewhere import NAMED, Elsewhere
 from sync_server.web.views import notice_of
@@ -272,18 +273,23 @@ class MadeAnew:
     key: SigningKey
     grant: bytes
 
-    def calls_her_tom(self) -> Entry:
-        """A word of his: that pupil is called “Tom”."""
+    def says(self, kind: Kind, payload: bytes, subject: bytes | None = None, parents: tuple[bytes, ...] = ()) -> Entry:
+        """A word of his."""
         return compose(
             author=self.key,
             space=self.here.space,
-            kind=Kind.PERSON,
+            kind=kind,
             grant=self.grant,
             at=at_from(self.here.office.clock()),
-            payload=PersonRecord("Tom", PersonRole.PUPIL).encode(),
+            payload=payload,
             salt=os.urandom(16),
-            subject=bytes.fromhex(self.work.pupil),
+            subject=subject,
+            parents=parents,
         )
+
+    def calls_her_tom(self) -> Entry:
+        """That pupil is called “Tom”."""
+        return self.says(Kind.PERSON, PersonRecord("Tom", PersonRole.PUPIL).encode(), bytes.fromhex(self.work.pupil))
 
     async def days(self, count: int) -> None:
         """So many days, in each of which all machines call, and the server looks which keys it is to heed."""
@@ -325,6 +331,29 @@ async def test_a_restored_server_tells_of_the_key_of_before_once_all_have_told(t
         await made.here.sync(made.head)
         async with portal(made.head.agent) as surfer:
             assert 'id="elsewhere"' in await surfer.page("/school")
+
+
+async def _is_looked_at_anew(server: Server) -> None:
+    """As it was: heeded is a key as long as no machine is waited for."""
+    before = frozenset(await keys_of_before.keys_that_still_count(server)).difference(server.own_keys)
+    server.elsewhere.of_before = before if await restored(server) is None else frozenset()
+
+
+@attack(ROW, off={"sync_server.handlers.store.keys_of_before.heed_keys_of_before": _is_looked_at_anew})
+async def test_who_has_the_key_of_before_does_not_end_that_by_a_machine_that_there_is_not(tmp_path: Path) -> None:
+    async with _made_anew(tmp_path) as made:
+        await made.days(2)
+        nobody = new_device(Random(77).randbytes)
+        right = granted(nobody, Role.MACHINE, None)
+        await brought(made.here, made.says(Kind.GRANT, right))
+        await made.days(1)
+        cut = made.says(Kind.REVOKE, Revocation(nobody.signing.public, ()).encode())
+        await brought(made.here, cut)
+        made.here.office.clock.advance(60_000)
+        await brought(made.here, made.says(Kind.GRANT, right, parents=(cut.id,)))
+        await brought(made.here, made.calls_her_tom())
+        await made.days(1)
+        assert [each["words"] for each in await made.told()] == [4]
 
 
 async def test_what_a_backup_lacks_comes_back_and_nothing_is_told_of_that(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ Rules:
 - of the key in use it is told until that is replaced: who has a copy goes on;
 - of an earlier key, as long as one of its first such words counts: new keys without a time keep what was here. Where
   there were more than are named, until new keys have a time before the first: whoever says the first may end them;
-- of a key of a server before this one likewise: a machine that was away may have told late what that server had said;
+- of a key of a server before this one until nobody goes by it any more: a machine that was away may have told late what
+  that server had said;
 - people read how many there were, since when, and what the first say; the command that ends it is named.
 
 docs/operate.md, "If something is wrong"; docs/adr/0547.
@@ -125,7 +126,7 @@ async def spoken_elsewhere(server: Server) -> list[Spoken]:
     for key, heard in sorted(server.elsewhere.by_key.items(), key=lambda each: (each[0] != own, each[1].first_ms)):
         known = await server.store.get(heard.ids)
         words = [known[name] for name in heard.ids if name in known]
-        is_open = (heard.is_more and not heard.is_ended) or (not heard.count and key in server.elsewhere.of_before)
+        is_open = (heard.is_more and not heard.is_ended) or key in server.elsewhere.of_before
         if key == own or is_open or await not_held_back(server.replica, words):
             is_of_before = key not in server.own_keys
             found.append(Spoken(key, heard, words, key != own, lost_ms, is_of_before))

@@ -5,15 +5,21 @@ Rules:
   that is no sign of anything;
 - once all have told, or nobody waits any more, whatever else is brought under a key that counts still somebody else has
   said who has that key; or a machine that was away has told late, and that is said beside it;
-- nothing of that is noted: it follows from what is known, at each start and every ten minutes.
+- that is looked at at each start and every ten minutes, and noted: a key that was heeded once is heeded until nobody
+  goes by it any more. Whoever has it names machines that never tell, and the server waits again.
 
 docs/protocol.md, "Sync"; docs/operate.md, "If something is wrong"; docs/adr/0547.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from sync_server.handlers.store.restored import restored
 from sync_server.opened.app import Server
+
+HEEDED_MARKS: Final = "heeded-of-before/"
+"""+ hex of a key of a server before this one: what is brought under it is an alarm."""
 
 
 def old_keys(server: Server) -> list[bytes]:
@@ -30,5 +36,10 @@ async def keys_that_still_count(server: Server) -> list[bytes]:
 async def heed_keys_of_before(server: Server) -> None:
     """Have the alarm of a key that speaks elsewhere heed the keys of servers before this one, or no longer."""
     before = frozenset(await keys_that_still_count(server)).difference(server.own_keys)
-    is_due = bool(before) and await restored(server) is None
-    server.elsewhere.of_before = before if is_due else frozenset()
+    noted = {bytes.fromhex(mark.removeprefix(HEEDED_MARKS)) for mark in await server.store.marks(HEEDED_MARKS)}
+    is_due = bool(before - noted) and await restored(server) is None
+    heeded = before if is_due else before & noted
+    if heeded != noted:
+        changed = heeded.symmetric_difference(noted)
+        await server.store.set_marks({HEEDED_MARKS + key.hex(): b"" if key in heeded else None for key in changed})
+    server.elsewhere.of_before = heeded
