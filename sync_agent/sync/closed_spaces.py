@@ -12,6 +12,7 @@ Rules:
 - the day counts as done once there was an answer, whatever follows: nobody has a machine say this over and over;
 - of more than fits servers' own words go first, as these are what the server tells people of, and the rest by lot: what
   a server refuses each day does not stand before another word for good;
+- who may read nothing asks nothing: each refusal would show it what cut it off, once more;
 - none of it is in the outbox, or counts as not taken: a server that refuses it for good has been told all the same.
 """
 
@@ -56,8 +57,11 @@ async def bring_from_closed(agent: Agent, calls: SealedCalls) -> None:
 
     But for `Refused(REVOKED | CANNOT_READ)`: the sync that follows makes of that what there is to make.
     """
-    closed = (await agent.replica.store.spaces()).keys() - (await agent.spaces()).keys()
-    if not (closed and await _is_due(agent, (await calls.server()).key) and (words := await _words(agent, closed))):
+    mine = await agent.spaces()
+    closed = (await agent.replica.store.spaces()).keys() - mine.keys()
+    if not (mine and closed and await _is_due(agent, (await calls.server()).key)):
+        return
+    if not (words := await _words(agent, closed)):
         return
     answer = await _said(calls, ReconcileRequest(agent.replica.territory, None, offered=_ids(words)))
     told = agent.now_ms().to_bytes(_TIME_BYTES, "big") + (await calls.server()).key
