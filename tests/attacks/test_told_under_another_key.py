@@ -56,6 +56,16 @@ async def _of_its_present_key(asking: Asking, spaces: list[bytes]) -> tuple[byte
     return tuple(sorted(ever_opened_to(agent.replica.door, agent.device).difference(spaces)))
 
 
+async def _brings_nothing(*_: object) -> None:
+    """What leads to its rights in closed classes no machine brings."""
+
+
+@pytest.fixture(autouse=True)
+def somebody_has_answered_that_nothing_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is closed to a machine, that day, in the server's place: else the server hears of the keys by that."""
+    monkeypatch.setattr("sync_agent.sync.session.bring_from_closed", _brings_nothing)
+
+
 def _only_who_tells(heard: Heard, _spaces: object) -> Heard:
     return heard
 
