@@ -321,5 +321,5 @@ def _add_rights(program: Program, run: Run) -> None:
         },
     )
     async def stays(call: Call) -> JSON:
-        """Access with an end: whose, where, until when, whether it is over, and whether another right has no end."""
+        """Access with an end: whose, where, until when, whether it is over, and whether another right goes on."""
         return await run(call, "stays", {})

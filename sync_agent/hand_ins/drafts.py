@@ -27,7 +27,7 @@ from protocol.fields import Fields
 from protocol.limits import MiB
 from protocol.model.entry import Entry
 from protocol.replica.console.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Incoming
-from protocol.replica.office.people import spoken, surely_called_first
+from protocol.replica.office.people import only_names
 from protocol.replica.upkeep.orders import DestroyedHere
 from protocol.rights.roster import Roster
 from protocol.trust.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter
@@ -80,9 +80,8 @@ class Drafts:
     async def ids_of(self, person: bytes, roster: Roster) -> list[bytes]:
         """Under which ids a pupil's drafts are looked for, their own first."""
         others = sorted(other for other, one in roster.aliases.items() if one == person)
-        called = await surely_called_first(self._agent.replica, [person, *others]) if others else {}
-        own = called.get(person)
-        return [person, *(one for one in others if own and one in called and spoken(called[one]) == spoken(own))]
+        called = await only_names(self._agent.replica, [person, *others]) if others else {}
+        return [person, *(one for one in others if one in called and called[one] == called.get(person))]
 
     async def find(self, person: bytes, item: bytes) -> Kept | None:
         """What a pupil has begun for an assignment."""

@@ -31,17 +31,6 @@ from sync_agent.keys.said_by_space import said_by_space
 from sync_agent.machine.marks import PHRASE_OVER_MARKS
 from sync_agent.machine.reading_key_file import OwnKey
 
-_KEY_MADE, _NOT_GIVEN_UP = 1, 2
-"""The bits of a phrase in the mark of `Place.over`."""
-
-
-@dataclass(frozen=True, slots=True)
-class SeenOver:
-    """Of a phrase that was seen out of force: whether a key was made for its sake, and whether it is given up."""
-
-    has_made_key: bool = False
-    is_given_up: bool = False
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -68,8 +57,8 @@ class Place:
     """What says that this device has sealed keys there, or another of the teacher's has, as far as its word counts."""
     phrases: tuple[tuple[Entry, PhraseKey], ...]
     """The phrases that were ever said there by this device, or one that is, or was, the teacher's too."""
-    over: Mapping[bytes, SeenOver]
-    """The phrases that this device has seen out of force there."""
+    over: frozenset[bytes]
+    """The phrases that this device has given up there."""
     replaced: frozenset[bytes] = frozenset()
     """Those in whose place one of these devices has drawn another, in any place, by the public halves of their keys."""
 
@@ -87,11 +76,21 @@ class Place:
         theirs = {each.public for each in self.made}
         return frozenset(
             recipient
-            for entry in self.gifts
-            if (gift := parsed(entry, KeyWraps.parse)) is not None
+            for entry, gift in self._given
             if entry.header.author == self.grant.key or gift.agreement in theirs
             for recipient, _ in gift.wraps
         )
+
+    @property
+    def current_given_to(self) -> frozenset[bytes]:
+        """Those of them to which this device, or another of the teacher's, has sealed the newest key."""
+        newest = None if self.current is None else self.current.public
+        return frozenset(to for _, gift in self._given if gift.agreement == newest for to, _ in gift.wraps)
+
+    @property
+    def _given(self) -> Iterable[tuple[Entry, KeyWraps]]:
+        found = ((entry, parsed(entry, KeyWraps.parse)) for entry in self.gifts)
+        return ((entry, gift) for entry, gift in found if gift is not None)
 
     @property
     def drawn_in_use(self) -> list[tuple[Device, PhraseKey]]:
@@ -107,19 +106,16 @@ class Place:
 
     def is_given_up(self, phrase: bytes) -> bool:
         """Whether another was drawn in a phrase's place, or seen in force instead: no list and no loss undoes it."""
-        return phrase in self.replaced or (phrase in self.over and self.over[phrase].is_given_up)
+        return phrase in self.replaced or phrase in self.over
 
-    def seen_over(self) -> Mapping[bytes, SeenOver]:
+    @property
+    def over_by_now(self) -> frozenset[bytes]:
         """`over` with what is out of force now.
 
         What this device has drawn itself it gives up once another was drawn in its place, and not since it is merely
         seen as another than the last: for a moment that is so of whatever somebody holds back.
         """
-        seen = {phrase: self.over.get(phrase, SeenOver()) for phrase in self.out_of_force}
-        for phrase, before in seen.items():
-            is_given_up = before.is_given_up or phrase in self.replaced or phrase not in self.drawn
-            seen[phrase] = replace(before, is_given_up=is_given_up)
-        return {**self.over, **seen}
+        return self.over | self.out_of_force - (self.drawn - self.replaced)
 
     @property
     def out_of_force(self) -> frozenset[bytes]:
@@ -232,19 +228,14 @@ def phrases_over_mark(space: bytes) -> str:
     return PHRASE_OVER_MARKS + space.hex()
 
 
-def phrases_over_in(mark: bytes) -> dict[bytes, SeenOver]:
-    """`Place.over`, from its mark."""
-    bits = {mark[at : at + KEY_BYTES]: mark[at + KEY_BYTES] for at in range(0, len(mark), KEY_BYTES + 1)}
-    return {phrase: SeenOver(bool(each & _KEY_MADE), not each & _NOT_GIVEN_UP) for phrase, each in bits.items()}
+def phrases_over_in(mark: bytes) -> frozenset[bytes]:
+    """`Place.over`, from its mark: a byte follows each, in which an earlier state said that a key was made for it."""
+    return frozenset(mark[at : at + KEY_BYTES] for at in range(0, len(mark), KEY_BYTES + 1))
 
 
-def mark_of_phrases_over(phrases: Mapping[bytes, SeenOver]) -> bytes:
+def mark_of_phrases_over(phrases: Iterable[bytes]) -> bytes:
     """The mark of `Place.over`."""
-    bits = {
-        phrase: _KEY_MADE * seen.has_made_key | _NOT_GIVEN_UP * (not seen.is_given_up)
-        for phrase, seen in phrases.items()
-    }
-    return b"".join(phrase + bytes([each]) for phrase, each in sorted(bits.items()))
+    return b"".join(phrase + b"\0" for phrase in sorted(phrases))
 
 
 def ever_own(roster: Roster, devices: Iterable[Device]) -> frozenset[bytes]:

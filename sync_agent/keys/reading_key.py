@@ -51,7 +51,7 @@ from sync_agent.keys.key_wraps import (
     seals,
 )
 from sync_agent.keys.phrases import phrases_due
-from sync_agent.keys.places import Place, SeenOver, draft, ever_own, mark_of_phrases_over, phrases_over_mark, places_of
+from sync_agent.keys.places import Place, draft, ever_own, mark_of_phrases_over, phrases_over_mark, places_of
 from sync_agent.machine.marks import KEY_MADE_MARKS
 from sync_agent.machine.reading_key_file import OwnKey
 
@@ -122,19 +122,17 @@ async def _with_keys_due(agent: Agent, places: Sequence[Place]) -> list[Place]:
         mark = KEY_MADE_MARKS + place.space.hex()
         before = _notes_in(await agent.replica.store.mark(mark) or b"")
         noted = before - _notes_of(key for device in place.devices for key in device)
-        over = dict(place.seen_over())
         papers = _papers_open(place)
         if _is_due(place, away - noted, led_to - noted, papers, agent.now_ms()):
             made.append(OwnKey(AgreementKey(agent.entropy(32)), place.space, place.person))
             found.append(replace(place, made=(made[-1].key, *place.made)))
             noted |= away
-            over |= {paper: replace(over[paper], has_made_key=True) for paper in papers}
         else:
             found.append(place)
         if noted != before:
             notes[mark] = b"".join(sorted(noted))
-        if over != place.over:
-            notes[phrases_over_mark(place.space)] = mark_of_phrases_over(over)
+        if place.over_by_now != place.over:
+            notes[phrases_over_mark(place.space)] = mark_of_phrases_over(place.over_by_now)
     if made:
         agent.reading_keys.keep(made)
     if notes:
@@ -164,9 +162,12 @@ def _is_due(
 
 
 def _papers_open(place: Place) -> frozenset[bytes]:
-    """The phrases that are in force no more, and to which keys were sealed: whoever has that paper opens them."""
-    papers = {phrase for phrase in place.out_of_force if not place.over.get(phrase, SeenOver()).has_made_key}
-    return place.given_to & papers if papers else frozenset()
+    """The phrases that are in force no more, and to which the newest key was sealed: whoever has that paper opens it.
+
+    By whomever: her other laptop may not have heard yet that the paper was replaced (docs/adr/0550).
+    """
+    over = place.out_of_force
+    return place.current_given_to & over if over else frozenset()
 
 
 def _away_of_theirs(agent: Agent, place: Place) -> tuple[frozenset[bytes], frozenset[bytes]]:

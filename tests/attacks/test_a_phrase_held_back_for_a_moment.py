@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from protocol.roles import Role
 from protocol.trust.kit import Argon2Cost
 from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.phrases import _drawn_last, new_phrase
-from sync_agent.keys.places import Place, SeenOver
+from sync_agent.keys.places import Place
 from sync_agent.keys.reading_key import tend_reading_keys
 from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
@@ -87,14 +87,14 @@ async def test_her_paper_opens_the_next_class_too(tmp_path: Path, first_on: int)
         assert "CM2 D" in await _in_use(hers)
 
 
-def _given_up_at_once(place: Place) -> Mapping[bytes, SeenOver]:
+def _given_up_at_once(place: Place) -> frozenset[bytes]:
     """As it was: whatever was seen out of force was given up for good."""
-    return {phrase: SeenOver(is_given_up=True) for phrase in place.out_of_force} | dict(place.over)
+    return place.over | place.out_of_force
 
 
 @attack(
     "a teacher's second phrase is held back for a moment",
-    off={"sync_agent.keys.places.Place.seen_over": _given_up_at_once},
+    off={"sync_agent.keys.places.Place.over_by_now": property(_given_up_at_once)},
 )
 async def test_nor_is_it_given_up_while_the_class_is_hidden_in_which_it_took_anothers_place(tmp_path: Path) -> None:
     async with town(tmp_path) as here:

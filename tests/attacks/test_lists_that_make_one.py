@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,7 +182,12 @@ async def test_nor_is_he_called_otherwise_because_a_copied_key_holds_back_who_li
     assert loss["person"] == "M. Gris"
 
 
-@attack(ROW, off={"sync_agent.hand_ins.drafts.spoken": lambda _name: ""})
+async def _nameless(_replica: Replica, persons: Collection[bytes]) -> dict[bytes, str]:
+    """As if it did not matter how somebody is called."""
+    return dict.fromkeys(persons, "")
+
+
+@attack(ROW, off={"sync_agent.hand_ins.drafts.only_names": _nameless})
 async def test_no_pupil_is_given_what_another_began_by_a_list_that_calls_the_two_one(tmp_path: Path) -> None:
     await _what_lea_began_is_not_toms(tmp_path)
 
@@ -191,14 +197,39 @@ async def test_no_pupil_is_given_what_another_began_by_a_list_that_calls_the_two
     off={
         "protocol.rights.roster.covering_names": every_name,
         "protocol.folds.erasing.covering_names": every_name,
-        "sync_agent.hand_ins.drafts.surely_called_first": first_names,
+        "sync_agent.hand_ins.drafts.only_names": first_names,
     },
 )
 async def test_what_a_pupil_was_called_first_is_erased_with_the_pupil_only(tmp_path: Path) -> None:
     await _what_lea_began_is_not_toms(tmp_path, is_erased=True)
 
 
-@attack(ROW, off={"sync_agent.hand_ins.drafts.spoken": lambda _name: ""})
+@attack(ROW, off={"sync_agent.hand_ins.drafts.only_names": first_names})
+async def test_nor_where_a_list_had_called_her_by_his_name_before_she_came_to_this_machine(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        school = await signed_class(room)
+        territory, zoe = room.territory, bytes.fromhex("20e" + "0" * 29)
+        item = await assignment(room, school.teacher, school.pc)
+        tom = PersonRecord("Tom", PersonRole.PUPIL)
+        early = await territory.say(room.school, Kind.PERSON, tom.encode(), subject=zoe)
+        gone = replace(tom, left=True).encode()
+        await territory.say(room.school, Kind.PERSON, gone, subject=zoe, parents=(early.id,))
+        await school.agree()
+        own = PersonRecord("Zoé", PersonRole.PUPIL).encode()
+        listed = await territory.say(room.space, Kind.PERSON, own, subject=zoe)
+        for _ in range(2):
+            await school.agree()
+        await Drafts(school.pc.agent).keep(zoe, item, [("recit.odt", 1)], Given({"recit.odt": b"a"}))
+        same = replace(tom, left=True, same_as=school.tom).encode()
+        await territory.say(room.space, Kind.PERSON, same, subject=zoe, parents=(listed.id,))
+        for _ in range(2):
+            await school.agree()
+        async with portal(school.pc.agent) as surfer:
+            await sign_in(surfer, school.tom, "4711")
+            assert "recit.odt" not in await surfer.page(f"/item/{item.hex()}")
+
+
+@attack(ROW, off={"sync_agent.hand_ins.drafts.only_names": _nameless})
 async def test_no_pupil_is_shown_what_another_handed_in_by_a_list_that_calls_the_two_one(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         school = await signed_class(room)

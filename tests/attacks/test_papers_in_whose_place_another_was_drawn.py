@@ -22,8 +22,9 @@ from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import KeyWraps, PhraseKey, drawn_of, open_reading_key, phrase_key
 from sync_agent.app import Agent
 from sync_agent.keys.phrases import new_phrase
-from sync_agent.keys.places import Place, SeenOver, _phrases, phrases_over_in
+from sync_agent.keys.places import Place, _phrases
 from sync_agent.keys.reading_key import _papers_open
+from sync_agent.sync.after_news import tend_after_news
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk
@@ -206,11 +207,11 @@ async def test_a_key_of_nobody_that_begins_as_her_phrases_leaves_no_paper_open_a
     assert not await opens(here, paper, await handed_in(here, here.teacher))
 
 
-def _over_for_those_who_made_keys(mark: bytes) -> dict[bytes, SeenOver]:
-    return {phrase: seen for phrase, seen in phrases_over_in(mark).items() if seen.has_made_key}
+def _nothing_given_up(_mark: bytes) -> frozenset[bytes]:
+    return frozenset()
 
 
-@attack(ROW, off={"sync_agent.keys.places.phrases_over_in": _over_for_those_who_made_keys})
+@attack(ROW, off={"sync_agent.keys.places.phrases_over_in": _nothing_given_up})
 async def test_a_laptop_that_came_since_seals_nothing_to_an_old_paper_though_a_server_hides_the_new_one(
     here: Here,
 ) -> None:
@@ -226,6 +227,39 @@ async def test_a_laptop_that_came_since_seals_nothing_to_an_old_paper_though_a_s
     await territory.say(space, Kind.REVOKE, Revocation(first.agent.device, before).encode())
     await here.sync(second, third, here.machine, second, third, here.machine)
     assert not await opens(here, paper, await handed_in(here, second, third))
+
+
+def _once_for_each(place: Place) -> frozenset[bytes]:
+    """As it was: once a key was made for a paper's sake, the paper opened none."""
+    return place.given_to & place.out_of_force - place.over
+
+
+@attack(ROW, off={"sync_agent.keys.reading_key._papers_open": _once_for_each})
+@pytest.mark.parametrize("drew_it", ["her other one", "this one"])
+async def test_a_key_that_her_other_laptop_gives_to_the_paper_before_it_hears_of_the_next_is_replaced(
+    here: Here, drew_it: str
+) -> None:
+    first = here.teacher
+    second = await another_laptop(here, first)
+    paper = await drawn(here, second if drew_it == "her other one" else first, first, second, first)
+    await drawn(here, first, first)
+    for _ in range(2):
+        await here.sync(first)
+    await _told_all_but_the_last_phrase(here, second)
+    for _ in range(3):
+        here.room.territory.clock.advance(READING_KEY_PAUSE_MS)
+        await here.sync(second, first, second, here.machine)
+    assert not await opens(here, paper, await handed_in(here, first, second))
+
+
+async def _told_all_but_the_last_phrase(here: Here, laptop: Device) -> None:
+    """Whoever answers in the server's place keeps one entry from a laptop, for one look."""
+    store = here.room.territory.replica.store
+    said = [each.entry for space in await store.spaces() for each in await store.scan(space)]
+    last = max((each for each in said if each.header.kind == Kind.PHRASE), key=lambda each: each.header.at)
+    given, now_ms = [each for each in said if each.id != last.id], here.room.territory.clock()
+    await laptop.agent.replica.admit(given, source=b"a server", now_ms=now_ms)
+    await tend_after_news(laptop.agent)
 
 
 @attack(ROW, off={"sync_agent.keys.reading_key._kept_for_losses": lambda: (0, 0)})

@@ -114,6 +114,16 @@ async def test_no_archive_is_made_of_one_whom_two_classes_of_a_year_have_unless_
 async def test_no_archive_is_made_of_one_whom_a_copied_key_listed_before_the_office_did_unless_that_id_is_meant(
     two_classes: TwoClasses,
 ) -> None:
+    lea, _ = await _listed_in_summer_by_a_copied_key(two_classes)
+    year = two_classes.year
+    with pytest.raises(BadInput, match=r"nothing has been written yet: .*“CE1”, “CE2”") as refused:
+        await archive_of(year, lea, by_kit=True)
+    assert refused.value.code is Code.NOT_YET
+    await archive_of(year, lea, by_kit=True, renamed_too=True)
+
+
+async def _listed_in_summer_by_a_copied_key(two_classes: TwoClasses) -> tuple[str, str]:
+    """Léa of last year's CP, on CE1's list by a copied key in summer, by the office in CE2; she, and CP."""
     year = two_classes.year
     (cm2,) = (row for row in await year.do("space list") if row["space"] == year.here.office.space)
     of_last_year = (await year.do("space add", name="CP", school=cm2["school"], year="2025-2026"))["space"]
@@ -124,10 +134,24 @@ async def test_no_archive_is_made_of_one_whom_a_copied_key_listed_before_the_off
     await year.do("grant", person=lea, space=[september["space"]])
     await year.here.sync()
     assert {lea, two_classes.other} <= {row["person"] for row in (await two_classes.listed()).values()}
-    with pytest.raises(BadInput, match=r"nothing has been written yet: .*“CE1”, “CE2”") as refused:
+    return lea, of_last_year
+
+
+async def _the_first_that_is_read(replica: Replica, person: bytes) -> bytes | None:
+    return next(iter((await mentions(replica, [person]))[person]), None)
+
+
+@attack(ROW, off={"protocol.replica.office.several_classes._began_on": _the_first_that_is_read})
+async def test_nor_once_the_class_of_last_year_is_closed_in_which_their_id_began(two_classes: TwoClasses) -> None:
+    lea, of_last_year = await _listed_in_summer_by_a_copied_key(two_classes)
+    year = two_classes.year
+    await year.with_kit("space close", space=of_last_year, unheard_too=True, unopened_too=True)
+    for _ in range(9):
+        year.here.office.clock.advance(DAY_MS)
+        await year.here.sync()
+        await year.here.office.server.pace.look()
+    with pytest.raises(BadInput, match=r"nothing has been written yet: .*“CE1”, “CE2”"):
         await archive_of(year, lea, by_kit=True)
-    assert refused.value.code is Code.NOT_YET
-    await archive_of(year, lea, by_kit=True, renamed_too=True)
 
 
 @pytest.mark.parametrize("by_kit", [True, False])

@@ -52,7 +52,7 @@ WHY = {
         device_cuts._orders device_cuts._says_nothing device_cuts.standing_cuts doubles._same_by
         erasures.closed_by_kit erasures.said_already held_codes._held_codes held_codes._led
         held_codes._naming_codes_of known_here._counts_no_more leaving._line leaving._parting
-        leaving.last_word measures.quarantine_drafts people.surely_called_first stays_out.cut_off_by
+        leaving.last_word measures.quarantine_drafts people.only_names stays_out.cut_off_by
     """,
     NOW: """
         grants._end_of grants._lasting grants._revocations grants._says grants.passed_on_now grants.why

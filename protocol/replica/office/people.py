@@ -154,15 +154,19 @@ async def first_names(replica: Replica, persons: Collection[bytes]) -> dict[byte
     return found
 
 
-async def surely_called_first(replica: Replica, persons: Collection[bytes]) -> dict[bytes, str]:
-    """The same, but for those of whom that is held back: whoever holds it back has said what comes next."""
-    first: dict[bytes, Entry] = {}
+async def only_names(replica: Replica, persons: Collection[bytes]) -> dict[bytes, str]:
+    """What each of these people was ever called here, as `spoken`, of whom all lists have had one name alone.
+
+    Of whom something is hidden, nothing: whoever hides it has said what is left (docs/adr/0551).
+    """
+    names: dict[bytes, set[str | None]] = {}
     for entry in await replica.store.scan_kinds([Kind.PERSON]) if persons else ():
         person = entry.header.subject or b""
-        if person in persons and parsed(entry, PersonRecord.parse) is not None:
-            first.setdefault(person, entry)
-    held = [one for one, each in first.items() if (await replica.view(each.header.space)).roster.hides(each)]
-    return await first_names(replica, first.keys() - set(held))
+        if person in persons and (record := parsed(entry, PersonRecord.parse)) is not None:
+            is_hidden = (await replica.view(entry.header.space)).roster.hides(entry)
+            names.setdefault(person, set()).add(None if is_hidden else spoken(record.name))
+    only = {person: next(iter(called)) for person, called in names.items() if len(called) == 1}
+    return {person: name for person, name in only.items() if name is not None}
 
 
 async def described(office: Office, person: bytes) -> str:

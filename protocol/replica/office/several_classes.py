@@ -17,11 +17,12 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from protocol.errors import BadInput, Code
+from protocol.model.entry import Kind
 from protocol.model.structure import SpaceRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import Outgoing
 from protocol.replica.office.list_words import SURE, ListWords
-from protocol.replica.office.people import listings_of, mentions
+from protocol.replica.office.people import listings_of
 from protocol.replica.office.spaces import records_in
 from protocol.roles import PersonRole
 
@@ -88,9 +89,15 @@ async def ask_about_classes(
 async def _are_unsure(replica: Replica, person: bytes, several: Collection[bytes], words: ListWords) -> bool:
     """Whether one of these lists, but for that on which somebody's id began, has them by no sure word."""
     listed = (await listings_of(replica, [person]))[person]
-    began = next(iter((await mentions(replica, [person]))[person]), None)
+    began = await _began_on(replica, person)
     said = await replica.store.get([listed[space].entry for space in several if space != began])
     return not all([await words.whose(one) in SURE for one in said.values()])
+
+
+async def _began_on(replica: Replica, person: bytes) -> bytes | None:
+    """The list on which somebody's id began, also where nothing but that is left of it: another did not begin it."""
+    said = await replica.store.scan_kinds([Kind.PERSON])
+    return next((entry.header.space for entry in said if entry.header.subject == person), None)
 
 
 def _are_of_one_year(one: SpaceRecord, other: SpaceRecord) -> bool:

@@ -4,8 +4,8 @@ A date refuses nothing, because clocks are not trusted: whoever may revoke carri
 passed it. The revocation names the grant that said so, and ends that alone: it counts for nothing once the grant is
 held back, as what a thief says with a server's key is, and no office says more in its own name (docs/adr/0144).
 
-A right without an end beside one that has a day is what a thief says with that key as well, there or in a space above:
-such a stay is listed, and ended by a person alone (docs/adr/0490, docs/adr/0541).
+A right without an end beside one that has a day is what a thief says with that key as well, there or in a space above,
+or with a later end above: such a stay is listed, and ended by a person alone (docs/adr/0490, docs/adr/0541).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from protocol.rights.successions import successors_of
 class Stay:
     """A key whose `grants` in a space are meant to end; `until_ms` is when the last of them does.
 
-    `for_good` says that it has another one, there or from above, which has no end.
+    `for_good` says that it has another one, there or from above, which has no end, or a later one.
     """
 
     key: bytes
@@ -52,8 +52,10 @@ def stays(authorities: Iterable[Authority], door: Door) -> list[Stay]:
     for key, rights in held.items():
         for space in dict.fromkeys(right.space for right in rights if right.until_ms is not None):
             ends = {right: right.until_ms for right in rights if right.space == space and right.until_ms is not None}
-            for_good = any(right.until_ms is None and door.covers(right, space) for right in rights)
-            found.append(Stay(key, space, tuple(ends), max(ends.values()), for_good))
+            until_ms = max(ends.values())
+            beside = [right for right in rights if right not in ends and door.covers(right, space)]
+            for_good = any(right.until_ms is None or right.until_ms > until_ms for right in beside)
+            found.append(Stay(key, space, tuple(ends), until_ms, for_good))
     return _by_end(found)
 
 

@@ -100,7 +100,7 @@ class Spoken:
             "warning: a key of the server before this one, which counts still, has spoken elsewhere: since "
             f"{_told(self.heard.first_ms)} {self._words} under it that no machine had told when all were heard. "
             "Somebody has a copy of it, or a machine that was away has told late what that server had said. "
-            f"{_REMEDY}"
+            f"{_REMEDY}. As TIME, one before this server was made anew: until all had told it heeded no such key"
         )
 
     @property
