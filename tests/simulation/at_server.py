@@ -14,7 +14,6 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.office.bureau import Office as Bureau
 from protocol.replica.office.erasures import erase_persons, in_force, with_doubles
 from protocol.replica.office.grants import grant_device
-from protocol.replica.office.made_anew import made_anew_mark
 from protocol.replica.office.people import add_person
 from protocol.replica.office.taking_back import take_back
 from protocol.replica.office.withdrawals import revoke_device
@@ -204,7 +203,6 @@ async def rebirth(world: World, _machine: Machine, random: Random) -> str:
     await world.office.switch_off()
     wait_for_the_clocks(world)
     birth = await begin_server(world.kit, now_ms=world.true_ms(), entropy=random.randbytes)
-    await birth.disk.store.set_marks(made_anew_mark(world.true_ms()))
     world.office.begin_anew(birth)
     world.births += 1
     world.old_backups += world.backups

@@ -9,6 +9,7 @@ from unittest import mock
 
 from protocol.model.entry import Entry
 from protocol.model.structure import Ruling
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.office import grants
 from protocol.replica.office.bureau import Met, Office
 from protocol.rights.door import Authority, Door
@@ -45,7 +46,11 @@ def lists_computers_by_the_list() -> AbstractContextManager[object]:
 
 def gives_drafts_by_the_list() -> AbstractContextManager[object]:
     """What a pupil has begun is given to whom a list calls the same (docs/adr/0180)."""
-    return mock.patch("sync_agent.hand_ins.drafts.spoken", return_value="")
+
+    async def nameless(_replica: Replica, persons: Collection[bytes]) -> dict[bytes, str]:
+        return dict.fromkeys(persons, "")
+
+    return mock.patch("sync_agent.hand_ins.drafts.only_names", nameless)
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from protocol.replica.office.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.office.bureau import Notes
 from protocol.replica.storage.sqlite import SqliteStore
 from sync_server.handlers.store.codes_of_before import enrolment_at
-from sync_server.handlers.store.keys_of_before import heed_keys_of_before
 from sync_server.opened.app import Server, _with_certificate, _with_next_keys
 from sync_server.opened.keys import ServerKeys, Territory
 from tests.harness.wire import Frontage
@@ -196,7 +195,6 @@ class Office:
         if not noted or now_ms - noted[-1][0] >= NOTE_INTERVAL_S * 1000:
             count = len(self.disk.store._entries)
             await note_arrivals(server.store, now_ms, server.running)
-            await heed_keys_of_before(server)
             self.disk.noted = (*noted, (now_ms, count))
 
     def _power_went(self) -> None:

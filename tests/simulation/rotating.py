@@ -26,12 +26,10 @@ from protocol.messages.enrollment import parse_chain
 from protocol.model.entry import ID_BYTES, Entry, Kind, compose
 from protocol.model.structure import GENERATION_BYTES, Certificate, Grant, Revocation
 from protocol.replica.at_work.replica import CLOCK_MARK, Replica
-from protocol.replica.office.made_anew import made_anew_mark
 from protocol.rights.root_rotation import RootRotation
 from protocol.roles import Role
 from protocol.trust.kit import Kit
 from sync_server.handlers.by_kit import rotation
-from sync_server.handlers.store.restored import restored_mark
 from sync_server.keeping.backing_up import certify
 from sync_server.keeping.foreign_backup import _STAY
 from sync_server.opened.app import Server
@@ -217,8 +215,6 @@ async def restore_by_kit(world: World, disk: Disk, random: Random) -> str:
     stay = (*_STAY, CLOCK_MARK)
     await store.set_marks({mark: None for mark in await store.marks("") if not mark.startswith(stay)})
     await store.drop_held([waiting.entry.id for waiting in await store.held()])
-    now_ms = world.true_ms()
-    await store.set_marks({**restored_mark(now_ms, now_ms), **made_anew_mark(now_ms)})
     replica = await Replica.open(root, store, disk.packs)
     if kit.chain:
         await replica.admit(parse_chain(kit.chain), source=kit.root.public, now_ms=world.true_ms())
