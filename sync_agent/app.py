@@ -23,7 +23,7 @@ from protocol.replica.answering.allowances import Allowances
 from protocol.replica.at_work.bare_entries import Rounds
 from protocol.replica.at_work.keyring import Keyring
 from protocol.replica.at_work.readers import ever_opened_to
-from protocol.replica.at_work.replica import Draft, Entropy, Replica
+from protocol.replica.at_work.replica import Draft, Entropy, Notes, Replica
 from protocol.replica.ballast import Ballast, Rank
 from protocol.replica.console.operation import JSON
 from protocol.replica.content.holdings import Holdings, Need
@@ -428,7 +428,7 @@ class Agent:
     async def write(
         self,
         *drafts: Draft,
-        marks: Callable[[Sequence[Entry]], Mapping[str, bytes | None]] | None = None,
+        marks: Notes | None = None,
     ) -> list[Entry]:
         """Say something as this device, all of it or nothing, durably (`Replica.write`)."""
         noted: Mapping[str, bytes | None] = {}

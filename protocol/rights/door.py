@@ -324,6 +324,10 @@ class Door:
         servers = (each.key for each in self.authorities_in(self.territory) if each.role is Role.SERVER)
         return tuple(dict.fromkeys(servers))
 
+    def is_a_servers(self, key: bytes) -> bool:
+        """Whether a key was ever a server's."""
+        return any(authority.role is Role.SERVER for authority in self._by_key.get(key, ()))
+
     def rank_of(self, header: Header) -> int:
         """The rank with which an admitted entry was written."""
         if header.grant is None:

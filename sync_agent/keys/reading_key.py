@@ -131,8 +131,8 @@ async def _with_keys_due(agent: Agent, places: Sequence[Place]) -> list[Place]:
             found.append(place)
         if noted != before:
             notes[mark] = b"".join(sorted(noted))
-        if place.over_by_now != place.over:
-            notes[phrases_over_mark(place.space)] = mark_of_phrases_over(place.over_by_now)
+        if (over := place.over_by_now) != place.over:
+            notes[phrases_over_mark(place.space)] = mark_of_phrases_over(over)
     if made:
         agent.reading_keys.keep(made)
     if notes:

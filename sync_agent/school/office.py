@@ -24,9 +24,9 @@ from typing import Final, Self
 from protocol.errors import Code, LocalFailure, Refused, RelaisError
 from protocol.model.entry import Entry
 from protocol.model.register import RegisterKind, stored_register
-from protocol.replica.at_work.replica import Draft, Entropy, Replica
+from protocol.replica.at_work.replica import Draft, Entropy, Notes, Replica
 from protocol.replica.office.arrivals import CLOCK_SET_BACK, NOTE_INTERVAL_S, RunningTime, note_arrivals
-from protocol.replica.office.bureau import Met, Notes, reaches
+from protocol.replica.office.bureau import Met, reaches
 from protocol.replica.office.needed_rank import TAKES_AWAY, rank_needed, takes_away
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.office.stays import end_stays

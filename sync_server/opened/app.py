@@ -24,11 +24,11 @@ from protocol.replica.answering.challenges import Challenges
 from protocol.replica.answering.serving import Responder
 from protocol.replica.answering.station import Contact, Report, Station
 from protocol.replica.at_work.forgotten import devices_of_forgotten
-from protocol.replica.at_work.replica import Draft, Entropy, Replica
+from protocol.replica.at_work.replica import Draft, Entropy, Notes, Replica
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.acts import Trail
 from protocol.replica.office.arrivals import RunningTime, noted_ran_ms
-from protocol.replica.office.bureau import Met, Notes
+from protocol.replica.office.bureau import Met
 from protocol.replica.office.known_here import is_about_cuts, marks_of
 from protocol.replica.office.servers_memory import ServersMemory
 from protocol.replica.office.space_keeper import SpaceKeeper

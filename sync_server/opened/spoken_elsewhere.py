@@ -28,7 +28,7 @@ from protocol.fields import Fields, compact
 from protocol.model.entry import ID_BYTES, Entry, ids_in
 
 ELSEWHERE_MARKS: Final = "spoken-elsewhere/"
-"""+ hex of a key of this server's → canonical {first, last, count, ids}: what was brought under it (`Elsewhere`)."""
+"""+ hex of a key of this server's → canonical {first, last, count, ids, ended, called} (`Elsewhere`)."""
 NAMED: Final = 32
 """So many of these words are named: the first."""
 _MOST_BYTES: Final = 4096
@@ -61,8 +61,16 @@ class Elsewhere:
 
     def encode(self) -> bytes:
         """To a mark."""
-        words = compact(first=self.first_ms, last=self.last_ms, count=self.count, ids=b"".join(self.ids))
-        return encode(words | compact(ended=self.is_ended, called=self.called_ms))
+        return encode(
+            compact(
+                first=self.first_ms,
+                last=self.last_ms,
+                count=self.count,
+                ids=b"".join(self.ids),
+                ended=self.is_ended,
+                called=self.called_ms,
+            )
+        )
 
     @classmethod
     def parse(cls, data: bytes) -> Elsewhere:

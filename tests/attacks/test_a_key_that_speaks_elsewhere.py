@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from protocol.clock import DAY_MS, at_from
+from protocol.clock import DAY_MS
 from protocol.identity import SigningKey, school_id
-from protocol.model.entry import Entry, Kind, compose
+from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, PersonRecord, Revocation, SpaceRecord
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.office.held_in_space import not_held_back
@@ -32,7 +32,15 @@ from sync_server.web.wording import Words
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import answered_by_a_copy, back_up, brought, burnt_and_restored, granted, said_by_copy
+from tests.harness.copied_keys import (
+    answered_by_a_copy,
+    back_up,
+    brought,
+    burnt_and_restored,
+    granted,
+    said_by_copy,
+    signed_with,
+)
 from tests.harness.office_devices import AtWork, Town, town
 from tests.harness.portal import portal
 from tests.harness.server_in_process import Office
@@ -275,17 +283,8 @@ class MadeAnew:
 
     def says(self, kind: Kind, payload: bytes, subject: bytes | None = None, parents: tuple[bytes, ...] = ()) -> Entry:
         """A word of his."""
-        return compose(
-            author=self.key,
-            space=self.here.space,
-            kind=kind,
-            grant=self.grant,
-            at=at_from(self.here.office.clock()),
-            payload=payload,
-            salt=os.urandom(16),
-            subject=subject,
-            parents=parents,
-        )
+        space, now_ms = self.here.space, self.here.office.clock()
+        return signed_with(self.key, self.grant, space, now_ms, kind, payload, subject=subject, parents=parents)
 
     def calls_her_tom(self) -> Entry:
         """That pupil is called “Tom”."""

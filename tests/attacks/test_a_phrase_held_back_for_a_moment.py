@@ -23,7 +23,7 @@ from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import granted, thief_hides, thief_says
+from tests.harness.copied_keys import granted, thief_hides, thief_says, told_all_but
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office
 
@@ -133,10 +133,12 @@ async def _next_class(office: Office, person: str, name: str) -> None:
 
 async def _told_all_but_her_phrase(here: Town, laptop: Device, hers: Device) -> None:
     """Whoever answers in the server's place tells her other laptop everything but what she drew."""
-    server = here.office.server.replica
-    said = [each.entry for space in await server.store.spaces() for each in await server.store.scan(space)]
     drawn = Kind.PHRASE, hers.agent.device
-    given = [each for each in said if (each.header.kind, each.header.author) != drawn]
     for _ in range(2):
-        await laptop.agent.replica.admit(given, source=b"a server", now_ms=here.office.clock())
+        await told_all_but(
+            here.office.server.replica,
+            laptop,
+            lambda each: (each.header.kind, each.header.author) == drawn,
+            here.office.clock(),
+        )
         await tend_reading_keys(laptop.agent)

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from protocol.errors import Refused
-from protocol.identity import AgreementKey, SigningKey
+from protocol.identity import SigningKey
 from protocol.messages.calls import SyncAnswer, SyncRequest
 from protocol.messages.wire import Call
 from protocol.replica.answering.serving import Responder
-from protocol.trust.envelope import open_answer, seal_request
 from sync_agent.lan.exchange.listener import LanResponder
 from sync_server.handlers.by_kit.territory import kit_in
 from sync_server.handlers.overview.spoken_elsewhere import spoken_elsewhere
@@ -24,6 +23,7 @@ from sync_server.opened.app import opened
 from sync_server.web.views import notice_of
 from sync_server.web.wording import Words
 from tests.harness.attack import attack
+from tests.harness.caller import called
 from tests.harness.copied_keys import back_up, burnt_and_restored
 from tests.harness.office_devices import Town, town
 from tests.harness.portal import portal
@@ -38,19 +38,9 @@ async def _anybody(_responder: Responder, _caller: bytes) -> None:
 OFF: dict[str, object] = {"protocol.replica.answering.serving.Responder._refuse_servers": _anybody}
 
 
-async def _calls(responder: Responder, key: SigningKey, request: SyncRequest | None = None) -> SyncAnswer:
+async def _calls(responder: Responder, key: SigningKey) -> SyncAnswer:
     """The thief calls under the copied key. Raises what the answer says."""
-    reply, station = AgreementKey(os.urandom(32)), responder.station
-    sealed = seal_request(
-        Call.SYNC,
-        (request or SyncRequest()).encode(),
-        device=key,
-        recipient_public=station.agreement[0].public,
-        reply=reply,
-        ephemeral=os.urandom(32),
-    )
-    answer = await responder.answer(Call.SYNC, sealed)
-    return SyncAnswer.parse(open_answer(answer.body, sealed, reply=reply, server_public=station.signing.public))
+    return SyncAnswer.parse(await called(responder, key, Call.SYNC, SyncRequest().encode(), os.urandom))
 
 
 async def _listens(here: Town, key: SigningKey | None = None) -> list[object]:

@@ -28,6 +28,7 @@ from sync_agent.sync.after_news import tend_after_news
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import told_all_but
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import (
     another_laptop,
@@ -254,11 +255,9 @@ async def test_a_key_that_her_other_laptop_gives_to_the_paper_before_it_hears_of
 
 async def _told_all_but_the_last_phrase(here: Here, laptop: Device) -> None:
     """Whoever answers in the server's place keeps one entry from a laptop, for one look."""
-    store = here.room.territory.replica.store
-    said = [each.entry for space in await store.spaces() for each in await store.scan(space)]
-    last = max((each for each in said if each.header.kind == Kind.PHRASE), key=lambda each: each.header.at)
-    given, now_ms = [each for each in said if each.id != last.id], here.room.territory.clock()
-    await laptop.agent.replica.admit(given, source=b"a server", now_ms=now_ms)
+    territory = here.room.territory
+    last = max(await territory.replica.store.scan_kinds([Kind.PHRASE]), key=lambda each: each.header.at)
+    await told_all_but(territory.replica, laptop, lambda each: each.id == last.id, territory.clock())
     await tend_after_news(laptop.agent)
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from protocol.clock import DAY_MS, at_from
+from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
 from protocol.identity import SigningKey
 from protocol.limits import MAX_PREV, MAX_REVOKED_ABSENT
-from protocol.model.entry import Entry, Kind, compose
+from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, SpaceChange
 from protocol.replica.office.absent import Gaps
 from protocol.replica.office.arrivals import note_arrivals
@@ -21,6 +21,7 @@ from protocol.trust.kit import Kit
 from sync_server.handlers.by_kit.territory import begin_territory, kit_in
 from sync_server.opened.app import opened
 from tests.harness.attack import attack
+from tests.harness.copied_keys import signed_with
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import Town, town
@@ -47,17 +48,9 @@ class Thief:
         return kit_in(self.here.folder / "server" / "kit", None)
 
     def signs(self, kind: Kind, payload: bytes, *prev: bytes) -> Entry:
-        return compose(
-            author=self.key,
-            space=self.here.space,
-            kind=kind,
-            grant=self.grant,
-            at=at_from(self.here.office.clock()),
-            payload=payload,
-            salt=os.urandom(16),
-            prev=prev,
-            target=bytes(32) if kind == Kind.RECEIPT_SAFE else None,
-        )
+        target = bytes(32) if kind == Kind.RECEIPT_SAFE else None
+        space, now_ms = self.here.space, self.here.office.clock()
+        return signed_with(self.key, self.grant, space, now_ms, kind, payload, target=target, prev=prev)
 
     def teacher(self) -> Entry:
         """His device as a teacher's of the class."""

@@ -5,13 +5,13 @@ It keeps what it is sent, writes what it is told to, and has packs of its own; i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from random import Random
 
 from protocol.clock import at_from
-from protocol.identity import AgreementKey, DeviceKeys
+from protocol.identity import AgreementKey, DeviceKeys, SigningKey
 from protocol.limits import SEALED_CHUNK_BYTES
 from protocol.messages.calls import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
 from protocol.messages.parts import SpacePage
@@ -40,6 +40,23 @@ class Packed:
 
     ref: ContentRef
     packs: list[bytes]
+
+
+async def called(
+    responder: Responder, device: SigningKey, call: Call, payload: bytes, entropy: Callable[[int], bytes]
+) -> bytes:
+    """The opened answer to a call under a key. Raises what the responder seals instead of an answer."""
+    reply, station = AgreementKey(entropy(32)), responder.station
+    request = seal_request(
+        call,
+        payload,
+        device=device,
+        recipient_public=station.agreement[0].public,
+        reply=reply,
+        ephemeral=entropy(32),
+    )
+    answer = await responder.answer(call, request)
+    return open_answer(answer.body, request, reply=reply, server_public=station.signing.public)
 
 
 @dataclass
@@ -79,17 +96,7 @@ class Caller:
 
     async def call(self, call: Call, payload: bytes) -> bytes:
         """The opened answer to a call."""
-        reply, server = AgreementKey(self.random.randbytes(32)), self.territory.keys
-        request = seal_request(
-            call,
-            payload,
-            device=self.keys.signing,
-            recipient_public=server.agreement.public,
-            reply=reply,
-            ephemeral=self.random.randbytes(32),
-        )
-        answer = await self.responder.answer(call, request)
-        return open_answer(answer.body, request, reply=reply, server_public=server.signing.public)
+        return await called(self.responder, self.keys.signing, call, payload, self.random.randbytes)
 
     async def catch_up(self, request: SyncRequest | None = None) -> list[SyncAnswer]:
         """Sync until the server has no more to say, with cursors as an agent keeps them."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from protocol.clock import DAY_MS, at_from
-from protocol.identity import DeviceKeys
+from protocol.identity import DeviceKeys, SigningKey
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation
-from protocol.replica.at_work.replica import Draft
+from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.office.people import list_draft, listings_of
 from protocol.roles import Role
 from sync_server.opened.app import Server, opened
@@ -68,17 +68,53 @@ def said_by_copy(
 ) -> Entry:
     """What a copy of the server's key says."""
     server = here.office.server
-    return compose(
-        author=server.keys.signing,
-        space=space or here.space,
-        kind=kind,
-        grant=server.grant,
-        at=at_from(here.office.clock()),
-        payload=payload,
-        salt=os.urandom(16),
-        subject=None if subject is None else bytes.fromhex(subject),
+    about = None if subject is None else bytes.fromhex(subject)
+    return signed_with(
+        server.keys.signing,
+        server.grant,
+        space or here.space,
+        here.office.clock(),
+        kind,
+        payload,
+        subject=about,
         parents=parents,
     )
+
+
+def signed_with(
+    key: SigningKey,
+    grant: bytes,
+    space: bytes,
+    now_ms: int,
+    kind: int,
+    payload: bytes,
+    *,
+    subject: bytes | None = None,
+    target: bytes | None = None,
+    parents: tuple[bytes, ...] = (),
+    prev: tuple[bytes, ...] = (),
+) -> Entry:
+    """What whoever has a key says under a grant."""
+    return compose(
+        author=key,
+        space=space,
+        kind=kind,
+        grant=grant,
+        at=at_from(now_ms),
+        payload=payload,
+        salt=os.urandom(16),
+        subject=subject,
+        target=target,
+        parents=parents,
+        prev=prev,
+    )
+
+
+async def told_all_but(replica: Replica, laptop: Device, is_kept_from_it: Callable[[Entry], bool], now_ms: int) -> None:
+    """Whoever answers in the server's place, with what `replica` holds, tells a laptop everything but some entries."""
+    said = [each.entry for space in await replica.store.spaces() for each in await replica.store.scan(space)]
+    given = [each for each in said if not is_kept_from_it(each)]
+    await laptop.agent.replica.admit(given, source=b"a server", now_ms=now_ms)
 
 
 def granted(

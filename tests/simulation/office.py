@@ -15,10 +15,9 @@ from protocol.errors import RelaisError
 from protocol.messages.wire import Call
 from protocol.model.entry import Entry
 from protocol.replica.answering.challenges import Challenges
-from protocol.replica.at_work.replica import Draft, Entropy, Replica
+from protocol.replica.at_work.replica import Draft, Entropy, Notes, Replica
 from protocol.replica.interfaces import ContentStore, EntryStore
 from protocol.replica.office.arrivals import NOTE_INTERVAL_S, note_arrivals
-from protocol.replica.office.bureau import Notes
 from protocol.replica.storage.sqlite import SqliteStore
 from sync_server.handlers.store.codes_of_before import enrolment_at
 from sync_server.opened.app import Server, _with_certificate, _with_next_keys

@@ -61,7 +61,7 @@ from protocol.replica.answering.station import Contact, Reply, Report, Station
 from protocol.replica.answering.told import differing, has_told_all, untaken_of, untold_by
 from protocol.replica.at_work.bare_entries import Rounds, page_of
 from protocol.replica.at_work.credentials import lists_of
-from protocol.replica.at_work.replica import Admission, Draft, Entropy, Replica
+from protocol.replica.at_work.replica import Admission, Draft, Entropy, Notes, Replica
 from protocol.replica.content.batches import Batches
 from protocol.replica.content.deltas.plain_deltas import PlainDeltas
 from protocol.replica.content.holdings import Holdings
@@ -163,7 +163,7 @@ class Responder:
 
     async def _refuse_servers(self, caller: bytes) -> None:
         """No server calls anybody: whoever does so under a server's key has a copy of it (docs/adr/0549)."""
-        if caller in self.replica.door.server_keys():
+        if self.replica.door.is_a_servers(caller):
             await self.on_servers_call(caller)
             raise Refused(Code.NO_RIGHT, "this is a server's key, and no server calls: somebody has a copy of it")
 
@@ -184,9 +184,7 @@ class Responder:
         capability = Capability.check(text, self.station.capability_key, Purpose.LISTEN, self._now_ms() // 1000)
         return self.listeners.add(capability.pack)
 
-    async def say(
-        self, drafts: Sequence[Draft], marks: Callable[[Sequence[Entry]], Mapping[str, bytes | None]] | None = None
-    ) -> list[Entry]:
+    async def say(self, drafts: Sequence[Draft], marks: Notes | None = None) -> list[Entry]:
         """Write as the station, by its key and under its grant, in one durable transaction, with `marks`.
 
         Raises `LocalFailure`.

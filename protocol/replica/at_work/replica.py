@@ -80,6 +80,9 @@ Tips = Callable[[bytes, bytes], Awaitable[list[bytes]]]
 Compose = Callable[[Tips], Awaitable[Sequence[Draft]]]
 """Makes drafts of what a replica holds at the moment at which they are written: nothing comes in between."""
 
+Notes = Callable[[Sequence[Entry]], Mapping[str, bytes | None]]
+"""Of entries that are being written, the marks to set in the same transaction."""
+
 
 @dataclass(frozen=True, slots=True)
 class Admission:
@@ -204,7 +207,7 @@ class Replica:
         now_ms: int,
         entropy: Entropy,
         unsent: bool = True,
-        marks: Callable[[Sequence[Entry]], Mapping[str, bytes | None]] | None = None,
+        marks: Notes | None = None,
     ) -> list[Entry]:
         """Say something as `author`: all drafts become entries in one durable transaction, or none.
 
@@ -526,7 +529,7 @@ class Replica:
 
     async def _is_server(self, source: bytes) -> bool:
         """Whether this is a server's key that nobody has cut off."""
-        if not any(authority.role is Role.SERVER for authority in self.door.authorities_of(source)):
+        if not self.door.is_a_servers(source):
             return False
         return any(authority.role is Role.SERVER for authority in await self.authorities(source))
 

@@ -6,11 +6,11 @@ under which it may (docs/adr/0031).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 from protocol.model.entry import Entry
-from protocol.replica.at_work.replica import Draft, Entropy, Replica
+from protocol.replica.at_work.replica import Draft, Entropy, Notes, Replica
 from protocol.replica.office.arrivals import RunningTime
 from protocol.rights.vouching import Device
 
@@ -20,10 +20,6 @@ class Met(NamedTuple):
 
     devices: frozenset[Device] = frozenset()
     for_long: bool = False
-
-
-Notes: TypeAlias = Callable[[Sequence[Entry]], Mapping[str, bytes | None]]
-"""Of entries that are being said, the marks by which a server knows them as its own afterwards."""
 
 
 class Office(Protocol):
@@ -84,7 +80,8 @@ class Office(Protocol):
     async def say(self, drafts: Sequence[Draft], notes: Notes | None = None) -> list[Entry]:
         """Write all of it or nothing, durably, each under a grant that allows it. Raises `Refused(NO_RIGHT)`.
 
-        A server sets what `notes` gives of these entries in the same transaction: others go by whose word it is.
+        A server sets what `notes` gives of these entries, by which it knows them as its own: others go by whose key
+        it is.
         """
         ...
 

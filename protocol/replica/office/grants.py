@@ -34,9 +34,9 @@ from protocol.errors import BadInput, Code
 from protocol.limits import MAX_PARENTS
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Grant, PersonRecord
-from protocol.replica.at_work.replica import Draft
+from protocol.replica.at_work.replica import Draft, Notes
 from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
-from protocol.replica.office.bureau import Notes, Office
+from protocol.replica.office.bureau import Office
 from protocol.replica.office.called_first import goes_by_no_order, least_first, least_of
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.further_words import listing_drafts

@@ -4,7 +4,7 @@ Which devices it has cut off, and let back in (docs/adr/0406), whom it has taken
 (docs/adr/0439, 0451), what it has called whom lists had (docs/adr/0489), and which words that froze somebody it has
 lifted (docs/adr/0446).
 
-A word and the note of it are one transaction (`bureau.Notes`): no power cut makes an own word somebody else's.
+A word and the note of it are one transaction (`Office.say`): no power cut makes an own word somebody else's.
 Whoever has a copy of its key says the like in its name, and notes nothing. A root's words nobody says but the root.
 What an earlier key of its has said, it says again: `rotate server --since` may end that afterwards (docs/adr/0505).
 Where an office asks what counts among all words all the same, a list says why (docs/adr/0506).

@@ -25,6 +25,16 @@ from protocol.replica.office.held_in_space import not_held_back
 from sync_server.opened.app import Server
 from sync_server.opened.spoken_elsewhere import Elsewhere
 
+_REMEDY_BEFORE_WORDS: Final = (
+    "What it says is a server's all the same: `sync-server rotate server --kit KIT --since TIME`, a time before "
+    "anybody else may have had the key"
+)
+_REMEDY: Final = (
+    "Names, lists, rights and erasures may be theirs: before anything that goes by them, `sync-server rotate server "
+    "--kit KIT --since TIME`, a time before that, and before anybody else may have had the key; `sync-server status` "
+    "shows the first of these words"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
@@ -106,17 +116,6 @@ class Spoken:
     @property
     def _words(self) -> str:
         return "a word was brought" if self.heard.count == 1 else f"{self.heard.count} words were brought"
-
-
-_REMEDY_BEFORE_WORDS: Final = (
-    "What it says is a server's all the same: `sync-server rotate server --kit KIT --since TIME`, a time before "
-    "anybody else may have had the key"
-)
-_REMEDY: Final = (
-    "Names, lists, rights and erasures may be theirs: before anything that goes by them, `sync-server rotate server "
-    "--kit KIT --since TIME`, a time before that, and before anybody else may have had the key; `sync-server status` "
-    "shows the first of these words"
-)
 
 
 async def spoken_elsewhere(server: Server) -> list[Spoken]:

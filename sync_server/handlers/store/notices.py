@@ -40,10 +40,7 @@ def notices(server: Server) -> list[Notice]:
 async def key_notices(server: Server) -> list[Notice]:
     """That a key has spoken elsewhere: this server's, or one of before; or what a damaged database lost comes back."""
     return [
-        Notice(
-            _topic_of(each),
-            {"count": each.heard.count, "at_ms": each.heard.first_ms},
-        )
+        Notice(_topic_of(each), {"count": each.heard.count, "at_ms": each.heard.first_ms})
         for each in await spoken_elsewhere(server)
     ]
 
