@@ -81,7 +81,7 @@ class Roster:
 
     `reading_keys` maps a teacher to the X25519 keys that open hand-ins; `spent` are those, with their teacher, that a
     device holds which was cut off: nothing more is sealed to them; `phrases` maps a teacher to the phrases that were
-    drawn, oldest first; `refused` is what of the held back a human has refused: it waits for nobody any more.
+    drawn, oldest first; `refused` maps what of the held back somebody has refused to the ruling that says so.
     `authorities` are the grants that hold in the space and are not held back; `cut` are the keys that a revocation in
     force has cut off.
     """
@@ -93,7 +93,9 @@ class Roster:
     cut: frozenset[bytes]
     held_back: frozenset[bytes]
     erased: frozenset[bytes]
-    refused: frozenset[bytes] = frozenset()
+    refused: Mapping[bytes, bytes] = field(default_factory=dict)
+    refused_by_root: frozenset[bytes] = frozenset()
+    """Those of the refused that a root has refused: a copied server key refuses what it holds back in one breath."""
     let_count: Mapping[bytes, LetCount] = field(default_factory=dict)
     """What lies here, was held back, and counts by a ruling, none of the root's: a copied server key says such."""
     undone: frozenset[bytes] = frozenset()
@@ -277,7 +279,8 @@ def fold_roster(
         authorities=living,
         cut=cut,
         held_back=held_back,
-        refused=frozenset(refused),
+        refused={one: by.id for one, by in refused.items()},
+        refused_by_root=frozenset(one for one, by in refused.items() if _is_roots(by, door)),
         erased=erasing.covers | erased_from_above(space, above, authorities, destroyed, door),
         undone=erasing.undone,
         carried_out=erasing.carried_out,
@@ -469,22 +472,35 @@ def _ends_of(same: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     return ends
 
 
-def _ruled(entries: Iterable[Entry], held: Mapping[bytes, int], door: Door) -> tuple[dict[bytes, Entry], set[bytes]]:
-    """What of the held back humans have accepted, by which ruling, and refused: the latest of the revocation's rank.
+def _ruled(
+    entries: Iterable[Entry], held: Mapping[bytes, int], door: Door
+) -> tuple[dict[bytes, Entry], dict[bytes, Entry]]:
+    """What of the held back humans have accepted, and refused, by which ruling: the latest of the revocation's rank.
 
     Only work can be accepted, never what gives rights or keys: so a ruling frees no revocation and no ruling.
     """
     acceptable = {entry.id for entry in entries if entry.id in held and is_acceptable(entry.header.kind)}
-    said: dict[bytes, Entry | None] = {}
+    accepted: dict[bytes, Entry] = {}
+    refused: dict[bytes, Entry] = {}
     for entry, ruling in rulings_of(entries, held, door) if held else ():
         rank = door.rank_of(entry.header)
-        said |= {one: entry for one in ruling.accepted if one in acceptable and rank >= held[one]}
-        said |= {one: None for one in ruling.refused if one in held and rank >= held[one]}
-    return {one: by for one, by in said.items() if by is not None}, {one for one, by in said.items() if by is None}
+        for one in ruling.accepted:
+            if one in acceptable and rank >= held[one]:
+                refused.pop(one, None)
+                accepted[one] = entry
+        for one in ruling.refused:
+            if one in held and rank >= held[one]:
+                accepted.pop(one, None)
+                refused[one] = entry
+    return accepted, refused
+
+
+def _is_roots(ruling: Entry, door: Door) -> bool:
+    return door.standing_of(ruling.header) >= RANK[Role.ROOT]
 
 
 def _let_count(shown: Iterable[Entry], accepted: Mapping[bytes, Entry], door: Door) -> dict[bytes, LetCount]:
-    by_others = {one: by.id for one, by in accepted.items() if door.standing_of(by.header) < RANK[Role.ROOT]}
+    by_others = {one: by.id for one, by in accepted.items() if not _is_roots(by, door)}
     return {
         one.id: LetCount(by_others[one.id], one.header.author, one.header.kind)
         for one in (shown if by_others else ())

@@ -59,6 +59,14 @@ class OwnVoice:
         """Whether another word, about an item, is of one of those whose versions may be said again."""
         return self._speaks(word.id, word.header.author, word.header.grant)
 
+    def stands_by(self, version: Version) -> bool:
+        """Whether it is such a word already: one that counts by a ruling may end with that, and is said once more."""
+        return self.has(version) and version.id not in self.roster.let_count
+
+    def stands_by_word(self, word: Entry) -> bool:
+        """The same of another word, about an item."""
+        return self.said(word) and word.id not in self.roster.let_count
+
     def newest(self, item: Item) -> Version | None:
         """The first of them that an item has, as they are shown."""
         return next(filter(self.has, item.versions.values()), None)

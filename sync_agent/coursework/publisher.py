@@ -40,6 +40,7 @@ from protocol.replica.console.operation import (
     Restart,
 )
 from protocol.replica.interfaces import PackBuild
+from protocol.replica.office.not_shown import switched_by
 from protocol.shown_text import one_line
 from protocol.transfer.chunking import ChunkRef, Cutter, cut
 from protocol.transfer.manifest import ManifestEntry, encode_manifest
@@ -131,7 +132,7 @@ async def publish(
         record = _record(wish, kept_as, content)
         if item is not None and item.withdrawn:
             await outgoing.progress("this item is withdrawn; `sync-agent restore` shows it again")
-        if item is not None and item.shown.record == record and (await own_voice(agent, space)).has(item.shown):
+        if item is not None and item.shown.record == record and (await own_voice(agent, space)).stands_by(item.shown):
             return Published(item.id, item.shown.id)
         draft = Draft(
             space,
@@ -147,12 +148,12 @@ async def publish(
 
 
 async def withdraw(agent: Agent, wanted: bytes) -> bool:
-    """Take an item out of sight everywhere; False where it is already, and nothing changes."""
+    """Take an item out of sight everywhere; False where it is by this teacher's word already, and nothing changes."""
     return await _switch(agent, wanted, Kind.WITHDRAW)
 
 
 async def restore(agent: Agent, wanted: bytes) -> bool:
-    """Bring a withdrawn item back; False where it is there, and nothing changes."""
+    """Bring a withdrawn item back; False where it is there, by nobody else's word, and nothing changes."""
     return await _switch(agent, wanted, Kind.RESTORE)
 
 
@@ -209,12 +210,17 @@ async def settle(agent: Agent, wanted: bytes, keep: bytes, shown: Collection[str
 
 
 async def _switch(agent: Agent, wanted: bytes, kind: Kind) -> bool:
-    """False where the item is so already."""
+    """False where the item is so already, and by nobody's word but one that this device would say itself.
+
+    What somebody else said may count no more tomorrow, and hers was never said (docs/adr/0552).
+    """
     async with agent.writing:
         item = await find_item(agent, wanted)
         authority = await agent.right(item.space, kind)
         if item.withdrawn is (kind is Kind.WITHDRAW):
-            return False
+            word = await switched_by(agent.replica, item)
+            if word is None or (await own_voice(agent, item.space)).stands_by_word(word):
+                return False
         draft = Draft(item.space, kind, authority.grant, EMPTY_PAYLOAD, target=item.id, parents=item.switches)
         await agent.write(draft)
     return True

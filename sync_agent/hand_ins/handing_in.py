@@ -362,7 +362,7 @@ async def give_feedback(
     async with agent.writing:
         work = await find_work(agent, wanted)
         own = await own_words(agent, work)
-        if [note.record for note in own.replaced] == [record]:
+        if [note.record for note in own.replaced] == [record] and not own.by_ruling:
             return ()
         await agent.write(
             Draft(

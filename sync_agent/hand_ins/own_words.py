@@ -26,11 +26,13 @@ class OwnWords:
     """`replaced` and `beside` are what is said in this teacher's name, the newest first, as a further word finds it.
 
     `known` is what of the replaced was said here, or on a computer that was confirmed here: a form holds the first.
+    `by_ruling` says whether some of the replaced count by a ruling alone, which may end: they can be said once more.
     """
 
     replaced: Sequence[FeedbackNote] = ()
     beside: Sequence[FeedbackNote] = ()
     known: Sequence[FeedbackNote] = ()
+    by_ruling: bool = False
 
 
 async def own_words(agent: Agent, work: Work) -> OwnWords:
@@ -45,7 +47,7 @@ async def own_words(agent: Agent, work: Work) -> OwnWords:
     beside = [note for note in work.remarks if note.voice == voice and note not in replaced]
     circle = {device} if given.person is None else circle_ever(agent, roster, given.person).own
     known = [note for note in replaced if note.device in circle and not _is_let_count(note, roster, agent.device)]
-    return OwnWords(replaced, beside, known)
+    return OwnWords(replaced, beside, known, any(note.id in roster.let_count for note in replaced))
 
 
 def _is_let_count(note: FeedbackNote, roster: Roster, own: bytes) -> bool:

@@ -2,7 +2,8 @@
 
 Rules (docs/adr/0272; docs/protocol.md, "Confirmed devices"):
 - looked at is a device in a class, as whose, and whether it spoke: in another, or as somebody else, it is news;
-- who was cut off and is let in again is news once more: the grants that did so are noted as well;
+- who was cut off and is let in again is news once more, and so is who is given another right after the end of one:
+  the grants that did so are noted as well;
 - of what there may be any number the beginnings are noted, each once.
 """
 
@@ -49,16 +50,40 @@ Returns: TypeAlias = Mapping[bytes, Collection[Authority]]
 
 
 async def returns_of(agent: Agent, devices: Iterable[Device]) -> Returns:
-    """The grants of these devices that name what cut somebody off, whatever is held back of either by now."""
+    """The grants of these devices that name what cut somebody off, or came after one of theirs had been ended.
+
+    Whatever is held back of any of it by now.
+    """
     door, store = agent.replica.door, agent.replica.store
     given = {one.grant: one for key in {key for key, _ in devices} for one in door.authorities_of(key)}
     named = {name: entry.header.parents for name, entry in (await store.get(list(given))).items()}
     parents = await store.get(list({parent for some in named.values() for parent in some}))
     cuts = {name for name, entry in parents.items() if entry.header.kind == Kind.REVOKE}
     found: defaultdict[bytes, list[Authority]] = defaultdict(list)
+    after_an_end = await _after_an_end(agent, given)
     for name, some in named.items():
-        if not cuts.isdisjoint(some):
+        if name in after_an_end or not cuts.isdisjoint(some):
             found[given[name].key].append(given[name])
+    return found
+
+
+async def _after_an_end(agent: Agent, given: Mapping[bytes, Authority]) -> set[bytes]:
+    """Of these grants those that came here after the end of another one of the same device, above them or below.
+
+    Before that end nobody was gone: what goes on for longer is given first, and what there was is ended then.
+    """
+    store, door = agent.replica.store, agent.replica.door
+    if not any(one.header.target in given for one in await store.scan_kinds([Kind.REVOKE])):
+        return set()
+    ended, found = defaultdict[bytes, list[Authority]](list), set[bytes]()
+    for one in await store.scan_kinds([Kind.GRANT, Kind.REVOKE]):
+        right, over = given.get(one.id), given.get(one.header.target or b"")
+        if over is not None and one.header.kind == Kind.REVOKE:
+            ended[over.key].append(over)
+        elif right is not None and any(
+            door.covers(each, right.space) or door.covers(right, each.space) for each in ended[right.key]
+        ):
+            found.add(right.grant)
     return found
 
 

@@ -9,8 +9,10 @@ Rules (docs/protocol.md, "Roster"):
   which are over by themselves. Keys, wraps and receipts of programs are said again by programs;
 - what this device has said about the same since, and counts, is no news any more: since by what its own words follow
   on, and for others' in the order of arrival, never by a date (docs/adr/0311);
-- what somebody has refused is news: a thief would refuse it;
-- who has looked is told no more of these words on the first page, by a mark of this device; `status` counts them on.
+- what somebody has refused is news: a thief would refuse it; where a school is run it is told apart from what waits,
+  but for what a root has refused (docs/adr/0552);
+- who has looked is told no more of these words on the first page, by a mark of this device that says by which ruling
+  they were refused, if any: once another refuses what somebody had let count, that is news; `status` counts them on.
 """
 
 from __future__ import annotations
@@ -69,10 +71,10 @@ _BY_WORDS: Final = frozenset({"right", "erasure"})
 
 @dataclass(frozen=True, slots=True)
 class HeldWord:
-    """A word of this device's that is held back; `refused` if a human has said that it does not count, `seen` here."""
+    """A word of this device's that is held back; by which ruling it is `refused`, if it is; whether that was `seen`."""
 
     entry: Entry
-    refused: bool
+    refused: bytes | None
     seen: bool
 
     @property
@@ -90,8 +92,8 @@ async def own_held_back(agent: Agent) -> list[HeldWord]:
         if await _may_hold_own(agent, roster.held_back, authors):
             said = await agent.replica.store.authored(space, agent.device)
             held = await _not_said_by_others(agent, _not_said_since(said, roster), roster)
-            seen = await _seen(agent) if held else set()
-            found += [HeldWord(entry, entry.id in roster.refused, entry.id in seen) for entry in held]
+            seen = await agent.replica.store.marks(HELD_BACK_SEEN_MARKS) if held else {}
+            found += [_held_word(entry, roster.refused.get(entry.id), seen) for entry in held]
     return sorted(found, key=lambda word: (word.entry.header.at, word.entry.id), reverse=True)
 
 
@@ -109,10 +111,17 @@ async def _may_hold_own(agent: Agent, held_back: Collection[bytes], authors: dic
 
 async def acknowledge_held_back(agent: Agent, shown: Container[bytes]) -> None:
     """Tell no more on the first page of these of what is held back: somebody has looked at them."""
-    words = [word.entry.id for word in await own_held_back(agent) if not word.seen]
-    marks: dict[str, bytes | None] = {HELD_BACK_SEEN_MARKS + one.hex(): b"" for one in words if one in shown}
-    if marks:
-        await agent.replica.store.set_marks(marks)
+    words = [word for word in await own_held_back(agent) if not word.seen and word.entry.id in shown]
+    if words:
+        await agent.replica.store.set_marks({_seen_mark(word.entry): word.refused or b"" for word in words})
+
+
+def _held_word(entry: Entry, refused: bytes | None, seen: Mapping[str, bytes]) -> HeldWord:
+    return HeldWord(entry, refused, seen.get(_seen_mark(entry)) == (refused or b""))
+
+
+def _seen_mark(word: Entry) -> str:
+    return HELD_BACK_SEEN_MARKS + word.id.hex()
 
 
 async def held_back_status(agent: Agent) -> dict[str, JSON]:
@@ -121,7 +130,7 @@ async def held_back_status(agent: Agent) -> dict[str, JSON]:
     kinds = Counter(kind_name(word.entry.header.kind) for word in words)
     return {
         "count": len(words),
-        "refused": sum(word.refused for word in words),
+        "refused": sum(word.refused is not None for word in words),
         "kinds": dict(sorted(kinds.items())),
         "words": [
             {
@@ -130,7 +139,7 @@ async def held_back_status(agent: Agent) -> dict[str, JSON]:
                 "space": word.entry.header.space.hex(),
                 "target": None if word.entry.header.target is None else word.entry.header.target.hex(),
                 "at": rfc3339(word.entry.timestamp_ms),
-                "refused": word.refused,
+                "refused": word.refused is not None,
             }
             for word in words[:_LISTED]
         ],
@@ -138,9 +147,17 @@ async def held_back_status(agent: Agent) -> dict[str, JSON]:
     }
 
 
-async def held_back_in_school(replica: Replica, school: bytes) -> dict[bytes, int]:
-    """How many words of each device wait in the spaces of a school for somebody who says whether they count."""
-    counts: Counter[bytes] = Counter()
+@dataclass(frozen=True, slots=True)
+class HeldInSchool:
+    """How many words of each device are held back in a school: those that wait, and those that a server has refused."""
+
+    waiting: Mapping[bytes, int]
+    refused: Mapping[bytes, int]
+
+
+async def held_back_in_school(replica: Replica, school: bytes) -> HeldInSchool:
+    """What in the spaces of a school waits for somebody who says whether it counts, or was refused by no root."""
+    waiting, refused = Counter[bytes](), Counter[bytes]()
     sizes, kinds = await replica.store.spaces(), TOPICS.keys() - _SAID_BY_HER_ALONE
     for space in replica.door.below(school):
         if held := await held_in(replica, space, sizes.get(space, 0), kinds, most=MAX_COUNTED):
@@ -148,7 +165,12 @@ async def held_back_in_school(replica: Replica, school: bytes) -> dict[bytes, in
             rulings = {one.id for one in held if one.header.kind == Kind.RULING}
             over = rulings - await _bearing_on_erasures(replica, (one for one in held if one.id in rulings))
             for entry in held:
+                counts = refused if entry.id in roster.refused else waiting
                 counts[entry.header.author] += entry.id not in over and _waits(entry, roster)
+    return HeldInSchool(_most_first(waiting), _most_first(refused))
+
+
+def _most_first(counts: Counter[bytes]) -> dict[bytes, int]:
     return {device: count for device, count in counts.most_common() if count}
 
 
@@ -232,11 +254,6 @@ def _answered(entry: Entry) -> tuple[_Topic, ...]:
     """An answer says as well that a work was opened."""
     header = entry.header
     return (("answer", header.subject, header.target, None),) if header.kind == Kind.RECEIPT_TEACHER else ()
-
-
-async def _seen(agent: Agent) -> Collection[bytes]:
-    marks = await agent.replica.store.marks(HELD_BACK_SEEN_MARKS)
-    return {bytes.fromhex(name.removeprefix(HELD_BACK_SEEN_MARKS)) for name in marks}
 
 
 def _sentence(kinds: Mapping[str, int]) -> str:

@@ -130,6 +130,7 @@ async def _waiting(server: Server, params: Params, outgoing: Outgoing) -> JSON:
             "freezes": each.facts.freezes,
             "same": None if each.facts.same_as is None else each.facts.same_as.hex(),
             "with_all": each.facts.with_all,
+            "refused": each.refused,
             "name": each.name,
             "title": each.title,
         }

@@ -334,7 +334,8 @@ class WaitingView:
         self.title = waiting.title if six_words is None or waiting.title is None else beside_words(waiting.title)
         is_without_words = own_device(waiting.gives) is not None and six_words is None
         by_command = [words("waiting.no_words", id=self.id)] if is_without_words else []
-        self.facts = (*_facts(waiting.facts, words), *_anew(waiting.entry, words), *by_command)
+        by_others = [words("waiting.refused_by_others")] if waiting.refused else []
+        self.facts = (*_facts(waiting.facts, words), *_anew(waiting.entry, words), *by_command, *by_others)
         self.may_be_accepted = why_not_again(waiting.entry) is None and not is_without_words
         self.at_ms = waiting.entry.timestamp_ms
         self.device = header.author

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
 from protocol.clock import DAY_MS, MAX_AT
+from protocol.folds.coursework import Work
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import PersonRecord, Revocation, Ruling
 from protocol.replica.at_work.replica import Draft
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
+from sync_agent.hand_ins.own_words import OwnWords, own_words
 from sync_agent.machine.marks import HELD_BACK_SEEN_MARKS
-from sync_agent.school.held_back import own_held_back
+from sync_agent.school.held_back import HeldInSchool, HeldWord, own_held_back
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
 from tests.harness.last_word import (
@@ -38,8 +41,8 @@ async def _nothing(_agent: object) -> list[object]:
     return []
 
 
-async def _none_waits(*_: object) -> dict[bytes, int]:
-    return {}
+async def _none_waits(*_: object) -> HeldInSchool:
+    return HeldInSchool({}, {})
 
 
 OFF = {
@@ -105,6 +108,54 @@ async def test_that_whoever_holds_it_back_refuses_it_too_is_told(tmp_path: Path)
         assert (await told_by_status(here))["refused"] == 1
         async with portal(here.teacher.agent) as surfer:
             assert NOTICE in await surfer.page("/")
+
+
+def _seen_for_good(entry: Entry, refused: bytes | None, seen: Mapping[str, bytes]) -> HeldWord:
+    return HeldWord(entry, refused, HELD_BACK_SEEN_MARKS + entry.id.hex() in seen)
+
+
+@attack(ROW, off={"sync_agent.school.held_back._held_word": _seen_for_good})
+async def test_that_it_is_undone_again_once_it_was_let_count_is_news(tmp_path: Path) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        await undone(here)
+        territory, space, held = here.room.territory, here.room.space, await her_last_word(here)
+
+        async def rule(*, accept: bool) -> None:
+            said = Ruling((held,), ()) if accept else Ruling((), (held,))
+            await territory.say(space, Kind.RULING, said.encode())
+            for _ in range(2):
+                await here.sync(here.teacher)
+
+        async with portal(here.teacher.agent) as surfer:
+            for _ in range(2):
+                await rule(accept=False)
+                assert NOTICE in await surfer.page("/")
+                (shown,) = re.findall(r'name="words" value="([0-9a-f,]+)"', await surfer.page("/held-back"))
+                await surfer.send("/held-back", "/held-back/seen", {"words": shown})
+                assert NOTICE not in await surfer.page("/")
+                await rule(accept=True)
+                assert NOTICE not in await surfer.page("/")
+
+
+async def _however_it_counts(agent: Agent, work: Work) -> OwnWords:
+    return replace(await own_words(agent, work), by_ruling=False)
+
+
+@attack(ROW, off={"sync_agent.hand_ins.handing_in.own_words": _however_it_counts})
+async def test_what_counts_by_a_ruling_alone_she_says_once_more_for_good(tmp_path: Path) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        await undone(here)
+        territory, space, held = here.room.territory, here.room.space, await her_last_word(here)
+        await territory.say(space, Kind.RULING, Ruling((held,), ()).encode())
+        await here.sync(here.teacher)
+        await Desk(here.teacher.agent).ask("feedback", id=here.work.hex(), text=AFTER, mark="18/20")
+        await here.sync(here.teacher)
+        await territory.say(space, Kind.RULING, Ruling((), (held,)).encode())
+        await here.sync(here.teacher, here.machine)
+        view = await here.machine.agent.replica.view(space)
+        feedback = view.coursework.hand_ins[here.work].feedback
+        assert feedback is not None
+        assert feedback.record.text == AFTER
 
 
 @attack(ROW, off={"sync_agent.portal.head.school.held_back_in_school": _none_waits})

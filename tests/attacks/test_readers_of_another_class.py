@@ -149,3 +149,45 @@ async def test_whom_she_looked_at_and_had_cut_off_is_news_once_he_was_let_in_aga
             for _ in range(2):
                 await here.sync()
             assert "M. X" in await surfer.page("/")
+
+
+async def _none_came(*_: object) -> set[bytes]:
+    return set()
+
+
+@attack(ROW, off={"sync_agent.keys.seen_readers._after_an_end": _none_came})
+async def test_so_is_whoever_is_given_another_right_after_the_end_of_the_one_that_she_looked_at(tmp_path: Path) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        territory, space = here.room.territory, here.room.space
+        x = await territory.person("M. X", PersonRole.TEACHER, space)
+        await here.name_the_spy(x)
+        for _ in range(2):
+            await here.sync()
+        await looked_at(here)
+        end = Revocation(here.spy.signing.public, ()).encode()
+        await territory.say(space, Kind.REVOKE, end, target=here.grant)
+        for _ in range(2):
+            await here.sync()
+        await here.name_the_spy(x)
+        for _ in range(2):
+            await here.sync()
+        async with portal(here.teacher.agent) as surfer:
+            assert "M. X" in await surfer.page("/")
+
+
+async def test_whose_right_is_said_anew_before_the_earlier_one_ends_is_no_news(tmp_path: Path) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        territory, space = here.room.territory, here.room.space
+        x = await territory.person("M. X", PersonRole.TEACHER, space)
+        await here.name_the_spy(x)
+        for _ in range(2):
+            await here.sync()
+        await looked_at(here)
+        before = here.grant
+        await here.name_the_spy(x)
+        end = Revocation(here.spy.signing.public, ()).encode()
+        await territory.say(space, Kind.REVOKE, end, target=before)
+        for _ in range(2):
+            await here.sync()
+        async with portal(here.teacher.agent) as surfer:
+            assert "M. X" not in await surfer.page("/")

@@ -16,7 +16,7 @@ from protocol.errors import BadInput, Code
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, Revocation, Ruling
 from protocol.model.work import EMPTY_PAYLOAD
-from protocol.roles import Role
+from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.coursework import own_versions
 from sync_agent.coursework.own_versions import OwnVoice
@@ -194,3 +194,26 @@ async def test_what_a_finder_published_on_her_lost_laptop_goes_on_by_its_id_alon
         (line,) = (line for line in desk.told if line.startswith(f"left, {made.hex()[:12]}, "))
         assert "since it was held back, and counts by a ruling alone, by “Mme Petit”, " in line
         assert (await desk.ask("carry-over", **classes, also=[made.hex()]))["lessons"] == 1
+
+
+def _whoever_said_it(*_: object) -> bool:
+    return True
+
+
+@attack(ROW, off={"sync_agent.coursework.own_versions.OwnVoice.stands_by_word": _whoever_said_it})
+async def test_what_somebody_else_withdrew_before_her_stays_so_once_that_counts_no_more(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space, desk = here.room.territory, here.room.space, Desk(here.teacher.agent)
+        await here.name_the_spy(await territory.person("M. X", PersonRole.TEACHER, space))
+        await here.say(Kind.WITHDRAW, EMPTY_PAYLOAD, None, target=here.item)
+        await here.sync()
+        address = f"/item/{here.item.hex()}"
+        async with portal(here.teacher.agent) as surfer:
+            assert "Retirez-le aussi en votre nom" in words_in(await surfer.page(address))
+            await surfer.send(address, f"{address}/withdraw", {})
+            assert "aussi en votre nom" not in words_in(await surfer.page(address))
+        assert await desk.ask("withdraw", item=here.item.hex()) == {"changed": False}
+        await here.sync()
+        await territory.say(space, Kind.REVOKE, Revocation(here.spy.signing.public, ()).encode())
+        await here.sync()
+        assert (await here.teacher.agent.replica.view(space)).coursework.items[here.item].withdrawn

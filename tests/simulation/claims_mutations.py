@@ -159,7 +159,9 @@ def keeps_to_its_first_word() -> AbstractContextManager[object]:
 def frees_what_the_kit_holds() -> AbstractContextManager[object]:
     """The server's word frees what the root's holds back (docs/adr/0179)."""
 
-    def ruled(entries: Iterable[Entry], held: Mapping[bytes, int], door: Door) -> tuple[dict[bytes, Entry], set[bytes]]:
+    def ruled(
+        entries: Iterable[Entry], held: Mapping[bytes, int], door: Door
+    ) -> tuple[dict[bytes, Entry], dict[bytes, Entry]]:
         return _ruled(entries, dict.fromkeys(held, 0), door)
 
     return mock.patch("protocol.rights.roster._ruled", ruled)

@@ -220,12 +220,13 @@ def test_what_is_held_back_counts_once_a_human_of_at_least_the_revocations_rank_
     assert room.folds()[0].held_back == {late.id, other.id}
     rule(room, room.world.server, [late], [other])
     roster, work = room.folds()
-    assert roster.held_back == roster.refused == {other.id}
+    assert roster.held_back == roster.refused.keys() == {other.id}
+    assert roster.refused_by_root == frozenset()
     assert late.id in work.items
     assert room.teacher.key.public in roster.cut
     rule(room, room.world.server, [other], [late])
     roster, work = room.folds()
-    assert roster.held_back == roster.refused == {late.id}
+    assert roster.held_back == roster.refused.keys() == {late.id}
     assert other.id in work.items
 
 

@@ -25,18 +25,19 @@ async def held_in(
 ) -> list[Entry]:
     """Of these kinds what is held back in a space that holds `size` entries, and lies there; and so many at `most`.
 
-    What somebody has refused is among it. With `most`, what waits for a word is looked at alone, and no more of it.
+    What somebody has refused is among it. With `most`, no more of it, and what waits for a word before what was
+    refused; what a root has refused is passed over.
     """
     if not size:
         return []
     roster = (await replica.view(space)).roster
-    waiting = roster.held_back if most is None else roster.held_back - roster.refused
+    waiting = roster.held_back if most is None else roster.held_back - roster.refused_by_root
     if size <= len(waiting):
         said = [stored.entry for stored in await replica.store.of_kinds(space, kinds)]
-        return [entry for entry in said if entry.id in waiting][:most]
+        return sorted((one for one in said if one.id in waiting), key=lambda one: one.id in roster.refused)[:most]
     for above in replica.door.lineage(space)[1:]:
         waiting -= (await replica.view(above)).roster.held_back
-    names = sorted(waiting)[:most]
+    names = sorted(waiting, key=lambda name: (name in roster.refused, name))[:most]
     found = await replica.store.get(names) if names else {}
     return [entry for entry in found.values() if entry.header.space == space and entry.header.kind in kinds]
 

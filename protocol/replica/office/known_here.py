@@ -29,7 +29,7 @@ from enum import Enum
 from typing import Final, Self
 
 from protocol.model.entry import Entry, Kind, parsed
-from protocol.model.structure import PersonRecord
+from protocol.model.structure import PersonRecord, Ruling
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import cuts_said_here, orders_by_key
@@ -41,6 +41,7 @@ from protocol.replica.office.said_here import (
     CUTS_SINCE_MARK,
     LEAVE_MARKS,
     LEAVES_SINCE_MARK,
+    REFUSED_MARKS,
     leaves_said_here,
     noting_since,
     since_mark,
@@ -103,6 +104,16 @@ def listed_marks(said: Iterable[Entry]) -> dict[str, bytes | None]:
     """A command puts somebody on a list, or calls them something, by these words: whose they are `list_words` says."""
     listed = [one for one in said if (record := _listed(one)) is not None and not record.left]
     return {LEAVE_MARKS + one.id.hex(): b"" for one in listed}
+
+
+def ruled_marks(said: Iterable[Entry]) -> dict[str, bytes | None]:
+    """A command refuses what is held back by these words, or lets it count after all."""
+    marks: dict[str, bytes | None] = {}
+    for one in said:
+        if (ruling := parsed(one, Ruling.parse) if one.header.kind == Kind.RULING else None) is not None:
+            marks |= {REFUSED_MARKS + name.hex(): None for name in ruling.accepted}
+            marks |= {REFUSED_MARKS + name.hex(): b"" for name in ruling.refused}
+    return marks
 
 
 def is_about_cuts(said: Entry) -> bool:

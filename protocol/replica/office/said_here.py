@@ -1,8 +1,8 @@
 """What a server has said with its own commands, and whoever has a copy of its key says likewise: noted as it is said.
 
 Which devices it has cut off, and let back in (docs/adr/0406), whom it has taken off a list, or made another
-(docs/adr/0439, 0451), what it has called whom lists had (docs/adr/0489), and which words that froze somebody it has
-lifted (docs/adr/0446).
+(docs/adr/0439, 0451), what it has called whom lists had (docs/adr/0489), which words that froze somebody it has
+lifted (docs/adr/0446), and which of those that are held back it has refused (docs/adr/0552).
 
 A word and the note of it are one transaction (`Office.say`): no power cut makes an own word somebody else's.
 Whoever has a copy of its key says the like in its name, and notes nothing. A root's words nobody says but the root.
@@ -35,6 +35,8 @@ LEAVES_SINCE_MARK: Final = "taken-off-since"
 
 LIFTED_MARKS: Final = "unfrozen/"
 """+ entry in hex: the words of anybody's that freeze somebody, and that `person unfreeze` has lifted at this server."""
+REFUSED_MARKS: Final = "refused-here/"
+"""+ entry in hex: the words that are held back, and that `refuse` has refused at this server."""
 _NUMBER_BYTES: Final = 8
 
 
@@ -56,6 +58,11 @@ async def noted_leaves(store: EntryStore) -> frozenset[bytes]:
 async def noted_lifted(store: EntryStore) -> frozenset[bytes]:
     """The words that froze somebody and were lifted here, likewise."""
     return await _noted(store, LIFTED_MARKS)
+
+
+async def noted_refused(store: EntryStore) -> frozenset[bytes]:
+    """The words that were refused here, likewise."""
+    return await _noted(store, REFUSED_MARKS)
 
 
 def is_said_here(entry: Entry, noted: Container[bytes]) -> bool:

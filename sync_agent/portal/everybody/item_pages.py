@@ -17,6 +17,7 @@ from protocol.replica.office.not_shown import switched_by
 from protocol.transfer.manifest import ManifestEntry
 from sync_agent.coursework.kept_edits import kept_edits
 from sync_agent.coursework.odd_dates import OddDate, odd_date
+from sync_agent.coursework.own_versions import own_voice
 from sync_agent.coursework.reading import others_called
 from sync_agent.coursework.texts import TEXT_FILE
 from sync_agent.hand_ins.drafts import Kept
@@ -96,6 +97,7 @@ class ItemPages:
             entry=entry,
             works=[(told, visit.state(self._shelf, piece.room, told)) for told in works],
             shown_again=await self._shown_again(visit, piece),
+            withdrawn_by_others=await self._withdrawn_by_others(visit, piece),
             versions=await self._versions(visit, piece),
             earlier=(earlier := await self._earlier(visit, piece)),
             more_earlier=len(piece.item.versions) - len(piece.item.heads) - len(earlier),
@@ -158,6 +160,17 @@ class ItemPages:
         author = visit.author(self._shelf, piece.room, word.header.grant)
         day = visit.say.day(word.timestamp_ms, visit.now_ms)
         return visit.say("item.shown_again" if author else "item.shown_again_by_nobody", author=author or "", day=day)
+
+    async def _withdrawn_by_others(self, visit: Visit, piece: Piece) -> str | None:
+        """For a teacher, by whom it was withdrawn, if that is no word of theirs: it may count no more one day."""
+        word = await switched_by(self._shelf.agent.replica, piece.item) if piece.item.withdrawn else None
+        if not visit.teaches or word is None:
+            return None
+        if (await own_voice(self._shelf.agent, piece.room.space)).stands_by_word(word):
+            return None
+        author = visit.author(self._shelf, piece.room, word.header.grant)
+        day = visit.say.day(word.timestamp_ms, visit.now_ms)
+        return visit.say("item.withdrawn_by" if author else "item.withdrawn_by_nobody", author=author or "", day=day)
 
     async def _earlier(self, visit: Visit, piece: Piece) -> list[dict[str, object]]:
         """What was shown before, for a teacher to bring back, the newest first; what is a head is none of it."""

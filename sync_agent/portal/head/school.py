@@ -136,8 +136,10 @@ class SchoolPages:
             forgetting=await self._forgetting(visit, office),
             elsewhere=await has_spoken_elsewhere(office.agent),
             taken_back=len(await counted_again(office)),
-            held_back=sum(held_back.values()),
-            held_back_of=await self._whose(visit, office, held_back),
+            held_back=sum(held_back.waiting.values()),
+            held_back_of=await self._whose(visit, office, held_back.waiting),
+            refused=sum(held_back.refused.values()),
+            refused_of=await self._whose(visit, office, held_back.refused),
             let_count=len(await let_count_here(office.agent)),
             shared=await self._told_of_names(visit, office, rooms),
             not_closed={

@@ -11,6 +11,8 @@ Rules:
   in another way (`said_again`, docs/adr/0333, docs/adr/0384); whoever is out waits for no further word that says so;
 - of a device as a whole only its work is accepted: what it said of rights, names and erasures is accepted one by one,
   each by its own id, since a thief's stands beside the owner's;
+- a refusal settles at this server what `refuse` refused here, and what a root did: whoever has a copy of the server's
+  key refuses in one breath what it holds back, and then it waits as before, and is told (docs/adr/0552);
 - whom another erasure covers as far, which counts, waits for nothing: they are forgotten whatever is said of this
   one, and who takes back all that waits would bring them back (docs/adr/0290);
 - keys are never accepted: who was cut off comes back by a grant;
@@ -38,7 +40,8 @@ from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import erased_besides
 from protocol.replica.office.held_in_space import counting_where_they_lie, held_in
-from protocol.replica.office.known_here import leave_marks, note_named
+from protocol.replica.office.known_here import leave_marks, note_named, ruled_marks
+from protocol.replica.office.said_here import noted_refused
 from protocol.replica.office.taking_back import ruling_before
 from protocol.replica.office.words_of_office import said_again, still_says, topics
 from protocol.rights.roster import Roster, is_acceptable
@@ -68,7 +71,7 @@ class Waiting:
 
     `name` is the pupil's, or what an entry of a list calls who is on none, `title` the item's, where they are known; of
     a right, which `gives` says, and of an erasure `name` is all that lists ever called the one as whom it lets in, or
-    whom it forgets. `facts` are what else it says.
+    whom it forgets. `facts` are what else it says. What waits though it is `refused` was refused by no command here.
     """
 
     entry: Entry
@@ -103,11 +106,14 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
     about = await topics(server, (entry for entries in held.values() for entry in entries), named)
     again = await _ids_said_again(server) if held and not refused else set()
     is_erased_besides, is_out_besides = await erased_besides(server.replica), _Out(server.replica)
+    settled = await _settled(server)
     for space, entries in held.items():
         view = await server.replica.view(space)
         is_shown = await _waits_by_itself(server, view.coursework, view.roster, entries)
+        over = settled(view.roster)
         for entry in entries:
-            if not is_shown(entry) or (entry.id in view.roster.refused) != refused:
+            is_refused = entry.id in view.roster.refused
+            if not is_shown(entry) or not (is_refused if refused else entry.id not in over):
                 continue
             if entry.id in again:
                 continue  # the kit's word holds it back as before; what it says counts
@@ -122,7 +128,7 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
             item = view.coursework.items.get((target if work is None else work.item) or b"")
             title = item.shown.record.title if item is not None else _title(entry) or about(entry)
             name = _listed_as(entry) if person is None else person.name
-            found.append(Waiting(entry, name, title, refused, lets_in(entry), facts_of(entry)))
+            found.append(Waiting(entry, name, title, is_refused, lets_in(entry), facts_of(entry)))
     found = await _with_names(server, found)
     return sorted(found, key=lambda waiting: (waiting.entry.header.at, waiting.entry.id))
 
@@ -178,12 +184,23 @@ class _Out:
 
 async def waiting_notices(server: Server) -> list[Notice]:
     """That words of people wait, which nobody sees who does not ask: a thief holds an honest teacher's back."""
-    count = 0
+    count, settled = 0, await _settled(server)
     for space, entries in (await _held(server)).items():
         view = await server.replica.view(space)
-        own = [entry for entry in entries if entry.header.kind in _MISSED and entry.id not in view.roster.refused]
+        over = settled(view.roster)
+        own = [entry for entry in entries if entry.header.kind in _MISSED and entry.id not in over]
         count += sum(map(await _waits_by_itself(server, view.coursework, view.roster, own), own))
     return [Notice("words-waiting", {"count": count})] if count else []
+
+
+async def _settled(server: Server) -> Callable[[Roster], Container[bytes]]:
+    """What of the held back of a space waits no more: it was refused by a command of this server's, or by a root."""
+    noted = await noted_refused(server.store)
+    return lambda roster: roster.refused_by_root | (roster.refused.keys() & noted)
+
+
+def _notes_of(said: Sequence[Entry]) -> dict[str, bytes | None]:
+    return {**leave_marks(said), **ruled_marks(said)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +225,10 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
     judged: list[tuple[bytes, bytes]] = []
     drafts = []
     wanted, found = frozenset(named), set[bytes]()
-    held = await _held(server)
+    held, settled = await _held(server), await _settled(server)
     for space, entries in (held if accept else await _and_let_count(server, held, wanted)).items():
         roster = (await server.replica.view(space)).roster
-        chosen = _chosen(server, entries, wanted, roster, accept=accept, is_by_kit=kit is not None)
+        chosen = _chosen(server, entries, wanted, settled(roster), accept=accept, is_by_kit=kit is not None)
         found |= {entry.id for entry in chosen} | {entry.header.author for entry in chosen}
         earlier = [entry for entry in chosen if _is_of_earlier_root(server, entry)] if kit is not None else []
         with_wraps = _with_wraps(chosen, entries)
@@ -243,7 +260,7 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
         for draft in drafts:  # one at a time: the command is shown all that it is about
             await write_as_root(server, kit, [draft])
     elif drafts:
-        await server.write(drafts, leave_marks)
+        await server.write(drafts, _notes_of)
     beyond = 0
     for space, entry in judged:
         roster = (await server.replica.view(space)).roster
@@ -255,7 +272,7 @@ def _chosen(
     server: Server,
     entries: Sequence[Entry],
     wanted: Container[bytes],
-    roster: Roster,
+    settled: Container[bytes],
     *,
     accept: bool,
     is_by_kit: bool,
@@ -268,7 +285,7 @@ def _chosen(
 
     def is_meant(entry: Entry) -> bool:
         is_with_all = is_judged(entry) if is_by_kit else goes_with_all(entry) if accept else True
-        return is_with_all and entry.header.author in wanted and entry.id not in roster.refused
+        return is_with_all and entry.header.author in wanted and entry.id not in settled
 
     if is_by_kit:
         for entry in entries:
