@@ -325,7 +325,7 @@ class Door:
         return tuple(dict.fromkeys(servers))
 
     def is_a_servers(self, key: bytes) -> bool:
-        """Whether a key was ever a server's."""
+        """Whether anything ever called a key a server's."""
         return any(authority.role is Role.SERVER for authority in self._by_key.get(key, ()))
 
     def rank_of(self, header: Header) -> int:

@@ -43,7 +43,7 @@ from protocol.rights.vouching import Device
 from protocol.roles import RANK, Role
 from sync_server.opened.contacts import Contacts
 from sync_server.opened.data_folder import COPY_FILE, INTRODUCTION_FILE, NEXT_KEYS_FILE
-from sync_server.opened.keys import ServerKeys, Territory
+from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 from sync_server.opened.losses import store_name, take_losses
 from sync_server.opened.own_keys import replaced_own_keys
 from sync_server.opened.reports import Reports
@@ -99,6 +99,8 @@ class Server:
         self.using_codes = asyncio.Lock()
         self.rotating = asyncio.Lock()
         self._own_keys = {keys.signing.public}
+        # of this process alone: whoever has a copy of the disk issues no links (docs/adr/0559)
+        self._link_key = secrets.token_bytes(CAPABILITY_KEY_BYTES)
         self.elsewhere = SpokenElsewhere(lambda: self.own_keys, lambda: self.now_ms())  # noqa: PLW0108
         """What was brought under this server's keys, and this server did not say."""
         replica.witness = self.elsewhere.witness
@@ -131,7 +133,7 @@ class Server:
             chain=chain,
             grant=self.territory.certificate,
             generation=self.territory.generation,
-            capability_key=self.keys.capability,
+            capability_key=self._link_key,
             writes_receipts=True,
         )
 

@@ -28,7 +28,10 @@ _TLS: Final = b"relais/0 tls seed"
 
 @dataclass(frozen=True, slots=True)
 class ServerKeys:
-    """The server's signing key, the key that requests are sealed to, and the one that authenticates its links."""
+    """The server's signing key, the key that requests are sealed to, and a third secret, of its TLS and sealed marks.
+
+    It is called `capability` since links went by it once: they go by a key of each process (docs/adr/0559).
+    """
 
     signing: SigningKey
     agreement: AgreementKey

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from protocol.errors import Refused
+from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import SigningKey
+from protocol.limits import CAPABILITY_LIFETIME_S
 from protocol.messages.calls import SyncAnswer, SyncRequest
-from protocol.messages.wire import Call
+from protocol.messages.wire import Call, Capability, Purpose
 from protocol.replica.answering.serving import Responder
 from sync_agent.lan.exchange.listener import LanResponder
 from sync_server.handlers.by_kit.territory import kit_in
@@ -20,6 +21,7 @@ from sync_server.handlers.overview.spoken_elsewhere import spoken_elsewhere
 from sync_server.handlers.store.keys_of_before import heed_keys_of_before
 from sync_server.handlers.store.notices import key_notices
 from sync_server.opened.app import opened
+from sync_server.opened.keys import ServerKeys
 from sync_server.web.views import notice_of
 from sync_server.web.wording import Words
 from tests.harness.attack import attack
@@ -129,3 +131,14 @@ async def test_no_machine_shows_a_server_anything(tmp_path: Path) -> None:
         responder = LanResponder(work.machine.agent)
         with pytest.raises(Refused):
             await _calls(responder, here.office.server.keys.signing)
+
+
+async def test_a_copy_of_the_disk_issues_no_links(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        work = await here.class_at_work()
+        server, now_s = here.office.server, here.office.clock() // 1_000
+        device, space = work.machine.agent.device, server.replica.territory
+        forged = Capability(Purpose.LISTEN, space, device, 0, now_s + CAPABILITY_LIFETIME_S)
+        with pytest.raises(PeerFault) as refused:
+            server.responder.listener(forged.issue(ServerKeys.read(server.folder).capability))
+        assert refused.value.code is Code.BAD_CAPABILITY

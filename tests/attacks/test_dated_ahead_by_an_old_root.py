@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protocol.clock import at_from
-from protocol.errors import PeerFault
+from protocol.errors import PeerFault, Refused
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey, SigningKey
 from protocol.model.entry import Entry, Kind, compose
@@ -26,6 +26,7 @@ from tests.harness.classroom import Device
 from tests.harness.office_devices import Town, town
 
 ROW = "an old root's word is dated years ahead"
+CALLED = "a replaced kit calls a laptop a server"
 OFF = {"protocol.rights.door.Door.place_of_root": lambda *_: 0}
 THIRTY_YEARS_MS = 30 * 365 * 86_400_000
 
@@ -127,3 +128,28 @@ async def test_who_was_shown_again_by_a_thiefs_ruling_is_forgotten_by_a_new_word
         await here.sync(there.machine)
         for each in (server.replica, there.machine.agent.replica):
             assert not await is_listed(each)
+
+
+async def _called_one(replica: Replica, key: bytes) -> bool:
+    return replica.door.is_a_servers(key)
+
+
+@attack(CALLED, off={"protocol.replica.at_work.replica.Replica.was_a_servers": _called_one})
+async def test_whom_a_replaced_kit_calls_a_server_is_answered_as_before(tmp_path: Path) -> None:
+    async with stolen(tmp_path) as there:
+        here = there.here
+        laptop = await here.device("teacher", await here.office.add_person("Mme Petit", "teacher"))
+        await there.rotate()
+        await here.sync(laptop, there.machine)
+        keys = laptop.agent.keys
+        said = there.signed(Kind.CERTIFICATE, Certificate(keys.signing.public, keys.agreement.public).encode())
+        await there.bring(said)
+        assert await _is_answered(here, laptop)
+
+
+async def _is_answered(here: Town, device: Device) -> bool:
+    try:
+        await here.sync(device)
+    except Refused:
+        return False
+    return True

@@ -163,7 +163,7 @@ class Responder:
 
     async def _refuse_servers(self, caller: bytes) -> None:
         """No server calls anybody: whoever does so under a server's key has a copy of it (docs/adr/0549)."""
-        if self.replica.door.is_a_servers(caller):
+        if await self.replica.was_a_servers(caller):
             await self.on_servers_call(caller)
             raise Refused(Code.NO_RIGHT, "this is a server's key, and no server calls: somebody has a copy of it")
 

@@ -527,6 +527,13 @@ class Replica:
                 del passage.admitted[name]
                 passage.refused[name] = Code.OVER_QUOTA
 
+    async def was_a_servers(self, key: bytes) -> bool:
+        """Whether a key was ever a server's: not by what a kit that was replaced says since, of any machine's key."""
+        if not self.door.is_a_servers(key):
+            return False
+        held = (await self.view(self.territory)).roster.held_back
+        return any(each.role is Role.SERVER and each.grant not in held for each in self.door.authorities_of(key))
+
     async def _is_server(self, source: bytes) -> bool:
         """Whether this is a server's key that nobody has cut off."""
         if not self.door.is_a_servers(source):
