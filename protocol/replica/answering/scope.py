@@ -54,7 +54,7 @@ class Scope:
         return True
 
     async def let_in(self, entries: Sequence[Entry]) -> None:
-        """These have come in from a caller."""
+        """These have come in from a caller; what lay here as a header alone is not among them."""
         del entries
 
     async def brought_back(self, entries: Sequence[Entry], device: bytes) -> None:

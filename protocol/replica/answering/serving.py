@@ -414,10 +414,8 @@ class Responder:
                 wanted, source=device, now_ms=now_ms, news=self.scope.marks, bounded=True, tells=False
             )
             admissions.append(pushed)
-        let_in = [
-            entry for admission in admissions for entry in (*admission.admitted, *admission.released, *admission.filled)
-        ]
-        await self.scope.let_in(let_in)
+        await self.scope.let_in([entry for admission in admissions for entry in admission.came])
+        let_in = [entry for admission in admissions for entry in admission.let_in]
         return request, _Taken(
             waiting=(*pushed.waiting, *pushed.unheld),
             refused=pushed.refused,

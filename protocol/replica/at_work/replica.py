@@ -101,9 +101,14 @@ class Admission:
     refused: tuple[Refusal, ...] = ()
 
     @property
+    def came(self) -> tuple[Entry, ...]:
+        """The entries of which not even the header lay here."""
+        return (*self.admitted, *self.released)
+
+    @property
     def let_in(self) -> tuple[Entry, ...]:
         """All that the folds see now and did not see before."""
-        return (*self.admitted, *self.released, *self.filled)
+        return (*self.came, *self.filled)
 
 
 class Replica:

@@ -77,7 +77,7 @@ class LanScope(Scope):
         return await self._agent.sending.lets(pack, sender, self._agent.now_ms())
 
     async def let_in(self, entries: Sequence[Entry]) -> None:
-        """What this device is brought of its own, it has forgotten."""
+        """What this device is brought of its own, it has forgotten; a payload that it destroyed it has not."""
         await note_forgotten(self._agent, entries, self._agent.device)
 
     async def brought_back(self, entries: Sequence[Entry], device: bytes) -> None:
