@@ -14,8 +14,9 @@ Rules (docs/protocol.md, "Sealed hand-ins", W3, W13 to W15; docs/adr/0125):
   nothing when it is set right;
 - nobody met later is ever as early as somebody met before;
 - of each id, as grants give it, it is noted as well when each device was met that has said a reading key and speaks
-  here: a bounded number of one, and in any case whom it knows best elsewhere (docs/adr/0434). From there a voice goes
-  on that is led to nobody in use (docs/adr/0246); whom the server alone names is not among them, and takes no place;
+  here: of one a bounded number a week, and in any case whom it knows best elsewhere (docs/adr/0434), and whom words of
+  whoever came first lead to (docs/adr/0554). From there a voice goes on that is led to nobody in use (docs/adr/0246);
+  whom the server alone names is not among them, and takes no place;
 - whom words of whoever came first of all in a class have led to is noted too: they stand behind that one in all classes
   (`Acquainted.placed`), before whom this device has met meanwhile (docs/adr/0458).
 """
@@ -78,26 +79,29 @@ def hear(agent: Agent, roster: Roster, now_ms: int, orders: Orders) -> dict[str,
     for person, devices in roster.voices.firsts.items():
         met = heard.get(person, {})
         new = [each for each in devices if each not in met and each[0] not in nobodys and _speaks(roster, person, each)]
-        if new and (placed := _with_a_place(agent, roster.space, person, new, orders)):
+        if new and (placed := _with_a_place(agent, roster.space, person, new, orders, now_ms)):
             heard[person] = {**met, **dict.fromkeys(placed, now_ms)}
             marks |= heard_mark(roster.space, person, heard[person])
     return marks
 
 
-def note_led(agent: Agent, roster: Roster) -> dict[str, bytes]:
-    """Note of the devices known in a class as somebody's those to which words of who came first there lead; the marks.
+def note_led(agent: Agent, roster: Roster, now_ms: int) -> dict[str, bytes]:
+    """Note of the devices that say a key in a class as somebody's those to which words of who came first there lead.
 
-    Not who spoke there by need, while a word of the server's had cut her off, nor whom such a one leads to.
+    Not who speaks there by need, while a word of the server's has cut her off, nor whom such a one leads to. Gives the
+    marks; `hear` finds each of these a place.
     """
     noted, marks = agent.acquainted.led.setdefault(roster.space, {}), dict[str, bytes]()
-    heard = agent.acquainted.heard.get(roster.space, {})
+    heard, nobodys = agent.acquainted.heard.get(roster.space, {}), nobodys_keys(agent)
     for person, firsts in agent.acquainted.first.get(roster.space, {}).items():
         leaders, before = agent.acquainted.came_first(roster.space, person), noted.get(person, ())
-        here, known = dict.fromkeys((*firsts, *heard.get(person, ()))), {*leaders, *before}
+        here = dict.fromkeys((*firsts, *heard.get(person, ()), *roster.voices.firsts.get(person, ())))
+        known = {*leaders, *before}
         theirs = [each for each in here if each not in known and _speaks(roster, person, each)]
         leading = _gone_nowhere(agent, person, leaders) if theirs else ()
         own = {device for each in leading for device in roster.voices.circle(person, each).own}
-        if new := [each for each in theirs if each in own]:
+        free = _free_this_week((heard.get(person, {}).get(each, 0) for each in before), now_ms)
+        if new := [each for each in theirs if each in own and each[0] not in nobodys][:free]:
             noted[person] = (*before, *new)
             marks |= {f"{LED_MARKS}{roster.space.hex()}/{person.hex()}": b"".join(map(b"".join, noted[person]))}
     return marks
@@ -117,17 +121,31 @@ def nobodys_keys(agent: Agent) -> frozenset[bytes]:
     return agent.own_keys if agent.is_shared else frozenset()
 
 
-def _with_a_place(agent: Agent, space: bytes, person: bytes, devices: Sequence[Device], orders: Orders) -> list[Device]:
-    """Of these those that are noted: whom this device knows best elsewhere in any case, and of others a bounded number.
+def _with_a_place(
+    agent: Agent, space: bytes, person: bytes, devices: Sequence[Device], orders: Orders, now_ms: int
+) -> list[Device]:
+    """Of these those that are noted: of whom nothing makes sure a bounded number a week.
 
-    Of those that come at once the earliest by date: it is these among which a date decides. Who was there before
-    whoever is first takes no place of those who came since: they are led to by that one's words.
+    A place is for good, and makes room for nobody: whoever has the server cuts off whom it would have forgotten. So its
+    own keep nobody out but for that week (docs/adr/0554). Of those that come at once the earliest by date are noted: it
+    is these among which a date decides. Who was there before whoever is first takes no place of those who came since.
     """
+    sure = _in_any_case(agent, space, person, orders)
+    taken = agent.acquainted.places_taken(space, person, sure)
+    others = set([each for each in devices if each not in sure][: _free_this_week(taken, now_ms)])
+    return [each for each in devices if each in sure or each in others]
+
+
+def _in_any_case(agent: Agent, space: bytes, person: bytes, orders: Orders) -> frozenset[Device]:
+    """Whom this device knows best elsewhere as somebody's, and whom words of who came first in a class lead to."""
     elsewhere = orders.placed(person, but=space)
-    known = set(sorted(elsewhere, key=elsewhere.__getitem__)[:MAX_MET_OF_ONE])
-    free = max(0, MAX_MET_OF_ONE - agent.acquainted.places_taken(space, person))
-    others = set([each for each in devices if each not in known][:free])
-    return [each for each in devices if each in known or each in others]
+    best = sorted(elsewhere, key=elsewhere.__getitem__)[:MAX_MET_OF_ONE]
+    return frozenset(best).union(agent.acquainted.led.get(space, {}).get(person, ()))
+
+
+def _free_this_week(taken_ms: Iterable[int], now_ms: int) -> int:
+    """How many more are noted this week, if others were at these times."""
+    return max(0, MAX_MET_OF_ONE - sum(now_ms - each < ACQUAINTANCE_MS for each in taken_ms))
 
 
 def _speaks(roster: Roster, person: bytes, device: Device) -> bool:

@@ -115,7 +115,8 @@ def _note(agent: Agent, look: _Look, now_ms: int, orders: Orders) -> dict[str, b
         marks |= _there_already(look.roster, starts)
     heard_ms = {device: at_ms for heard in look.lasting.values() for device, at_ms in heard.items()}
     marks |= meet(agent, space, (each for devices in known.values() for each in devices), before, heard_ms, now_ms)
-    return marks | hear(agent, look.roster, now_ms, orders) | note_led(agent, look.roster)
+    marks |= note_led(agent, look.roster, now_ms)
+    return marks | hear(agent, look.roster, now_ms, orders)
 
 
 def _starts(agent: Agent, roster: Roster, orders: Orders) -> dict[bytes, list[Device]]:

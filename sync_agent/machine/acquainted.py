@@ -10,7 +10,7 @@ What else that is good for is `keys.acquaintances`', `keys.first_met`'s and `han
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -177,10 +177,15 @@ class Acquainted:
         earlier = (each for each, heard_ms in heard if came_ms is None or heard_ms < came_ms)
         return frozenset(earlier).difference(firsts), came_ms
 
-    def places_taken(self, space: bytes, person: bytes) -> int:
-        """How many it has heard in a class since whoever is first there came; while nobody is, how many at all."""
+    def places_taken(self, space: bytes, person: bytes, sure: Container[Device]) -> list[int]:
+        """When it heard those in a class that came since whoever is first there, or all while nobody is, but for some.
+
+        `sure` are those that have a place in any case.
+        """
         earlier, came_ms = self._before_the_first(space, person)
-        return len(earlier if came_ms is None else self.heard.get(space, {}).get(person, {}).keys() - earlier)
+        heard = self.heard.get(space, {}).get(person, {}).items()
+        is_since = [(each, heard_ms) for each, heard_ms in heard if came_ms is None or each not in earlier]
+        return [heard_ms for each, heard_ms in is_since if each not in sure]
 
     def orders(self) -> Orders:
         """In which orders people's devices come, for who looks at one class after the other."""

@@ -31,7 +31,7 @@ def few_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sync_agent.keys.acquaintances.MAX_MET_OF_ONE", PLACES)
 
 
-def _first_come(agent: Agent, space: bytes, person: bytes, devices: Sequence[Pair], _orders: object) -> Sequence[Pair]:
+def _first_come(agent: Agent, space: bytes, person: bytes, devices: Sequence[Pair], *_: object) -> Sequence[Pair]:
     """Whoever came first is noted, and nobody makes room."""
     return devices[: max(0, PLACES - len(agent.acquainted.heard[space].get(person, ())))]
 
