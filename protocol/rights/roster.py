@@ -108,6 +108,8 @@ class Roster:
     """Whether erasures lie in spaces above it, in force or not."""
     void: frozenset[bytes] = frozenset()
     """Grants that were ended, and successors that give no right: their key was cut, or there are too many."""
+    former: tuple[Authority, ...] = ()
+    """The grants of the space that give nothing, or no more: ended, held back or void."""
     awaited: frozenset[bytes] = frozenset()
     """Grants that are not here, and that a revocation ends."""
     spent: frozenset[tuple[bytes, bytes]] = frozenset()
@@ -381,6 +383,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         starts=starts,
         unconfirmed=unheard,
         heard_on=frozenset(heard_on(roster.authorities, silent, voices, cut, remembered)),
+        former=_former(ever, roster.authorities),
         granted={each.grant: each for each in ever if each.role in HAS_READING_KEYS},
         nameless=frozenset(each.grant for each in ever if each.role is Role.HEAD and each.person is None),
     )
@@ -408,6 +411,11 @@ def _not_confirmed_again(ever: Iterable[Authority], revoked: Container[bytes], v
 def authorities_over(space: bytes, door: Door) -> list[Authority]:
     """The grants of a space and of those above it, those that give nothing any more included."""
     return [authority for member in door.lineage(space) for authority in door.authorities_in(member)]
+
+
+def _former(ever: Iterable[Authority], living: Iterable[Authority]) -> tuple[Authority, ...]:
+    left = {each.grant for each in living}
+    return tuple(each for each in ever if each.grant not in left)
 
 
 def _stands(entry: Entry, door: Door, voices: Voices) -> bool:

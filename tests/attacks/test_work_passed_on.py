@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import count, islice
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from protocol.identity import DeviceKeys
-from protocol.limits import MAX_LATE_WRAPS_PER_DEVICE, MAX_WRAPS_BY_OTHERS
-from protocol.model.entry import Entry, Kind, compose
+from protocol.limits import MAX_LATE_WRAPS_PER_DEVICE
+from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey
-from protocol.model.work import Wraps
+from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.roles import Role
-from protocol.trust.sealing import WRAP_BYTES
 from sync_agent.hand_ins.wraps import tend_hand_ins
 from tests.attacks.test_confirmed_colleagues import confirmed_colleague
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
+from tests.harness.crowding_wraps import EARLY, crowd_with_wraps
 from tests.harness.spied_class import SpiedClass, spied_class
 from tests.harness.territory import new_device
 
@@ -33,31 +31,12 @@ async def _open_the_work(here: SpiedClass) -> None:
     await here.sync(here.teacher)
 
 
-def _wraps_that_come_first(here: SpiedClass, keys: DeviceKeys, grant: bytes) -> Iterable[Entry]:
-    """Of no worth, for the colleague's key, with low ids: as many as count of those whom nobody believes."""
-
-    def wrap(number: int) -> Entry:
-        return compose(
-            author=keys.signing,
-            space=here.room.space,
-            kind=Kind.WRAP,
-            grant=grant,
-            at=(here.room.territory.clock() << 16) + number,
-            payload=Wraps(((here.spy.agreement.public, bytes(WRAP_BYTES)),)).encode(),
-            salt=bytes(16),
-            subject=here.room.pupil_person,
-            target=here.work,
-        )
-
-    return islice((entry for number in count() if (entry := wrap(number)).id[0] < 8), MAX_WRAPS_BY_OTHERS)
-
-
 async def _nothing(*_: object) -> dict[bytes, set[bytes]]:
     return {}
 
 
-def _by_the_highest_grant(roster: Roster) -> frozenset[bytes]:
-    highest = {each.key: each for each in sorted(roster.authorities, key=lambda each: each.rank)}
+def _by_the_highest_grant(authorities: Iterable[Authority], roster: Roster) -> frozenset[bytes]:
+    highest = {each.key: each for each in sorted(authorities, key=lambda each: each.rank)}
     return frozenset(
         key for key, each in highest.items() if each.role in {Role.TEACHER, Role.HEAD} and roster.speaks(each.grant)
     )
@@ -73,13 +52,11 @@ def _by_the_highest_grant(roster: Roster) -> frozenset[bytes]:
 )
 async def test_wraps_of_no_worth_beside_her_own_have_her_say_hers_once(tmp_path: Path, further: Role) -> None:
     async with spied_class(tmp_path, kept_for=__name__) as here:
-        territory, laptop, pc = here.room.territory, here.teacher, new_device(Random(4242).randbytes)
-        (grant,) = await territory.let_in(pc, Role.MACHINE, here.room.space)
-        await territory.let_in(laptop.agent.keys, further, here.room.space)
+        laptop = here.teacher
+        await here.room.territory.let_in(laptop.agent.keys, further, here.room.space)
         await _open_the_work(here)
         await confirmed_colleague(here)
-        noise = list(_wraps_that_come_first(here, pc, grant.id))
-        await territory.replica.admit(noise, source=pc.signing.public, now_ms=territory.clock())
+        await crowd_with_wraps(here.room, here.work, [here.spy.agreement.public], before=EARLY)
         await here.sync(laptop, laptop)
         assert [await tend_hand_ins(laptop.agent) for _ in range(3)] == [0, 0, 0]
         said = await laptop.agent.replica.store.of_kinds(here.room.space, [Kind.WRAP])

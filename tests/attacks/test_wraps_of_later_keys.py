@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import count
 from pathlib import Path
 from random import Random
 
 from protocol.folds import seals
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.messages.lives import Twin
-from protocol.model.entry import Entry, Kind, compose
-from protocol.model.work import Wraps
+from protocol.model.entry import Entry
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.binding import Part
 from sync_agent.keys.key_wraps import reading_keys
@@ -18,7 +16,7 @@ from sync_agent.keys.succession import TELLINGS, Place, bind
 from sync_agent.sync.session import Session
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, work_of
-from tests.harness.territory import new_device
+from tests.harness.crowding_wraps import EARLY, crowd_with_wraps
 from tests.harness.wire import MemoryTransport
 
 ROW = "a machine gives a teacher a false key to another's work"
@@ -43,33 +41,11 @@ async def _with_new_keys(room: Classroom, machine: Device) -> Device:
     return pc
 
 
-async def _noise(room: Classroom, work: bytes, reader: bytes) -> Entry:
-    """By an ordinary PC of the class, with an id that comes early."""
-    keys = new_device(Random(5).randbytes)
-    (grant,) = await room.territory.let_in(keys, Role.MACHINE, room.space)
-    junk = Wraps(tuple((reader, Random(number).randbytes(80)) for number in range(16))).encode()
-    said = (
-        compose(
-            author=keys.signing,
-            space=room.space,
-            kind=Kind.WRAP,
-            grant=grant.id,
-            at=(room.territory.clock() << 16) + number,
-            payload=junk,
-            salt=bytes(16),
-            subject=room.pupil_person,
-            target=work,
-        )
-        for number in count()
-    )
-    return next(entry for entry in said if entry.id[0] == 0)
-
-
 def _by_their_author_alone(sealers: seals.Sealers, entry: Entry, author: bytes) -> seals.Place:
     by = entry.header.author
     if by == author:
         return seals.Place.AUTHOR
-    return seals.Place.BELIEVED if entry.header.grant is None or by in sealers.believed else seals.Place.OTHERS
+    return seals.Place.BELIEVED if entry.header.grant is None or by in sealers.now.believed else seals.Place.OTHERS
 
 
 @attack(ROW, off={"protocol.folds.seals.Sealers.place": _by_their_author_alone})
@@ -85,11 +61,10 @@ async def test_what_a_pc_with_new_keys_wraps_of_earlier_work_is_crowded_out_by_n
         await substitute.session.sync()
         key = substitute.agent.reading_keys.newest_of(room.space)
         assert key is not None
-        noise = await _noise(room, work, key.public)
-        await room.territory.replica.admit([noise], source=b"a PC", now_ms=room.territory.clock())
+        pcs = await crowd_with_wraps(room, work, [key.public], before=EARLY)
         for _ in range(3):
             await pc.session.sync()
             await substitute.session.sync()
         found = await work_of(substitute, room, work)
-        assert noise.header.author in found.wrapped_by[key.public]
+        assert pcs & found.wrapped_by[key.public]
         assert content_key_of(found, reading_keys(substitute.agent)) is not None

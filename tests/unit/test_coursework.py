@@ -255,7 +255,29 @@ def test_of_thousands_of_wraps_for_one_reader_a_few_are_ever_tried(room: ClassRo
     room.about(helper, Kind.WRAP, Wraps(((reader, good),)).encode(), work)
     tried = room.work.hand_ins[work.id].readers[reader]
     assert good in tried
+    assert len(tried) == MAX_WRAPS_BY_ONE + 1 + MAX_WRAPS_BY_ONE
+    for _ in range(9):
+        room.about(room.world.enrol(Role.MACHINE, room.room), Kind.WRAP, flood, work)
+    tried = room.work.hand_ins[work.id].readers[reader]
+    assert good in tried
     assert len(tried) == MAX_WRAPS_BY_ONE + 1 + MAX_WRAPS_BY_OTHERS
+
+
+def test_who_is_gone_is_tried_after_who_is_there_and_before_whom_nobody_believed_and_has_given_nothing(
+    room: ClassRoom,
+) -> None:
+    work = room.hand_in(room.revision("devoir").id)
+    reader = bytes([1]) * 32
+    room.say_key()
+    for _ in range(9):
+        intruder = room.world.enrol(Role.MACHINE, room.room)
+        room.about(intruder, Kind.WRAP, Wraps(((reader, bytes([9]) * 80),) * 50).encode(), work)
+    hers = room.about(room.teacher, Kind.WRAP, Wraps(((reader, bytes([1]) * 80),)).encode(), work)
+    assert room.work.hand_ins[work.id].given == {reader}
+    room.revoke(room.world.server, room.teacher, hers)
+    found = room.work.hand_ins[work.id]
+    assert found.readers[reader] == (bytes([1]) * 80, *[bytes([9]) * 80] * MAX_WRAPS_BY_OTHERS)
+    assert found.given == frozenset()
 
 
 def test_later_keys_of_its_author_come_after_it_and_all_of_them_have_few_wraps_tried(room: ClassRoom) -> None:

@@ -138,6 +138,7 @@ class Place:
                 doubtful=frozenset(),
                 cut=frozenset(),
                 void=frozenset(),
+                former=(),
                 away=roster.away._replace(cut=frozenset()),
             ),
             fold_coursework(self.room, own, roster),
