@@ -8,12 +8,17 @@ of the server's key calls classes as they like, and what is in a class's folder 
 (docs/adr/0456). So a name is remembered when its folder is made, and until that folder is gone: who makes one of that
 name before or after makes their own (docs/adr/0466). Where it was never noted what lies there, the database may have
 been made anew, and what is called like a class be its folder.
+
+Against other classes a name that a class has had is its own until its school year is over, whether its folder lies
+there or not: who ends a right for a moment would else have the next lesson of hers in a class of theirs
+(docs/adr/0557).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -22,9 +27,11 @@ from typing import Final, TypeAlias
 
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
 from protocol.portable_names import check_portable, compared, portable_name
+from protocol.replica.at_work.space_names import made_spaces
 from protocol.replica.disk import make_folder
 from protocol.replica.interfaces import EntryStore
 from sync_agent.app import Agent
+from sync_agent.machine.eviction import is_past
 from sync_agent.machine.marks import FOLDERS_NOTED_MARK, PUBLISH_FOLDER_MARKS, SPACE_FOLDER_MARKS
 from sync_agent.space_names import space_names, unnamed_schools
 
@@ -35,6 +42,8 @@ OUR_FOLDER: Final = ".relais"
 WHOLE_SCHOOL: Final = "Toute l'école"
 """What the folder of a school is called that has no name but its UAI, which stands behind."""
 _MARKS: Final = {COURSEWORK_FOLDER: SPACE_FOLDER_MARKS, PUBLISH_FOLDER: PUBLISH_FOLDER_MARKS}
+_WAS: Final = b"/"
+"""Before a name in a mark: so was the folder called that a class had here."""
 _MAX_EXTENSION_CHARS: Final = 16
 _SHORTENED_BY_WINDOWS: Final = re.compile("~(?=[0-9])")
 
@@ -75,10 +84,11 @@ def folder_name(name: str) -> str:
 
 async def remembered_folders(store: EntryStore, place: str = COURSEWORK_FOLDER) -> dict[bytes, str]:
     """The folder of each space that has one in `place`, also of those that are not here any more."""
-    begin = _MARKS[place]
-    named = {
-        bytes.fromhex(key.removeprefix(begin)): folder_in(mark) for key, mark in (await store.marks(begin)).items()
-    }
+    return _by_space(_MARKS[place], await store.marks(_MARKS[place]))
+
+
+def _by_space(begin: str, marks: Mapping[str, bytes]) -> dict[bytes, str]:
+    named = {bytes.fromhex(key.removeprefix(begin)): folder_in(mark) for key, mark in marks.items()}
     return {space: name for space, name in named.items() if name is not None}
 
 
@@ -116,19 +126,19 @@ async def publish_folders(agent: Agent, spaces: Collection[bytes]) -> dict[bytes
 
 
 async def _folders(agent: Agent, place: str, spaces: Collection[bytes]) -> dict[bytes, str]:
-    """The folder of each of these in `place`; of the others, one that is gone is remembered no more."""
+    """The folder of each of these in `place`; of the others, one that is gone is remembered as one that was."""
     lying = await asyncio.to_thread(_lying_in, agent.folder)
     known = await _known(agent, lying)
     names = {space: name for space, name in known[place].items() if space in spaces}
     marks: dict[str, bytes | None] = {
-        _MARKS[place] + space.hex(): None
+        _MARKS[place] + space.hex(): _WAS + name.encode()
         for space, name in known[place].items()
         if space not in spaces and not _lies(name, lying[place])
     }
     fresh = [space for space in spaces if space not in names]
-    wishes = await _wishes(agent) if fresh else {}
+    wishes, former = (await _wishes(agent), await _former(agent)) if fresh else ({}, {})
     for space in fresh:
-        name = names[space] = _new_name(space, wishes.get(space) or space.hex(), place, known, lying)
+        name = names[space] = _new_name(space, wishes.get(space) or space.hex(), place, known, former, lying)
         known[place][space] = name
         if place != PUBLISH_FOLDER or await asyncio.to_thread(_make, agent.folder / place / name):
             marks[_MARKS[place] + space.hex()] = name.encode()
@@ -157,6 +167,18 @@ async def _known(agent: Agent, lying: Mapping[str, _Lying]) -> dict[str, dict[by
     return known
 
 
+async def _former(agent: Agent) -> dict[str, dict[bytes, str]]:
+    """What the folder was called that a class had in either place, while that class's school year is not over."""
+    today = dt.datetime.fromtimestamp(agent.now_ms() / 1000, dt.UTC).date()
+    over = {space for space, made in (await made_spaces(agent.replica)).items() if is_past(made.year, today)}
+    found: dict[str, dict[bytes, str]] = {}
+    for place, begin in _MARKS.items():
+        marks = (await agent.replica.store.marks(begin)).items()
+        were = _by_space(begin, {key: mark.removeprefix(_WAS) for key, mark in marks if mark.startswith(_WAS)})
+        found[place] = {space: name for space, name in were.items() if space not in over}
+    return found
+
+
 async def _wishes(agent: Agent) -> dict[bytes, str]:
     """What the folder of each space is called that has a name, if nothing else is."""
     names = await space_names(agent)
@@ -169,15 +191,20 @@ def _new_name(
     wish: str,
     place: str,
     known: Mapping[str, Mapping[bytes, str]],
+    former: Mapping[str, Mapping[bytes, str]],
     lying: Mapping[str, _Lying],
 ) -> str:
-    """A name that nothing has in either place but the space itself in the other one, by which it is called here too."""
+    """A name that nothing has in either place but the space itself in the other one, by which it is called here too.
+
+    Before that one it has the name that it had here, if nothing lies there that has it by now.
+    """
     (other,) = known.keys() - {place}
-    own = known[other].get(space)
-    others = [name for names in known.values() for one, name in names.items() if one != space]
+    own, was = known[other].get(space), former[place].get(space)
+    theirs = [*known.values(), *former.values()]
+    others = [name for names in theirs for one, name in names.items() if one != space]
     here = (lying[place] or {}).values()
     beside = [name for key, name in (lying[other] or {}).items() if own is None or key != compared(own)]
-    return free_name(own or wish, [OUR_FOLDER, *others, *here, *beside])
+    return free_name(was or own or wish, [OUR_FOLDER, *others, *here, *beside])
 
 
 def _lies(name: str, lying: _Lying) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from protocol.clock import DAY_MS
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, Revocation
 from protocol.replica.interfaces import EntryStore
 from protocol.roles import Role
+from sync_agent.app import Agent
 from sync_agent.coursework.materializer import Materializer
 from sync_agent.coursework.saved_files import saved_files
 from sync_agent.coursework.space_folders import coursework_folders, remembered_folders
@@ -20,6 +22,7 @@ from tests.harness.commands import Desk
 
 ROW = "a class is called like a folder of somebody's own"
 BEFORE = "a class has the name of a folder before somebody makes it"
+AWAY = "the folder of a class becomes another's while the right in it is away"
 CALLED = "Corrections"
 
 
@@ -40,6 +43,11 @@ def _for_ever(_name: str, _lying: object) -> bool:
 
 def _left_there(_places: Iterable[Path]) -> None:
     """As if empty folders stayed where they are."""
+
+
+async def _no_names(_agent: Agent) -> dict[str, dict[bytes, str]]:
+    """As if nobody knew what a folder that is gone was called."""
+    return {"publish": {}, "coursework": {}}
 
 
 async def _teacher(room: Classroom) -> Device:
@@ -185,6 +193,53 @@ async def test_what_people_save_in_a_folder_of_their_own_is_left_of_no_class_tha
         await Materializer(pc.agent, reserve_bytes=0).refresh(thorough=True)
         _saved(pc, "coursework")
         assert await _saved_on(pc) == [(CALLED, None, False)]
+
+
+@attack(AWAY, off={"sync_agent.coursework.space_folders._former": _no_names})
+async def test_the_empty_folder_of_her_class_is_hers_again_after_her_right_was_away_and_another_class_had_its_name(
+    tmp_path: Path,
+) -> None:
+    async with classroom(tmp_path) as room:
+        teacher = await _teacher(room)
+        place = teacher.agent.folder.absolute() / "publish" / "CM1"
+        assert await _published_of(teacher, room.space) == place
+        await _given(room, await room.territory.classroom("CM2"), teacher)
+        had = room.territory.replica.door.authorities_of(teacher.agent.device)[0]
+        await _taken_back(room, room.space, teacher, had.grant)
+        assert await _published_of(teacher, room.space) is None
+        assert not place.exists()
+        thiefs, _ = await _class_of_a_thiefs(room, teacher, name="CM1")
+        assert await _published_of(teacher, thiefs) == place.with_name("CM1 (2)")
+        await _given(room, room.space, teacher)
+        assert await _published_of(teacher, room.space) == place
+
+
+@attack(AWAY, off={"sync_agent.coursework.space_folders._former": _no_names})
+async def test_a_lesson_of_another_class_comes_into_no_folder_that_pupils_know_as_their_classs(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        pc = await _shared_pc(room)
+        space, right = await _class_of_a_thiefs(room, pc)
+        await _with_a_lesson(room, space, pc)
+        await _taken_back(room, space, pc, right)
+        await Materializer(pc.agent, reserve_bytes=0).refresh(thorough=True)
+        assert not (pc.agent.folder / "coursework" / CALLED).exists()
+        another, _ = await _class_of_a_thiefs(room, pc)
+        assert await coursework_folders(pc.agent, [another]) == {another: f"{CALLED} (2)"}
+
+
+async def test_next_years_class_has_the_folder_of_last_years_again(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        teacher = await _teacher(room)
+        first = await room.territory.classroom("CM2", school=room.school)
+        right = await _given(room, first, teacher)
+        place = teacher.agent.folder.absolute() / "publish" / "CM2"
+        assert await _published_of(teacher, first) == place
+        await _taken_back(room, first, teacher, right)
+        assert await _published_of(teacher, first) is None
+        room.territory.clock.advance(366 * DAY_MS)
+        following = await room.territory.classroom("CM2", school=room.school)
+        await _given(room, following, teacher)
+        assert await _published_of(teacher, following) == place
 
 
 async def test_a_name_of_an_earlier_version_is_a_classs_where_its_folder_lies(tmp_path: Path) -> None:
