@@ -19,6 +19,8 @@ from tests.harness.kept_town import town_at_work
 from tests.harness.year_at_work import Year
 
 ORDERED = "people ask by whose word somebody is to be forgotten"
+MANY = 24
+"""As many as a class has."""
 
 
 @pytest.fixture
@@ -70,3 +72,24 @@ async def test_who_makes_new_keys_reads_that_somebody_whom_the_old_one_had_shown
     assert any("shown again by a word that counts no more (1)" in line for line in thieving.office.said.lines)
     await thieving.year.do("unerase", covers=lea)
     assert bytes.fromhex(lea) in (await thieving.office.server.replica.view(here.space)).roster.persons
+
+
+async def test_and_finds_each_of_them_among_what_waits_however_many_they_are(thieving: Thieving) -> None:
+    here, do = thieving.here, thieving.year.do
+    head = await here.head_of_the_school()
+    listed = [await do("person add", name=f"Élève {n}", role="pupil", space=[here.space.hex()]) for n in range(MANY)]
+    pupils = {each["person"] for each in listed}
+    for _ in range(2):
+        await here.sync()
+    await thieving.is_stolen()
+    for pupil in pupils:
+        await Desk(head.agent).ask("erase", person=[pupil], alone=True)
+    await here.sync()
+    laptop = head.agent.device.hex()
+    await do("lost", device=laptop, since="3000s")
+    await do("refuse", named=[laptop])
+    await thieving.new_keys(since=True)
+    assert any(f"shown again by a word that counts no more ({MANY})" in line for line in thieving.office.said.lines)
+    titles = [row["title"] or "" for row in await do("waiting") if row["kind"] == "ruling"]
+    assert {pupil for pupil in pupils if any(pupil in title for title in titles)} == pupils
+    assert all(any(f"Élève {n})" in title for title in titles) for n in range(MANY))

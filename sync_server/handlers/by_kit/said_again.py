@@ -51,8 +51,6 @@ _READ_AS: Final[Mapping[int, Callable[[bytes], _Record]]] = {
     Kind.SPACE_CHANGE: SpaceChange.parse,
 }
 SAID_AGAIN: Final = frozenset(_READ_AS)
-MAX_SHOWN: Final = 20
-"""Of so many whom one ruling shows again it is said."""
 BY_ITSELF: Final = SAID_AGAIN | {Kind.REVOKE, Kind.ERASE, Kind.RULING}
 """What waits each for a word of its own, and goes with no other of its device's."""
 
@@ -106,7 +104,10 @@ async def with_its_certificate(office: Office, given: Grant) -> Grant | None:
 
 
 async def whom_they_show(replica: Replica, entries: Iterable[Entry]) -> Mapping[bytes, str]:
-    """Whom each of these rulings, by its id, shows again: by their ids, with all that lists ever called them."""
+    """Whom each of these rulings, by its id, shows again: by their ids, with all that lists ever called them.
+
+    All of them, as many as a ruling may name: after new keys each is hidden again, and nothing else says who (docs/adr/0526).
+    """
     whom = await _whom(replica, entries)
     called = await mentioned(replica, frozenset().union(*whom.values())) if whom else {}
 
@@ -114,7 +115,7 @@ async def whom_they_show(replica: Replica, entries: Iterable[Entry]) -> Mapping[
         names = ", ".join(called[person].names[:MAX_NAMES_SHOWN])
         return f"{person.hex()} ({names})" if names else person.hex()
 
-    return {ruling: "; ".join(map(named_as, sorted(shown)[:MAX_SHOWN])) for ruling, shown in whom.items() if shown}
+    return {ruling: "; ".join(map(named_as, sorted(shown))) for ruling, shown in whom.items() if shown}
 
 
 async def hidden_again(replica: Replica) -> int:
