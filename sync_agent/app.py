@@ -67,6 +67,7 @@ from sync_agent.machine.marks import (
 )
 from sync_agent.machine.progress import TransferProgress
 from sync_agent.machine.reading_keys import ReadingKeys
+from sync_agent.machine.said_before import following_own
 from sync_agent.machine.secrets import Secrets, SecretsOfFolder
 from sync_agent.machine.watched import WATCHED_MARK, WatchedTime
 from sync_agent.pacing.spending import Budget
@@ -438,8 +439,9 @@ class Agent:
             noted = {} if marks is None else marks(entries)
             return noted
 
+        said = await following_own(self.replica, self.device, drafts)
         entries = await self.replica.write(
-            drafts, author=self.keys.signing, now_ms=self.now_ms(), entropy=self.entropy, marks=note
+            said, author=self.keys.signing, now_ms=self.now_ms(), entropy=self.entropy, marks=note
         )
         self._outbox_used = True
         await asyncio.to_thread(self._outbox.append, entries, noted)

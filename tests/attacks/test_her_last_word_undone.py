@@ -13,8 +13,8 @@ from protocol.folds.coursework import Work
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import PersonRecord, Revocation, Ruling
-from protocol.replica.at_work.replica import Draft
-from protocol.roles import PersonRole
+from protocol.replica.at_work.replica import Draft, Replica
+from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.hand_ins.own_words import OwnWords, own_words
 from sync_agent.machine.marks import HELD_BACK_SEEN_MARKS
@@ -30,6 +30,7 @@ from tests.harness.last_word import (
     told_by_status,
     undone,
 )
+from tests.harness.lost_laptop import let_in_again
 from tests.harness.office_devices import town
 from tests.harness.portal import portal
 from tests.harness.spied_class import spied_class
@@ -224,3 +225,33 @@ async def test_a_name_that_waits_is_listed_though_whoever_had_the_server_had_sai
         assert hers.id.hex() in {row["id"] for row in await office.do("waiting", refused=False)}
         await office.do("accept", named=[hers.id.hex()])
         assert hers.id.hex() not in {row["id"] for row in await office.do("waiting", refused=False)}
+
+
+async def _as_it_stands(_replica: Replica, _device: bytes, drafts: Sequence[Draft]) -> list[Draft]:
+    return list(drafts)
+
+
+@attack(ROW, off={"sync_agent.app.following_own": _as_it_stands})
+async def test_what_she_says_meanwhile_stands_once_the_cut_is_over_and_not_what_she_had_said_before(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space, hers, desk = here.room.territory, here.room.space, here.teacher, Desk(here.teacher.agent)
+        before = tuple(await territory.replica.tips(space, hers.agent.device))
+        for mark in ("2/20", "12/20", "18/20"):
+            await desk.ask("feedback", id=here.work.hex(), text="", mark=mark)
+        await here.sync()
+        (right,) = await territory.let_in(here.spy, Role.ADMIN, space)
+        here.grant = right.id
+        cut = await here.say(Kind.REVOKE, Revocation(hers.agent.device, before).encode(), None)
+        await let_in_again(here, hers, Role.TEACHER, here.room.teacher_person)
+        for _ in range(2):
+            await here.sync()
+        assert cut.id in (await hers.agent.replica.view(space)).roster.revocations
+        await desk.ask("feedback", id=here.work.hex(), text="Recopié.", mark="4/20")
+        await here.sync()
+        await territory.say(space, Kind.REVOKE, Revocation(here.spy.signing.public, ()).encode())
+        for _ in range(2):
+            await here.sync()
+        work = (await here.machine.agent.replica.view(space)).coursework.hand_ins[here.work]
+        assert [note.record.mark for note in work.remarks] == ["4/20"]
