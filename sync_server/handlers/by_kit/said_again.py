@@ -106,7 +106,8 @@ async def with_its_certificate(office: Office, given: Grant) -> Grant | None:
 async def whom_they_show(replica: Replica, entries: Iterable[Entry]) -> Mapping[bytes, str]:
     """Whom each of these rulings, by its id, shows again: by their ids, with all that lists ever called them.
 
-    All of them, as many as a ruling may name: after new keys each is hidden again, and nothing else says who (docs/adr/0526).
+    All of them, as many as a ruling may name: after new keys each is hidden again, and nothing else says who
+    (docs/adr/0526).
     """
     whom = await _whom(replica, entries)
     called = await mentioned(replica, frozenset().union(*whom.values())) if whom else {}
