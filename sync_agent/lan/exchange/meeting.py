@@ -3,6 +3,8 @@
 Rules:
 - the caller introduces itself by tags that only members of a common space recognise, bound to the certificate that it
   was shown; a listener that recognises none says nothing, to nobody;
+- a school is made by its number, by as many entries as say it, and an introduction has so many places: one secret of
+  each space goes before a second one of any, and what came here first before what came later (docs/adr/0556);
 - the listener answers with its chain: its grants in the common spaces and what they hang on, up to the root;
 - who answers with the caller's own key is its clone, or the caller itself: it is asked what process it is, no more;
 - who has no space left that is open to it introduces itself by those that were: what opens one may be known there;
@@ -17,8 +19,10 @@ docs/protocol.md, "Neighbours".
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Final
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from itertools import zip_longest
+from typing import Final, TypeAlias
 
 from protocol.errors import Code, NoAnswer, PeerFault, Refused
 from protocol.messages.calls import SyncRequest
@@ -26,7 +30,7 @@ from protocol.messages.enrollment import parse_chain
 from protocol.messages.introduction import NONCE_BYTES, introduction, noise_bytes
 from protocol.messages.lives import Twin
 from protocol.messages.wire import SYNC_PATH
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import SpaceRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.rights.door import Authority
@@ -38,11 +42,14 @@ from sync_agent.sync.peer_news import news_of
 from sync_agent.transport.sealed_calls import credentials_that_fit
 
 MISDIRECTED: Final = 421
+Secrets: TypeAlias = Mapping[bytes, Sequence[bytes]]
+"""The ids of the entries that make each space, in order of arrival."""
+_Made: TypeAlias = defaultdict[bytes, list[bytes]]
 
 
 async def secrets_of(agent: Agent) -> dict[bytes, bytes]:
-    """The secret of each space of this device that is more than the territory → the space; schools come first."""
-    return await _secrets(agent, list(await agent.spaces()))
+    """The secrets of each space of this device that is more than the territory → the space; see `_in_turns`."""
+    return await _secrets(agent, await agent.spaces())
 
 
 async def known_secrets_of(agent: Agent) -> dict[bytes, bytes]:
@@ -53,30 +60,37 @@ async def known_secrets_of(agent: Agent) -> dict[bytes, bytes]:
 async def answering_secrets_of(agent: Agent) -> dict[bytes, bytes]:
     """By which this device knows who introduces itself: its own, or, in doubt, those of what may be open again."""
     own = await secrets_of(agent)
-    return own or await _secrets(agent, list(await spaces_in_doubt(agent)))
+    return own or await _secrets(agent, await spaces_in_doubt(agent))
 
 
-async def closed_spaces(agent: Agent) -> list[bytes]:
-    """The spaces that were open to this device, schools before classes, if none but the territory is now; else none."""
+async def closed_spaces(agent: Agent) -> set[bytes]:
+    """The spaces that were open to this device, if none but the territory is now; else none."""
     door = agent.replica.door
     if set(await agent.spaces()) - {door.territory}:
-        return []
+        return set()
     granted = {space for each in door.authorities_of(agent.device) for space in door.below(each.space)}
-    found = {above for space in granted for above in door.lineage(space)} - {door.territory}
-    return sorted(found, key=lambda space: (len(door.lineage(space)), space))
+    return {above for space in granted for above in door.lineage(space)} - {door.territory}
 
 
-async def _secrets(agent: Agent, spaces: Sequence[bytes]) -> dict[bytes, bytes]:
-    territory = agent.replica.territory
-    found: dict[bytes, bytes] = {}
+async def _secrets(agent: Agent, spaces: Collection[bytes]) -> dict[bytes, bytes]:
+    territory, among = agent.replica.territory, frozenset(spaces)
+    schools, classes = _Made(list), _Made(list)
     for entry in await agent.replica.store.scan_kinds([Kind.SPACE]):
-        try:
-            space = SpaceRecord.parse(entry.payload or b"").space_of(entry, territory)
-        except PeerFault:
-            continue
-        if space in spaces:
-            found[entry.id] = space
-    return dict(sorted(found.items(), key=lambda pair: (spaces.index(pair[1]), pair[0])))
+        record = parsed(entry, SpaceRecord.parse)
+        if record is not None and (space := record.space_of(entry, territory)) in among:
+            (classes if record.uai is None else schools)[space].append(entry.id)
+    return _in_turns(schools, classes)
+
+
+def _in_turns(schools: Secrets, classes: Secrets) -> dict[bytes, bytes]:
+    """One secret of each space before a second one of any, those of schools and of classes by turns, as they came."""
+    spaces = [made for pair in zip_longest(schools.items(), classes.items()) for made in pair if made is not None]
+    placed = [
+        (turn, place, secret, space)
+        for place, (space, secrets) in enumerate(spaces)
+        for turn, secret in enumerate(secrets)
+    ]
+    return {secret: space for _, _, secret, space in sorted(placed)}
 
 
 async def chain_for(agent: Agent, common: Collection[bytes]) -> tuple[Entry, ...]:
