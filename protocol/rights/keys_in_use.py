@@ -2,6 +2,7 @@
 
 Rules:
 - nothing about a key counts from anybody but a device of the person whom it is about, by the grant that it wrote under;
+- whose payload is destroyed said a key, by its header; whose payload is none says nothing (docs/adr/0554);
 - what is spent (`spent_keys`) is sealed to no more;
 - a key in whose place its own device has said another is over, whatever else is hidden or held back of either.
 
@@ -27,12 +28,22 @@ Key: TypeAlias = tuple[bytes, bytes]
 """A teacher, or a key that signs, and an X25519 key as that one's."""
 
 
+def says_a_key(entry: Entry) -> bool:
+    """Whether an entry is a word about a reading key: which one it was, nobody can say of one that was destroyed.
+
+    A payload that is here and holds none is no word: whoever wrote that never had a key to seal to.
+    """
+    return entry.header.kind == Kind.PERSON_KEY and (
+        entry.payload is None or parsed(entry, PersonKey.parse) is not None
+    )
+
+
 def replaced_keys(entries: Iterable[Entry]) -> frozenset[bytes]:
     """Which of the entries that say a key have had another said in their place by their own author (`parents`).
 
     As whosever's and under whichever grant, and held back or not: only who said a key replaces it, for good.
     """
-    said = {entry.id: entry.header for entry in entries if entry.header.kind == Kind.PERSON_KEY}
+    said = {entry.id: entry.header for entry in entries if says_a_key(entry)}
     return frozenset(
         name
         for header in said.values()
@@ -111,7 +122,7 @@ def unknown_words(entries: Iterable[Entry]) -> frozenset[tuple[bytes, bytes]]:
     """
     bare, said = Counter[tuple[bytes, bytes]](), Counter[tuple[bytes, bytes]]()
     for entry in entries:
-        if entry.header.kind == Kind.PERSON_KEY and entry.header.subject is not None:
+        if says_a_key(entry) and entry.header.subject is not None:
             (bare if entry.payload is None else said)[entry.header.author, entry.header.subject] += 1
     return frozenset(one for one, count in bare.items() if count > said[one])
 

@@ -5,6 +5,7 @@ Rules:
 - one that was destroyed, with somebody who is shown again, is the word of who wrote it: its header says all of that;
 - one about a grant that is over, or that names another which is (docs/adr/0510), is kept apart, and one that was said
   since a reported device was let in again is left out until others of its person have confirmed that (`letting_back`);
+- who says a reading key says it by its header, destroyed or not; a payload that holds none is no word (docs/adr/0554);
 - of what a device says few phrases and few proofs are looked at: each of them is a signature.
 
 Pure; called by the roster alone.
@@ -25,6 +26,7 @@ from protocol.limits import (
 )
 from protocol.model.entry import Entry, Kind
 from protocol.rights.door import Authority, Door
+from protocol.rights.keys_in_use import says_a_key
 from protocol.rights.letting_back import LetInAgain, Return, Returns
 from protocol.rights.vouching import Device, Voices, Word, is_drawn_by, is_proof, vouched
 from protocol.roles import HAS_READING_KEYS, Role
@@ -83,7 +85,7 @@ def _of_keys(said: Iterable[_Said], returns: Returns) -> tuple[Mapping[bytes, It
         person = author.person
         if person is None or person != entry.header.subject:
             continue
-        if entry.header.kind == Kind.PERSON_KEY:
+        if says_a_key(entry):
             firsts[person].setdefault(author.pair)
         elif entry.header.kind == Kind.PHRASE:
             drawn[person, author.pair, returns.of(author)].append((entry, author))

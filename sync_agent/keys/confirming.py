@@ -5,8 +5,9 @@ Rules (docs/protocol.md, "Confirmed devices", C13 to C18; docs/adr/0064):
   teacher's own devices says so, after a human has compared six words on both;
 - what a human confirmed is what was shown: a colleague's device becomes none of one's own, whatever lists say (0461);
 - what is confirmed of a colleague whose stay has a last day ends with it (0510);
-- a yes is about the classes in which the device was listed to who says it, as what and as whose: who has said no key
-  in one is not listed there, and where anything has changed meanwhile they look again (0511);
+- listed is in a class who has said a key there, be it destroyed, and whoever speaks, whatever there is of it (0554);
+- a yes is about the classes in which the device was listed to who says it, as what and as whose: where anything has
+  changed meanwhile they look again (0511);
 - where classes show a device differently, it is confirmed in those that show it as it was shown; the others are named;
 - what lies above its classes this device has no say in: one of one's own that speaks there alone is confirmed in the
   classes below, which its right reaches, and nobody else's is (0535);
@@ -36,6 +37,7 @@ from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.erasures import closed_by_kit
 from protocol.rights.door import Authority, Door
+from protocol.rights.keys_in_use import says_a_key
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device, Standing, Vouch, Word, device_id, device_words
 from protocol.roles import HAS_READING_KEYS, Role
@@ -235,10 +237,11 @@ async def list_readers(agent: Agent) -> list[Reader]:
         said = first_keys(in_class.get(space, ()), roster, agent.replica.door)
         for device, grant in _speakers(roster):
             key = said.get(device)
-            if key is None or grant.person is None or grant.key in roster.cut:
+            speaks = grant.grant not in roster.unconfirmed
+            if grant.person is None or grant.key in roster.cut or not _is_listed(key, speaks=speaks):
                 continue
             is_mine = grant.person == person
-            shown_as, speaks = _shown_as(grant, is_own=is_mine), grant.grant not in roster.unconfirmed
+            shown_as = _shown_as(grant, is_own=is_mine)
             confirmed = _is_confirmed(circle, own, shown_as, (device, grant.person))
             name = device_id(device)
             mark, back = seen.get(space_mark(KNOWN_READER_MARKS, space, name)), back_in(agent, returns, space, device)
@@ -253,7 +256,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
                     is_awaited=device in waits_for.get(this, ()),
                     space=space,
                     name=name_of(key),
-                    since_ms=milliseconds_of(key.header.at),
+                    since_ms=milliseconds_of(grant.at if key is None else key.header.at),
                     named_by=named_by(agent, grant),
                     is_this=device == this,
                     mine=is_mine,
@@ -267,6 +270,11 @@ async def list_readers(agent: Agent) -> list[Reader]:
                 )
             )
     return sorted(found, key=_place)
+
+
+def _is_listed(key: Entry | None, *, speaks: bool) -> bool:
+    """Whether a device is: a word of another one has it speak also before it says a key of its own."""
+    return key is not None or speaks
 
 
 def _is_confirmed(circle: Circle, own: Container[Device], shown_as: str, standing: Standing) -> bool:
@@ -559,12 +567,15 @@ def name_of(key: Entry | None) -> str | None:
 
 
 def first_keys(said: Iterable[Entry], roster: Roster, door: Door) -> dict[Device, Entry]:
-    """The first entry by which each device said a reading key, of those `said` in a space that nothing holds back."""
+    """The first entry by which each device said a reading key, of those `said` in a space that nothing holds back.
+
+    One that still says what the device calls itself, or else one that was destroyed.
+    """
     found: dict[Device, Entry] = {}
     counting = [entry for entry in said if not roster.hides(entry)]
-    for entry in sorted(counting, key=lambda entry: (entry.header.at, entry.id)):
+    for entry in sorted(counting, key=lambda entry: (entry.payload is None, entry.header.at, entry.id)):
         grant = door.authority(entry.header.grant)
-        if grant is not None and parsed(entry, PersonKey.parse) is not None:
+        if grant is not None and says_a_key(entry):
             found.setdefault(grant.pair, entry)
     return found
 

@@ -26,6 +26,7 @@ from protocol.replica.office.whose_device import whose_device
 from protocol.replica.office.withdrawals import Kept, kept_by
 from protocol.rights.circles import Circles
 from protocol.rights.door import Door
+from protocol.rights.keys_in_use import says_a_key
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device, Voices, device_words
 
@@ -91,7 +92,8 @@ def _came_first(door: Door, keys: Iterable[Entry], roster: Roster, held: Contain
         author = door.authority(entry.header.grant) if entry.header.space == roster.space else None
         if author is None or author.person is None or author.person != entry.header.subject or entry.id in held:
             continue
-        found.setdefault(author.person, author.pair)
+        if says_a_key(entry):
+            found.setdefault(author.person, author.pair)
     return found
 
 

@@ -17,7 +17,7 @@ from protocol.replica.at_work.keyring import recovery_keys_ever
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.called_here import namesakes_before
 from protocol.rights.door import Door
-from protocol.rights.keys_in_use import claimed_keys
+from protocol.rights.keys_in_use import claimed_keys, says_a_key
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
 from protocol.roles import HAS_READING_KEYS
@@ -40,7 +40,7 @@ def first_here(said: Iterable[Entry], door: Door) -> frozenset[Device]:
     """
     for entry in said:
         author = door.authority(entry.header.grant)
-        if author is None or author.person is None or author.role not in HAS_READING_KEYS:
+        if author is None or author.person is None or author.role not in HAS_READING_KEYS or not says_a_key(entry):
             continue
         if author.person == entry.header.subject:
             return frozenset([author.pair])
