@@ -30,6 +30,7 @@ from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.office.acts import Trail
 from protocol.replica.office.arrivals import RunningTime
 from protocol.replica.process.unforeseen import Unforeseen
+from protocol.replica.steady import SteadyClock
 from protocol.replica.storage.second_copy import MAX_FILE_BYTES, SecondCopy
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.replica.upkeep.pace import Pace
@@ -102,8 +103,9 @@ class Agent:
         *,
         now_ms: Callable[[], int],
         entropy: Entropy,
+        steady: SteadyClock | None = None,
     ) -> None:
-        """Made by `open` or `over`."""
+        """Made by `open` or `over`. Without a `steady` clock the own one stands for it, while this agent lives."""
         self.folder = folder
         self.enrolment = enrolment
         self.keys = keys
@@ -126,15 +128,15 @@ class Agent:
         """Keys that this device had before: what they wrote before it had its own is its own too."""
         self._taken_along: frozenset[bytes] = frozenset()
         self.now_ms = now_ms
-        self.steady_ms = now_ms
-        """A clock that nobody sets, where `run` goes on."""
-        self.acts = Trail(replica.store, lambda: self.now_ms())  # noqa: PLW0108  (`run` sets that clock later)
+        self.steady_ms, beginning = steady or SteadyClock(now_ms)
+        """A clock that nobody sets."""
+        self.acts = Trail(replica.store, lambda: self.now_ms())  # noqa: PLW0108  (tests set that clock later)
         """Who had somebody's work written into an archive here."""
-        self.pace = Pace(Eraser(replica, holdings), lambda: (self.now_ms(), self.steady_ms()))
+        self.pace = Pace(Eraser(replica, holdings), lambda: (self.now_ms(), self.steady_ms()), beginning)
         """Through which whatever destroys here does so."""
-        self.watched = WatchedTime(lambda: (self.now_ms(), self.steady_ms()))
+        self.watched = WatchedTime(lambda: (self.now_ms(), self.steady_ms()), beginning)
         """By which whom this device has met becomes known."""
-        self.running = RunningTime(lambda: self.steady_ms())  # noqa: PLW0108  (`run` sets that clock later)
+        self.running = RunningTime(lambda: self.steady_ms(), beginning)  # noqa: PLW0108  (tests set that clock later)
         """By which what has come when is noted, and codes end, where this device runs a school."""
         self.entropy = entropy
         self.budget = budget
@@ -191,7 +193,9 @@ class Agent:
         """Where other devices of the school reach this one."""
 
     @classmethod
-    async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:
+    async def open(
+        cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy, steady: SteadyClock | None = None
+    ) -> Self:
         """The agent of DIR, whose lock the caller holds. Raises `BadInput(NOT_ENROLLED)`, `LocalFailure`."""
         enrolment = Enrolment.read(folder)
         keys = device_keys(folder / DEVICE_KEYS_FILE)
@@ -204,7 +208,9 @@ class Agent:
         )
         store = opened.store
         try:
-            agent = await cls.over(folder, enrolment, keys, opened.replica, now_ms=now_ms, entropy=entropy)
+            agent = await cls.over(
+                folder, enrolment, keys, opened.replica, now_ms=now_ms, entropy=entropy, steady=steady
+            )
             agent.rebuilt = opened.rebuilt
             agent.evicted = {
                 (bytes.fromhex(key[len(EVICTED_MARKS) : len(EVICTED_MARKS) + 64]), bytes.fromhex(key[-64:]))
@@ -233,13 +239,14 @@ class Agent:
         *,
         now_ms: Callable[[], int],
         entropy: Entropy,
+        steady: SteadyClock | None = None,
     ) -> Self:
         """The agent over a replica that is open. Raises `LocalFailure`."""
         await replica.recall_time()
         holdings = Holdings(replica.store, replica.content)
         await holdings.load()
         budget = await Budget.open(replica.store, now_ms)
-        agent = cls(folder, enrolment, keys, replica, holdings, budget, now_ms=now_ms, entropy=entropy)
+        agent = cls(folder, enrolment, keys, replica, holdings, budget, now_ms=now_ms, entropy=entropy, steady=steady)
         agent.acquainted = await Acquainted.of(replica.store)
         latest_ms = max(agent.acquainted.meetings_ms(), default=0)
         agent.watched.resume(await replica.store.mark(WATCHED_MARK), latest_ms)

@@ -33,7 +33,6 @@ from protocol.replica.process.unforeseen import Unforeseen, enduring, lasting
 from protocol.replica.service.logs import say as say_to
 from protocol.replica.service.notify import Notifier
 from protocol.replica.service.priority import step_aside
-from protocol.replica.upkeep.pace import steady_ms
 from sync_agent.answering import Answering
 from sync_agent.app import Agent
 from sync_agent.config import RunConfig
@@ -279,7 +278,6 @@ async def _serve(
     await asyncio.to_thread(Ballast(folder).keep)
     agent.budget.limits = config.limits()
     agent.room_limits = config.room()
-    agent.steady_ms = steady_ms
     transport = _way_to_server(agent, connect)
     try:
         agent.is_quarantined = (await ordered(agent)).quarantined

@@ -23,6 +23,7 @@ from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Operati
 from protocol.replica.console.text import local_time
 from protocol.replica.console.typed_by import by_of
 from protocol.replica.office.acts import ids_told
+from protocol.replica.steady import SteadyClock
 from protocol.roles import SEES_ALL_WORK
 from sync_agent.abbreviated import with_whole_ids
 from sync_agent.app import Agent
@@ -56,13 +57,14 @@ async def opened(
     entropy: Entropy,
     connect: Connect | None = None,
     begin: Callable[[str], Awaitable[None]] | None = None,
+    steady: SteadyClock | None = None,
 ) -> AsyncIterator[Table]:
     """The table over the agent of DIR, whose lock the caller holds; it syncs by `connect`. Raises as `Agent.open`.
 
     `begin` is told where the server is as soon as it is known that it may be asked, while all else is loaded.
     """
     use_few_threads()
-    agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
+    agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy, steady=steady)
     try:
         if begin is not None and not agent.budget.is_paused and (await ordered(agent)).drill is None:
             await begin(agent.enrolment.server_url)

@@ -84,10 +84,12 @@ async def _run(
 
     @asynccontextmanager
     async def in_process() -> AsyncIterator[Table]:
+        from protocol.replica.steady import steady_clock  # noqa: PLC0415
         from sync_server.opened.app import opened  # noqa: PLC0415
         from sync_server.operations.table import operations  # noqa: PLC0415
 
-        async with opened(call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes) as server:
+        clock = steady_clock()
+        async with opened(call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes, steady=clock) as server:
             yield operations(server)
 
     check_initialised(call.data_dir)

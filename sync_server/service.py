@@ -42,9 +42,9 @@ from protocol.replica.process.native_memory import giving_back, keep_little
 from protocol.replica.process.unforeseen import lasting
 from protocol.replica.service.logs import say
 from protocol.replica.service.notify import Notifier
+from protocol.replica.steady import steady_clock
 from protocol.replica.storage.database import must_open_again
 from protocol.replica.upkeep.eraser import SWEEP_INTERVAL_S
-from protocol.replica.upkeep.pace import steady_ms
 from sync_server.api.asker import asker_by_connection, asker_by_proxy
 from sync_server.api.health import Health
 from sync_server.api.routes import Traffic, application
@@ -94,9 +94,8 @@ async def run_server(
     with stop.on_signals(), await own(config.data_dir, stop.asked) as owner:
         async with (
             background(stop.follow(stopping)),
-            opened(config.data_dir, now_ms=now_ms, entropy=entropy) as server,
+            opened(config.data_dir, now_ms=now_ms, entropy=entropy, steady=steady_clock()) as server,
         ):
-            server.steady_ms = steady_ms
             await asyncio.to_thread(Ballast(config.data_dir).keep)
             await Service(server, owner, stop).serve(config, notifier)
     if stop.failure is not None:

@@ -56,6 +56,7 @@ async def run_here(
     @asynccontextmanager
     async def in_process() -> AsyncIterator[Table]:
         from protocol.replica.process.native_memory import keep_little  # noqa: PLC0415
+        from protocol.replica.steady import steady_clock  # noqa: PLC0415
         from sync_agent.operations import opened  # noqa: PLC0415
 
         keep_little()
@@ -63,7 +64,12 @@ async def run_here(
         begin = None if connect is None or (params or {}).get("peers") else connect.begin
         try:
             async with opened(
-                call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes, connect=connect, begin=begin
+                call.data_dir,
+                now_ms=now_ms,
+                entropy=secrets.token_bytes,
+                connect=connect,
+                begin=begin,
+                steady=steady_clock(),
             ) as table:
                 yield table
         finally:

@@ -46,6 +46,7 @@ from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Successor
 from protocol.replica.at_work.replica import Entropy
 from protocol.replica.private_file import remove_private, write_private
+from protocol.replica.steady import steady_clock
 from protocol.rights.door import Authority
 from protocol.rights.roster import authorities_over
 from protocol.rights.successions import confirmed_keys, has_room_for_words, successors_of
@@ -141,7 +142,7 @@ class Place:
 
     async def _opened(self, folder: Path, now_ms: Callable[[], int], entropy: Entropy) -> Agent | None:
         """The agent of DIR, or None if its keys have just been exchanged."""
-        agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
+        agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy, steady=steady_clock())
         try:
             self._lately = await _gave_way_lately(agent)
             outcome = await _succeed(agent, self.hardware, self._told, lately=self._lately)

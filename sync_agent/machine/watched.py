@@ -1,8 +1,9 @@
 """How much time has passed while this device watched: a clock that nobody sets, and that no wrong one moves.
 
 Rules (docs/protocol.md, "Sealed hand-ins"; docs/adr/0131):
-- it goes on by what a clock that nobody sets says while a program runs, and by what the own one says between two
-  programs; of both `MAX_UNWATCHED_MS` count at most from one look to the next;
+- it goes on by what a clock that nobody sets says, where that has the beginning that it had when this one was noted
+  (`steady`), and by what the own one says where nobody watched; of both `MAX_UNWATCHED_MS` count at most from one look
+  to the next;
 - it begins with what the own clock says, never before what was noted by that clock earlier, and never goes back;
 - where it stands is a mark of this replica, written now and then: what passes until the next counts all the same.
 """
@@ -13,18 +14,20 @@ from collections.abc import Callable
 from typing import Final
 
 from protocol.folds.erasing import watched_ms
+from protocol.replica.steady import note_of, passed_ms
 
 WATCHED_MARK: Final = "watched"
-"""→ 8 bytes of ms where this clock stood, and 8 of what the own one said then."""
+"""→ 8 bytes of ms where this clock stood, 8 of what the own one said then, and a note of `steady`, or none."""
 _NOTED_EVERY_MS: Final = 10 * 60 * 1000
 
 
 class WatchedTime:
-    """The clock of one program. `clocks` reads in ms the machine's own clock, and one that nobody sets."""
+    """That of an opened replica. `clocks` reads in ms the machine's own clock, and one that nobody sets."""
 
-    def __init__(self, clocks: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, clocks: Callable[[], tuple[int, int]], beginning: bytes = b"") -> None:
         self._clocks = clocks
-        self._noted: tuple[int, int] | None = None
+        self._beginning = beginning
+        self._noted: tuple[int, int, bytes] | None = None
         self._begin_ms = 0
         self._last: tuple[int, int, int] | None = None
 
@@ -32,7 +35,7 @@ class WatchedTime:
         """Go on from a mark; where there is none, from no time before the latest that was noted by the own clock."""
         self._begin_ms = latest_ms
         if mark is not None:
-            self._noted = int.from_bytes(mark[:8], "big"), int.from_bytes(mark[8:], "big")
+            self._noted = int.from_bytes(mark[:8], "big"), int.from_bytes(mark[8:16], "big"), mark[16:]
 
     def now_ms(self) -> int:
         """Where it stands."""
@@ -41,7 +44,8 @@ class WatchedTime:
             at_ms, wall_before_ms, steady_before_ms = self._last
             at_ms += watched_ms(wall_ms - wall_before_ms, steady_ms - steady_before_ms)
         elif self._noted is not None:
-            at_ms = self._noted[0] + watched_ms(wall_ms - self._noted[1], None)
+            at_ms, wall_before_ms, note = self._noted
+            at_ms += watched_ms(wall_ms - wall_before_ms, passed_ms(note, steady_ms, self._beginning))
         else:
             at_ms = max(wall_ms, self._begin_ms)
         self._last = at_ms, wall_ms, steady_ms
@@ -52,5 +56,6 @@ class WatchedTime:
         at_ms = self.now_ms()
         if self._noted is not None and at_ms - self._noted[0] < _NOTED_EVERY_MS:
             return {}
-        self._noted = at_ms, max(self._clocks()[0], 0)
-        return {WATCHED_MARK: b"".join(each.to_bytes(8, "big") for each in self._noted)}
+        wall_ms, steady_ms = self._clocks()
+        self._noted = at_ms, max(wall_ms, 0), note_of(steady_ms, self._beginning)
+        return {WATCHED_MARK: at_ms.to_bytes(8, "big") + self._noted[1].to_bytes(8, "big") + self._noted[2]}

@@ -27,13 +27,14 @@ from protocol.replica.at_work.forgotten import devices_of_forgotten
 from protocol.replica.at_work.replica import Draft, Entropy, Notes, Replica
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.office.acts import Trail
-from protocol.replica.office.arrivals import RunningTime, noted_ran_ms
+from protocol.replica.office.arrivals import Ran, RunningTime, noted_ran
 from protocol.replica.office.bureau import Met
 from protocol.replica.office.known_here import is_about_cuts, marks_of
 from protocol.replica.office.servers_memory import ServersMemory
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.private_file import remove_private
 from protocol.replica.process.unforeseen import Unforeseen
+from protocol.replica.steady import SteadyClock
 from protocol.replica.storage.second_copy import SecondCopy
 from protocol.replica.storage.sqlite import SqliteStore
 from protocol.replica.upkeep.eraser import Eraser
@@ -69,8 +70,9 @@ class Server:
         *,
         now_ms: Callable[[], int],
         entropy: Entropy,
+        steady: SteadyClock | None = None,
     ) -> None:
-        """Made by `open` or `over`."""
+        """Made by `open` or `over`. Without a `steady` clock the own one stands for it, while this server lives."""
         self.folder = folder
         self.territory = territory
         self.keys = keys
@@ -78,11 +80,11 @@ class Server:
         self.replica = replica
         self.holdings = holdings
         self.now_ms = now_ms
-        self.steady_ms = now_ms
-        """A clock that nobody sets, where `run` goes on."""
-        self.pace = Pace(Eraser(replica, holdings), lambda: (self.now_ms(), self.steady_ms()))
+        self.steady_ms, beginning = steady or SteadyClock(now_ms)
+        """A clock that nobody sets."""
+        self.pace = Pace(Eraser(replica, holdings), lambda: (self.now_ms(), self.steady_ms()), beginning)
         """Through which whatever destroys here does so."""
-        self.running = RunningTime(lambda: self.steady_ms())  # noqa: PLW0108  (`run` sets that clock later)
+        self.running = RunningTime(lambda: self.steady_ms(), beginning)  # noqa: PLW0108  (tests set that clock later)
         """By which what has come when is noted, and codes end."""
         self.entropy = entropy
         self.on_new_keys: Callable[[], Awaitable[None]] = _nobody_listens
@@ -93,7 +95,7 @@ class Server:
         """That entries of its store were lost, the last time."""
         self.callers_are_unknown = False
         """Whether a proxy in front has left unsaid whose a request is."""
-        self.acts = Trail(store, lambda: self.now_ms())  # noqa: PLW0108  (tests and `run` set that clock later)
+        self.acts = Trail(store, lambda: self.now_ms())  # noqa: PLW0108  (tests set that clock later)
         """Who has done what here, which no replica carries."""
         self.backing_up = asyncio.Lock()
         self.using_codes = asyncio.Lock()
@@ -164,7 +166,9 @@ class Server:
         await self.on_new_keys()
 
     @classmethod
-    async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:
+    async def open(
+        cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy, steady: SteadyClock | None = None
+    ) -> Self:
         """The server of DIR, whose lock the caller holds. Raises `BadInput(NOT_INITIALISED)`, `LocalFailure`."""
         territory = Territory.read(folder)
         keys = ServerKeys.read(folder)
@@ -181,7 +185,9 @@ class Server:
             territory, keys = await _with_next_keys(folder, territory, keys, store)
             territory = await _with_certificate(folder, territory, keys, opened.replica)
             await seal_bare(store, keys, entropy)
-            server = await cls.over(folder, territory, keys, store, opened.replica, now_ms=now_ms, entropy=entropy)
+            server = await cls.over(
+                folder, territory, keys, store, opened.replica, now_ms=now_ms, entropy=entropy, steady=steady
+            )
             with contextlib.suppress(LocalFailure):  # a full disk: the next opening does it
                 await asyncio.to_thread(introduction.replace, server.responder.station.chain)
         except BaseException:
@@ -200,16 +206,19 @@ class Server:
         *,
         now_ms: Callable[[], int],
         entropy: Entropy,
+        steady: SteadyClock | None = None,
     ) -> Self:
         """The server over a replica that is open, with its store. Raises `LocalFailure`."""
         chain = await _chain(replica, territory)
         holdings = Holdings(store, replica.content)
         await holdings.load()
-        server = cls(folder, territory, keys, store, replica, holdings, chain, now_ms=now_ms, entropy=entropy)
+        server = cls(
+            folder, territory, keys, store, replica, holdings, chain, now_ms=now_ms, entropy=entropy, steady=steady
+        )
         await server.take_losses()
         server._own_keys |= await replaced_own_keys(store)
         server.elsewhere.load(await store.marks(ELSEWHERE_MARKS))
-        server.running.now_ms(await noted_ran_ms(store))
+        server.running.now(await noted_ran(store))
         await server.contacts.load()
         await server.reports.load()
         return server
@@ -311,7 +320,7 @@ class Server:
     @property
     def ran_ms(self) -> int:
         """How long programs of this server have run, by a clock that nobody sets."""
-        return self.running.now_ms(0)
+        return self.running.now(Ran()).ms
 
     def _note_contact(self, contact: Contact) -> None:
         told = None if contact.told is None else self.store_name
@@ -376,9 +385,11 @@ async def _chain(replica: Replica, territory: Territory) -> tuple[Entry, ...]:
 
 
 @asynccontextmanager
-async def opened(folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> AsyncIterator[Server]:
+async def opened(
+    folder: Path, *, now_ms: Callable[[], int], entropy: Entropy, steady: SteadyClock | None = None
+) -> AsyncIterator[Server]:
     """The server of DIR for as long as the context lasts."""
-    server = await Server.open(folder, now_ms=now_ms, entropy=entropy)
+    server = await Server.open(folder, now_ms=now_ms, entropy=entropy, steady=steady)
     try:
         yield server
     finally:

@@ -13,7 +13,7 @@ from protocol.errors import Code, Refused
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Grant, PersonKey, PersonRecord
-from protocol.replica.office.arrivals import RunningTime, note_arrivals
+from protocol.replica.office.arrivals import Ran, RunningTime, note_arrivals
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_server.handlers.by_kit.territory import kit_in
@@ -29,11 +29,11 @@ ROW = "a network sets back the clock of who notes what came when"
 HOUR_MS = 3_600_000
 
 
-def _nothing_was_watched(_: RunningTime, noted_ms: int) -> int:
-    return noted_ms
+def _nothing_was_watched(_: RunningTime, noted: Ran) -> Ran:
+    return noted
 
 
-OFF = {"protocol.replica.office.arrivals.RunningTime.now_ms": _nothing_was_watched}
+OFF = {"protocol.replica.office.arrivals.RunningTime.now": _nothing_was_watched}
 
 
 class Weekend:
@@ -64,6 +64,13 @@ class Weekend:
     async def saturday_as_friday(self) -> None:
         self.passes(18 * HOUR_MS)
         self.set_ms = -17 * HOUR_MS
+
+    async def saturday_as_friday_while_it_is_opened_again_and_again(self) -> None:
+        for _ in range(18 * 6):
+            self.passes(HOUR_MS // 6)
+            self.set_ms -= HOUR_MS // 6 - 60_000
+            self.noting.running = RunningTime(lambda: self.passed_ms, bytes(16))
+            await self.note()
 
     async def monday(self) -> None:
         await self.note()
@@ -143,6 +150,22 @@ async def test_nor_when_it_was_the_clock_of_the_head_teachers_computer_that_repo
         weekend = Weekend(here, head.agent)
         await weekend.works(machine, item, pupil)
         await weekend.saturday_as_friday()
+        forged = await here.work(stolen, item, pupil)
+        await here.sync(stolen, head)
+        await weekend.monday()
+        await Desk(head.agent).ask("lost", device=stolen.agent.device.hex(), since=rfc3339(weekend.friday_ms))
+        for _ in range(2):
+            await here.sync(head, teacher, machine)
+        assert forged not in (await teacher.agent.replica.view(here.space)).coursework.hand_ins
+
+
+@attack(ROW, off={"protocol.replica.office.arrivals.passed_ms": lambda *_: None})
+async def test_nor_when_its_program_was_told_all_night_to_open_its_store_again(tmp_path: Path) -> None:
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, machine, _, pupil, item)):
+        stolen, head = await here.device("machine"), await here.head_of_the_school()
+        weekend = Weekend(here, head.agent)
+        await weekend.works(machine, item, pupil)
+        await weekend.saturday_as_friday_while_it_is_opened_again_and_again()
         forged = await here.work(stolen, item, pupil)
         await here.sync(stolen, head)
         await weekend.monday()

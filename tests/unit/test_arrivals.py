@@ -83,9 +83,9 @@ async def test_a_clock_that_was_years_ahead_hides_nothing_that_was_noted_since()
 class Program:
     """One that notes: of its two clocks, one can be set."""
 
-    def __init__(self, store: MemoryStore, wall_ms: int = NOW_MS) -> None:
-        self.store, self.wall_ms, self.steady_ms = store, wall_ms, 0
-        self.running = RunningTime(lambda: self.steady_ms)
+    def __init__(self, store: MemoryStore, wall_ms: int = NOW_MS, beginning: bytes = b"", steady_ms: int = 0) -> None:
+        self.store, self.wall_ms, self.steady_ms = store, wall_ms, steady_ms
+        self.running = RunningTime(lambda: self.steady_ms, beginning)
 
     def passes(self, ms: int) -> None:
         self.wall_ms, self.steady_ms = self.wall_ms + ms, self.steady_ms + ms
@@ -171,6 +171,16 @@ async def test_that_programs_ran_is_noted_though_nothing_comes_and_goes_on_with_
     another.passes(HOUR_MS)
     assert await has_been_here(store, entry, 4 * HOUR_MS, another.running), "whatever its clock says"
     assert not await has_been_here(store, entry, 5 * HOUR_MS, another.running)
+
+
+@pytest.mark.parametrize("beginning", [b"since it was on.", b""], ids=["since it was on", "nobody knows since when"])
+async def test_between_two_programs_a_clock_of_the_same_beginning_has_watched(beginning: bytes) -> None:
+    store, entry = MemoryStore(), EntryMaker().entry()
+    await Program(store, beginning=beginning).note(entry)
+    another = Program(store, IN_2009_MS, beginning, 4 * HOUR_MS)
+    assert await has_been_here(store, entry, 4 * HOUR_MS, another.running) is bool(beginning)
+    third = Program(store, IN_2009_MS, b"since this noon.", 9 * HOUR_MS)
+    assert not await has_been_here(store, entry, 5 * HOUR_MS, third.running), "that is another clock"
 
 
 async def test_notes_of_an_earlier_version_count() -> None:

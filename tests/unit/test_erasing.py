@@ -513,6 +513,17 @@ async def test_of_a_long_absence_three_days_count(room: Class) -> None:
     assert await look_at(room, 104)
 
 
+@pytest.mark.parametrize("wall_days", [(0, 3, 6, 9), (0, 3, 0, 3, 0, 3, 0, 3)], ids=["ahead", "to and fro"])
+async def test_whoever_opens_a_store_again_sees_by_how_much_the_clock_was_set_meanwhile(
+    room: Class, wall_days: tuple[int, ...]
+) -> None:
+    await room.erase(room.pupils[0])
+    for passed_ms, day in enumerate(wall_days):
+        clocks = NOW_MS + day * DAY_MS, passed_ms
+        pace = Pace(Eraser(room.replica, room.holdings), lambda clocks=clocks: clocks, bytes(16))  # type: ignore[misc]
+        assert not (await pace.look()).entries
+
+
 @pytest.mark.parametrize("step_ms", [-20_000, 0, 20_000], ids=["slow", "true", "fast"])
 async def test_a_clock_that_is_set_right_by_seconds_all_the_time_delays_nothing(room: Class, step_ms: int) -> None:
     await room.erase(room.pupils[0])

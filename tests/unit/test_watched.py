@@ -16,11 +16,11 @@ class Machine:
     """A machine's two clocks, and the mark that is left when a program ends."""
 
     def __init__(self) -> None:
-        self.wall_ms, self.steady_ms = SEPTEMBER_MS, 5_000
+        self.wall_ms, self.steady_ms, self.beginning = SEPTEMBER_MS, 5_000, b""
         self.mark: bytes | None = None
 
     def program(self, latest_ms: int = 0) -> WatchedTime:
-        watched = WatchedTime(lambda: (self.wall_ms, self.steady_ms))
+        watched = WatchedTime(lambda: (self.wall_ms, self.steady_ms), self.beginning)
         watched.resume(self.mark, latest_ms)
         return watched
 
@@ -54,6 +54,23 @@ def test_of_what_passes_while_no_program_runs_some_days_count_and_nothing_goes_b
     machine.note(first)
     machine.wall_ms, machine.steady_ms = machine.wall_ms + passed_ms, 0
     assert machine.program().now_ms() == first.now_ms() + counts_ms
+
+
+def test_between_two_programs_a_clock_of_the_same_beginning_has_watched() -> None:
+    machine = Machine()
+    machine.beginning = b"since this noon."
+    first = machine.program()
+    machine.note(first)
+    began_ms, an_hour_ms = first.now_ms(), 3_600_000
+    for hours, set_ms in enumerate((30 * DAY_MS, -30 * DAY_MS, 3 * DAY_MS), start=1):
+        machine.passes(an_hour_ms)
+        machine.wall_ms += set_ms
+        again = machine.program()
+        machine.note(again)
+        assert again.now_ms() == began_ms + hours * an_hour_ms
+    machine.beginning, machine.steady_ms = b"it was off since", 0
+    machine.wall_ms += DAY_MS
+    assert machine.program().now_ms() == began_ms + 3 * an_hour_ms + DAY_MS, "nobody watched"
 
 
 def test_programs_of_some_seconds_one_after_another_count_for_what_passes_between_them() -> None:

@@ -11,7 +11,8 @@ Rules:
   counts in which no two are dated closer together than this replica was watched between them, by a clock that nobody
   sets; and none that is ahead of the clock of whoever asks;
 - where programs ran and nothing came, that they ran is noted now and then, and that the clock was set;
-- over time in which no program ran nothing was watched, and nobody here can tell how much that was.
+- that goes on between two programs where the clock that nobody sets has the same beginning for both (`steady`): others
+  say how often a store is opened. Over time for which nothing was watched nobody here can tell how much it was.
 
 Notes are marks of this replica, and no part of any set. docs/protocol.md, "Roster".
 """
@@ -28,6 +29,7 @@ from protocol.limits import MAX_ARRIVAL_NOTES
 from protocol.model.entry import Entry
 from protocol.replica.console.text import local_time
 from protocol.replica.interfaces import EntryStore
+from protocol.replica.steady import note_of, passed_ms
 
 NOTE_INTERVAL_S: Final = 600.0
 ARRIVAL_MARKS: Final = "arrivals/"
@@ -41,46 +43,55 @@ _SET_MS: Final = 10 * 60 * 1000
 _RAN_NOTED_EVERY_MS: Final = 60 * 60 * 1000
 
 
+class Ran(NamedTuple):
+    """How long programs had run, and what was noted of `steady` then."""
+
+    ms: int = 0
+    note: bytes = b""
+
+
 class RunningTime:
-    """How long programs of this replica have run, by a clock that nobody sets; from one program to the next it stands.
+    """How long programs of this replica have run, by a clock that nobody sets; over what nobody watched it stands.
 
     `steady_ms` reads such a clock, in ms.
     """
 
-    def __init__(self, steady_ms: Callable[[], int]) -> None:
+    def __init__(self, steady_ms: Callable[[], int], beginning: bytes = b"") -> None:
         self._steady_ms = steady_ms
+        self._beginning = beginning
         self._last: tuple[int, int] | None = None
 
-    def now_ms(self, noted_ms: int) -> int:
-        """Where it stands, where `noted_ms` is the last that was noted of it."""
+    def now(self, noted: Ran) -> Ran:
+        """Where it stands, where that is the last that was noted of it."""
         steady_ms = self._steady_ms()
-        ran_ms = noted_ms
-        if self._last is not None:
+        if self._last is None:
+            ran_ms = noted.ms + max(0, passed_ms(noted.note, steady_ms, self._beginning) or 0)
+        else:
             ran_ms = self._last[0] + max(0, steady_ms - self._last[1])
         self._last = ran_ms, steady_ms
-        return ran_ms
+        return Ran(ran_ms, note_of(steady_ms, self._beginning))
 
 
 class _Note(NamedTuple):
     """What `EntryStore.latest` said, and when: in the order of arrival.
 
-    `ran_ms` is how long programs had run then, `line_ms` what the clock would have said before they had: it grows where
+    `ran` is how long programs had run then, `line_ms` what the clock would have said before they had: it grows where
     none ran or the clock was set ahead, and shrinks where that was set back alone.
     """
 
     latest: tuple[int, bytes]
-    ran_ms: int
+    ran: Ran
     at_ms: int
     line_ms: int
 
     @classmethod
     def parse(cls, mark: str, value: bytes) -> _Note:
-        """A note as it lies in a store; of an earlier version, which had not watched, without the two last numbers."""
+        """A note as it lies in a store; of an earlier version, which had not watched, without what follows."""
         at_ms = int(mark.removeprefix(ARRIVAL_MARKS))
         latest, ran, line = (int.from_bytes(value[:8], "big"), value[8:40]), value[40:48], value[48:56]
         if not line:
-            return cls(latest, 0, at_ms, at_ms)
-        return cls(latest, int.from_bytes(ran, "big"), at_ms, int.from_bytes(line, "big", signed=True))
+            return cls(latest, Ran(), at_ms, at_ms)
+        return cls(latest, Ran(int.from_bytes(ran, "big"), value[56:]), at_ms, int.from_bytes(line, "big", signed=True))
 
     @property
     def mark(self) -> str:
@@ -92,8 +103,9 @@ class _Note(NamedTuple):
         return (
             seq.to_bytes(8, "big")
             + entry
-            + self.ran_ms.to_bytes(8, "big")
+            + self.ran.ms.to_bytes(8, "big")
             + self.line_ms.to_bytes(8, "big", signed=True)
+            + self.ran.note
         )
 
 
@@ -116,25 +128,27 @@ async def note_arrivals(store: EntryStore, now_ms: int, running: RunningTime | N
 
 
 def _next_note(notes: Sequence[_Note], latest: tuple[int, bytes], now_ms: int, running: RunningTime | None) -> _Note:
-    noted_ms = notes[-1].ran_ms if notes else 0
-    ran_ms = noted_ms if running is None else running.now_ms(noted_ms)
-    line_ms = now_ms - ran_ms
+    ran = _last_of(notes) if running is None else running.now(_last_of(notes))
+    line_ms = now_ms - ran.ms
     if running is not None:
         # two clocks are never read at once: what is as good as a line of before is that line
         nearest_ms = min((note.line_ms for note in notes), key=lambda each: abs(each - line_ms), default=line_ms)
         line_ms = nearest_ms if abs(nearest_ms - line_ms) < _SET_MS else line_ms
-    return _Note(latest, ran_ms, now_ms, line_ms)
+    return _Note(latest, ran, now_ms, line_ms)
 
 
 def _is_news(last: _Note, note: _Note) -> bool:
     """Whether a note of the same arrivals says more than the last one: that the clock was set, or that time passed."""
-    return note.line_ms != last.line_ms or note.ran_ms - last.ran_ms >= _RAN_NOTED_EVERY_MS
+    return note.line_ms != last.line_ms or note.ran.ms - last.ran.ms >= _RAN_NOTED_EVERY_MS
 
 
-async def noted_ran_ms(store: EntryStore) -> int:
+async def noted_ran(store: EntryStore) -> Ran:
     """How long programs had run when that was noted last: where `RunningTime` goes on."""
-    notes = await _notes(store)
-    return notes[-1].ran_ms if notes else 0
+    return _last_of(await _notes(store))
+
+
+def _last_of(notes: Sequence[_Note]) -> Ran:
+    return notes[-1].ran if notes else Ran()
 
 
 async def authored_by(store: EntryStore, authors: Iterable[bytes], when_ms: int, now_ms: int) -> set[bytes] | None:
@@ -156,8 +170,8 @@ async def has_been_here(store: EntryStore, entry: Entry, for_ms: int, running: R
     notes = await _notes(store)
     if not notes:
         return False
-    until_ms = running.now_ms(notes[-1].ran_ms) - for_ms
-    by_then = [note for note in notes if note.ran_ms <= until_ms]
+    until_ms = running.now(_last_of(notes)).ms - for_ms
+    by_then = [note for note in notes if note.ran.ms <= until_ms]
     if not by_then:
         return False
     return entry.id in (await store.authored_by_then(entry.header.author, by_then[-1].latest) or ())

@@ -71,7 +71,7 @@ SWEEP_INTERVAL_S: Final = 3600.0
 
 _NAME_BYTES: Final = 8
 LOOKED_MARK: Final = "erasure-looked"
-"""→ 8 bytes of ms: when this replica last looked, by the time of its looks (`pace`)."""
+"""→ 8 bytes of ms, when this replica last looked, by the time of its looks (`pace`); a note of `steady`, or none."""
 HELD: Final = LainSince("held-since", _NAME_BYTES)
 """Since when each entry has waited in quarantine, by the beginning of its id."""
 LEFTOVERS_MARK: Final = "erasure-leftovers"
@@ -236,22 +236,22 @@ class Eraser:
         self._obeyed = replace(self._obeyed, judged=said.judged_of(obeyed.names))
         return all((each.covers, each.space) in counting or each.place in again for each in obeyed.orders)
 
-    async def looked_ms(self) -> int | None:
-        """When the last look was, if there was one since anything has waited."""
+    async def looked(self) -> tuple[int | None, bytes]:
+        """When the last look was, if there was one since anything has waited, and the note that was given with it."""
         noted = await self._store.mark(LOOKED_MARK)
-        return None if noted is None else int.from_bytes(noted, "big")
+        return (None, b"") if noted is None else (int.from_bytes(noted[:8], "big"), noted[8:])
 
-    async def note_look(self, now_ms: int, leapt_ms: int) -> None:
+    async def note_look(self, now_ms: int, leapt_ms: int, note: bytes = b"") -> None:
         """A look at `now_ms`. Over so many ms since the last nothing has waited, and no day has passed."""
         if self._replica.door.has_erasures or await are_parts_left(self._store, self._replica.content):
             # what comes meanwhile may end a week that would be written again
             async with self._replica.nothing_comes():
-                await self._store.set_marks(await self._marks_of_look(now_ms, leapt_ms))
+                await self._store.set_marks(await self._marks_of_look(now_ms, leapt_ms, note))
 
-    async def _marks_of_look(self, now_ms: int, leapt_ms: int) -> dict[str, bytes | None]:
-        marks: dict[str, bytes | None] = {LOOKED_MARK: now_ms.to_bytes(8, "big")}
+    async def _marks_of_look(self, now_ms: int, leapt_ms: int, note: bytes) -> dict[str, bytes | None]:
+        marks: dict[str, bytes | None] = {LOOKED_MARK: now_ms.to_bytes(8, "big") + note}
         if leapt_ms:
-            not_over = _days_not_over(now_ms - leapt_ms, await self.looked_ms())
+            not_over = _days_not_over(now_ms - leapt_ms, (await self.looked())[0])
             marks |= await self._replica.weeks.less(leapt_ms)
             marks |= {
                 DONE_MARKS + name.hex(): replace(record, day=day_of(now_ms)).encode()
