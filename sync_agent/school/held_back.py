@@ -30,8 +30,9 @@ from protocol.model.structure import Erasure, Revocation, Ruling
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.erasures import in_force
-from protocol.replica.office.held_in_space import held_in
+from protocol.replica.office.held_in_space import held_by_space
 from protocol.replica.office.words_of_office import said_again, still_says
+from protocol.rights.door import Door
 from protocol.rights.roster import Roster, is_acceptable
 from sync_agent.app import Agent
 from sync_agent.machine.marks import HELD_BACK_SEEN_MARKS
@@ -40,8 +41,6 @@ _LISTED: Final = 20
 _FEW: Final = 200
 _TOPICS_AT_ONCE: Final = 1_024
 """Of so many things it is found out in one pass what was said of them since: a thief speaks of thousands."""
-MAX_COUNTED: Final = 1_000
-"""So many words of others are counted in a class: a thief's may be tens of thousands."""
 
 _Topic: TypeAlias = tuple[str, bytes | None, bytes | None, bytes | None]
 
@@ -149,7 +148,10 @@ async def held_back_status(agent: Agent) -> dict[str, JSON]:
 
 @dataclass(frozen=True, slots=True)
 class HeldInSchool:
-    """How many words of each device are held back in a school: those that wait, and those that a server has refused."""
+    """How many words of each device are held back in a school: those that wait, and those that a server has refused.
+
+    Devices in the order in which they came here.
+    """
 
     waiting: Mapping[bytes, int]
     refused: Mapping[bytes, int]
@@ -158,20 +160,20 @@ class HeldInSchool:
 async def held_back_in_school(replica: Replica, school: bytes) -> HeldInSchool:
     """What in the spaces of a school waits for somebody who says whether it counts, or was refused by no root."""
     waiting, refused = Counter[bytes](), Counter[bytes]()
-    sizes, kinds = await replica.store.spaces(), TOPICS.keys() - _SAID_BY_HER_ALONE
-    for space in replica.door.below(school):
-        if held := await held_in(replica, space, sizes.get(space, 0), kinds, most=MAX_COUNTED):
-            roster = (await replica.view(space)).roster
-            rulings = {one.id for one in held if one.header.kind == Kind.RULING}
-            over = rulings - await _bearing_on_erasures(replica, (one for one in held if one.id in rulings))
-            for entry in held:
-                counts = refused if entry.id in roster.refused else waiting
-                counts[entry.header.author] += entry.id not in over and _waits(entry, roster)
-    return HeldInSchool(_most_first(waiting), _most_first(refused))
+    spaces, kinds = replica.door.below(school), TOPICS.keys() - _SAID_BY_HER_ALONE
+    async for roster, held in held_by_space(replica, spaces, kinds, refused_by_root=False):
+        rulings = {one.id for one in held if one.header.kind == Kind.RULING}
+        over = rulings - await _bearing_on_erasures(replica, (one for one in held if one.id in rulings))
+        for entry in held:
+            counts = refused if entry.id in roster.refused else waiting
+            counts[entry.header.author] += entry.id not in over and _waits(entry, roster)
+    return HeldInSchool(_as_met(waiting, replica.door), _as_met(refused, replica.door))
 
 
-def _most_first(counts: Counter[bytes]) -> dict[bytes, int]:
-    return {device: count for device, count in counts.most_common() if count}
+def _as_met(counts: Mapping[bytes, int], door: Door) -> dict[bytes, int]:
+    """In the order in which the devices came here: a thief invents any number, with words many or few, after others."""
+    met = dict.fromkeys(each.key for each in door.authorities())
+    return {device: counts[device] for device in [*met, *(counts.keys() - met)] if counts.get(device)}
 
 
 async def _bearing_on_erasures(replica: Replica, rulings: Iterable[Entry]) -> set[bytes]:

@@ -7,7 +7,7 @@ spaces looks in each at no more than has been said in it, and at each once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from itertools import groupby
 from typing import TypeVar
 
@@ -20,26 +20,34 @@ from protocol.rights.roster import Roster
 T = TypeVar("T")
 
 
-async def held_in(
-    replica: Replica, space: bytes, size: int, kinds: Collection[int], *, most: int | None = None
-) -> list[Entry]:
-    """Of these kinds what is held back in a space that holds `size` entries, and lies there; and so many at `most`.
+async def held_by_space(
+    replica: Replica, spaces: Iterable[bytes], kinds: Collection[int], *, refused_by_root: bool = True
+) -> AsyncIterator[tuple[Roster, list[Entry]]]:
+    """Of these kinds what is held back in each of these spaces, and lies there, with what holds it back.
 
-    What somebody has refused is among it. With `most`, no more of it, and what waits for a word before what was
-    refused; what a root has refused is passed over.
+    All of it, where there is anything: of what is cut short by its ids or dates, which who writes chooses, a thief's
+    is what is left (docs/adr/0558). What somebody has refused is among it, what a root has unless `refused_by_root`.
     """
-    if not size:
-        return []
-    roster = (await replica.view(space)).roster
-    waiting = roster.held_back if most is None else roster.held_back - roster.refused_by_root
-    if size <= len(waiting):
-        said = [stored.entry for stored in await replica.store.of_kinds(space, kinds)]
-        return sorted((one for one in said if one.id in waiting), key=lambda one: one.id in roster.refused)[:most]
-    for above in replica.door.lineage(space)[1:]:
-        waiting -= (await replica.view(above)).roster.held_back
-    names = sorted(waiting, key=lambda name: (name in roster.refused, name))[:most]
-    found = await replica.store.get(names) if names else {}
-    return [entry for entry in found.values() if entry.header.space == space and entry.header.kind in kinds]
+    sizes, above = await replica.store.spaces(), dict[bytes, frozenset[bytes]]()
+    for space in spaces:
+        if not (size := sizes.get(space, 0)):
+            continue
+        # before its own fold, which may be so large that no other one is kept beside it
+        line = replica.door.lineage(space)[1:]
+        for higher in line:
+            if higher not in above:
+                above[higher] = (await replica.view(higher)).roster.held_back
+        roster = (await replica.view(space)).roster
+        waiting = roster.held_back if refused_by_root else roster.held_back - roster.refused_by_root
+        if size <= len(waiting):
+            said = [stored.entry for stored in await replica.store.of_kinds(space, kinds)]
+            held = [entry for entry in said if entry.id in waiting]
+        else:
+            waiting = waiting.difference(*[above[higher] for higher in line])
+            found = (await replica.store.get(sorted(waiting))).values() if waiting else ()
+            held = [entry for entry in found if entry.header.space == space and entry.header.kind in kinds]
+        if held:
+            yield roster, held
 
 
 async def not_held_back(replica: Replica, entries: Collection[Entry]) -> list[Entry]:

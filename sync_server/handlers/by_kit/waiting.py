@@ -39,7 +39,7 @@ from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import erased_besides
-from protocol.replica.office.held_in_space import counting_where_they_lie, held_in
+from protocol.replica.office.held_in_space import counting_where_they_lie, held_by_space
 from protocol.replica.office.known_here import leave_marks, note_named, ruled_marks
 from protocol.replica.office.said_here import noted_refused
 from protocol.replica.office.taking_back import ruling_before
@@ -350,13 +350,10 @@ def _is_of_earlier_root(server: Server, entry: Entry) -> bool:
 
 async def _held(server: Server) -> dict[bytes, list[Entry]]:
     """What is held back and could be accepted, by space."""
-    replica, found = server.replica, {}
-    sizes = await server.store.spaces()
-    for space in replica.door.spaces():
-        if held := await held_in(replica, space, sizes.get(space, 0), MAY_WAIT):
-            roster = (await replica.view(space)).roster
-            if own := [e for e in held if _may_be_accepted(e, roster) or _is_of_earlier_root(server, e)]:
-                found[space] = own
+    found = {}
+    async for roster, held in held_by_space(server.replica, server.replica.door.spaces(), MAY_WAIT):
+        if own := [e for e in held if _may_be_accepted(e, roster) or _is_of_earlier_root(server, e)]:
+            found[roster.space] = own
     return found
 
 
