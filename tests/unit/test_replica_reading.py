@@ -50,6 +50,23 @@ async def test_only_so_many_views_are_kept(world: World, monkeypatch: pytest.Mon
     assert await replica.view(world.classes[0]) is not view
 
 
+async def test_a_view_that_takes_more_room_than_all_others_may_stays_beside_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica, teacher = await at_work(world)
+    await say(replica, teacher, *map(str, range(40)))
+    line = [await replica.view(space) for space in (world.territory, world.school)]
+    large = await replica.view(teacher.space)
+    room = sum(view.weight_bytes for view in line)
+    assert large.weight_bytes > room
+    monkeypatch.setattr("protocol.replica.at_work.views.KEPT_BYTES", room)
+    await replica.reload()
+    spaces = (world.school, teacher.space)
+    kept = [await replica.view(space) for space in spaces]
+    for view, space in zip(kept, spaces, strict=True):
+        assert await replica.view(space) is view
+
+
 async def test_the_fingerprint_follows_the_set_and_nothing_else(world: World) -> None:
     replica, teacher = await at_work(world)
     await replica.fingerprint(teacher.space)

@@ -10,7 +10,8 @@ Rules:
 - what lies above is read once; afterwards only what has come since;
 - of many who ask for a space that has grown, one folds it, and the others wait;
 - what a replica remembers is an input of a fold as sets are: one that it was made without is made anew;
-- how many folds are kept is bounded by the room that they take; the least used go first.
+- how many folds are kept is bounded by the room that all but the largest take; the least used go first. One that is
+  larger than all that room, a thief's, and those that are looked at by turns with it would each make the other go.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from protocol.rights.speaking import Remembered, Starts
 T = TypeVar("T")
 
 KEPT_BYTES: Final = 60_000_000
-"""So much room folds may take, by a rough count, where a server has many large classes."""
+"""So much room folds may take beside the largest, by a rough count, where a server has many large classes."""
 
 _EMPTY_BYTES: Final = 8_000
 _INDEXED_BYTES: Final = 120
@@ -295,8 +296,11 @@ class Views:
         self._drop(space)
         self._kept_bytes += view.weight_bytes
         self._kept[space] = view
-        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
+        while self._kept_bytes > KEPT_BYTES and self._beside_the_largest_bytes() > KEPT_BYTES:
             self._drop(next(iter(self._kept)))
+
+    def _beside_the_largest_bytes(self) -> int:
+        return self._kept_bytes - max(view.weight_bytes for view in self._kept.values())
 
     def _drop(self, space: bytes) -> None:
         dropped = self._kept.pop(space, None)
