@@ -11,6 +11,8 @@ Rules (docs/adr/0462):
   likes, and cuts it off with all that it said (docs/adr/0251);
 - returns of one device come one after another, by how many reports they name: a later one names what an earlier one
   did, and what cut it off since. Linked is who was so before or since an earlier one, never since a later one alone;
+- of one key so many reports are told apart; a return that names others besides is the same as none, so that what others
+  say of one is no word for it (docs/adr/0562);
 - a confirmation that a phrase proves was said under the grant under which the phrase was drawn.
 
 Pure; a part of `voices`.
@@ -37,19 +39,23 @@ from protocol.rights.vouching import Device, Standing, Voices, Word
 
 LetInAgain: TypeAlias = Mapping[bytes, int]
 """The grants by which a device was let in again, those that are over included, with a bit for each report that they
-name, by themselves or through others of the same key."""
+name, by themselves or through others of the same key; of all beyond `MAX_REPORTS_TOLD_APART` one, which tells none."""
 MAX_REPORTS_TOLD_APART: Final = 4_096
-"""So many reports of one key that are in force are told apart."""
+"""So many reports of one key that are in force, and that its grants name, are told apart."""
 _NO_WORDS: Final = frozenset[Word]()
 _NAMED_AS_MISSING: Final = 16
 _WEIGHED_AT_ONCE: Final = 4_096
 
 
 class Return(NamedTuple):
-    """That a device was let in again: by what it has now, or by grants of former times that `named` the same."""
+    """That a device was let in again: by what it has now, or by grants of former times that `named` the same.
+
+    `alone` is the grant where more is named than is told apart: that is nobody else's return (docs/adr/0562).
+    """
 
     device: Device
     named: int | None = None
+    alone: bytes | None = None
 
 
 def let_in_again(entries: Iterable[Entry], door: Door, reports: Mapping[bytes, bytes]) -> LetInAgain:
@@ -75,7 +81,7 @@ def let_in_again(entries: Iterable[Entry], door: Door, reports: Mapping[bytes, b
             for name in parents:
                 named_by[name].append(grant)
         names = sorted(named_by.keys() & of_key[key])
-        bits = marked({name: 1 << min(place, MAX_REPORTS_TOLD_APART - 1) for place, name in enumerate(names)}, named_by)
+        bits = marked({name: 1 << min(place, MAX_REPORTS_TOLD_APART) for place, name in enumerate(names)}, named_by)
         found.update((grant, bits[grant]) for grant in grants.keys() & bits.keys())
     return found
 
@@ -117,7 +123,7 @@ class Returns:
         if under.key in self._came_back and under.grant in self._holding:
             return Return(device)
         named = self._again.get(under.grant)
-        return None if named is None else Return(device, named)
+        return None if named is None else Return(device, named, under.grant if _names_others(named) else None)
 
     def note(self, voice: Device, since: Return | None, word: Word, target: Authority) -> None:
         """Note who spoke for the device of a grant; what was said since a return is kept until others confirm that."""
@@ -245,9 +251,15 @@ class Returns:
         found: defaultdict[Device, list[tuple[Device, Word, Bits]]] = defaultdict(list)
         for place, back in enumerate(returns):
             # what lets it in now may name the same as what did once: who spoke for the one has for the other
-            alike = [back] if self._now.get(back.device) != back.named else [back, Return(back.device)]
+            is_the_same = back == Return(back.device, self._now.get(back.device))
+            alike = [back, Return(back.device)] if is_the_same else [back]
             found[back.device] += [(*said, 1 << place) for one in alike for said in self._vouched.get(one, ())]
         return found
+
+
+def _names_others(named: int) -> bool:
+    """Whether a return names reports that are not told apart: what it has in common with others is not known."""
+    return bool(named >> MAX_REPORTS_TOLD_APART)
 
 
 def _those_after(backs: Mapping[Return, Bits]) -> Callable[[Return | None], Bits]:
@@ -257,7 +269,7 @@ def _those_after(backs: Mapping[Return, Bits]) -> Callable[[Return | None], Bits
     """
 
     def place_of(one: Return) -> int:
-        return MAX_REPORTS_TOLD_APART + 1 if one.named is None else one.named.bit_count()
+        return MAX_REPORTS_TOLD_APART + 2 if one.named is None else one.named.bit_count()
 
     at: defaultdict[int, Bits] = defaultdict(int)
     for back, bit in backs.items():

@@ -343,3 +343,29 @@ async def test_phrases_that_it_draws_while_it_waits_take_the_place_of_none_that_
     await here.sync(lost, third, here.machine)
     roster = (await here.machine.agent.replica.view(here.room.space)).roster
     assert own_device(third.agent) in roster.speaking[person]
+
+
+@attack(ROW, off={"protocol.rights.letting_back._names_others": lambda _: False})
+async def test_a_return_among_more_reports_than_are_told_apart_counts_by_nobodys_word_for_another(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.rights.letting_back.MAX_REPORTS_TOLD_APART", 2)
+    lost, person = here.teacher, here.room.teacher_person
+    hers = await another_laptop(here, lost)
+    for _ in range(4):
+        await cut_off(here, lost)
+        here.room.territory.clock.advance(1_000)
+    await let_in_again(here, lost, Role.TEACHER, person)
+    await here.sync(lost, hers, here.machine)
+    await confirm(hers.agent, device_id(own_device(lost.agent)), shown_as="own")
+    await here.sync(hers, here.machine)
+    roster = (await here.machine.agent.replica.view(here.room.space)).roster
+    assert own_device(lost.agent) in roster.speaking[person], "it was found, and she has said that it is hers"
+    await cut_off(here, lost)
+    await here.name_the_spy(person, back_ms=0)
+    waits = _Waits(lost, hers, lost, await let_in_again(here, lost, Role.TEACHER, person))
+    await here.sync(hers, here.machine, lost)
+    await _confirms_the_spy(here, waits)
+    await here.sync(lost, hers, here.machine)
+    await _cut_off_with_all(here, waits)
+    await _hers_reads_what_is_handed_in_now_and_the_spy_does_not(here, hers)
