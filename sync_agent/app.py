@@ -189,6 +189,8 @@ class Agent:
         self.on_change: Callable[[], None] = _nothing
         self.on_watch: Callable[[], None] = _nothing
         self.stick: str | None = None
+        self.stick_without: tuple[str, ...] = ()
+        """The names of the spaces of which nothing could be written onto it."""
         self.listens_at: str | None = None
         """Where other devices of the school reach this one."""
 

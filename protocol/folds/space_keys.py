@@ -128,15 +128,20 @@ def unwrap(sealed: bytes, recipient: AgreementKey, space: bytes, commitment: byt
 
 @dataclass(frozen=True, slots=True)
 class SpaceKeys:
-    """The keys of a space, the newest first, the one in force, and to whom each is sealed.
+    """The keys of a space, the newest first; those that may be `in_turn` in force; and to whom each is sealed.
 
     `next_epoch` is that of the key which would follow.
     """
 
     records: tuple[SpaceKeyRecord, ...]
     given: GivenKeys
-    current: SpaceKeyRecord | None
+    in_turn: tuple[SpaceKeyRecord, ...]
     next_epoch: int
+
+    @property
+    def current(self) -> SpaceKeyRecord | None:
+        """The one in force."""
+        return self.in_turn[0] if self.in_turn else None
 
 
 def fold_space_keys(entries: Iterable[Entry], roster: Roster) -> SpaceKeys:
@@ -166,8 +171,8 @@ def fold_space_keys(entries: Iterable[Entry], roster: Roster) -> SpaceKeys:
             continue
     found.sort(key=lambda row: row[:3], reverse=True)
     last = _last_in_a_row(epochs)
-    current = next((record for epoch, _, name, record in found if epoch <= last and name in trusted), None)
-    return SpaceKeys(tuple(record for *_, record in found), given.result(), current, last + 1)
+    in_turn = tuple(record for epoch, _, name, record in found if epoch <= last and name in trusted)
+    return SpaceKeys(tuple(record for *_, record in found), given.result(), in_turn, last + 1)
 
 
 def may_make_keys(grant: Authority) -> bool:

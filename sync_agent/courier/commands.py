@@ -24,6 +24,7 @@ from sync_agent.courier.exporting import write_bundles
 from sync_agent.courier.importing import take_bundles
 from sync_agent.courier.letters import Letter, clear_letters, name_of, read_letter, unanswered, write_letter
 from sync_agent.courier.note import leave_note
+from sync_agent.courier.passed_over import called
 from sync_agent.courier.survey import Wishes, has_news, hear_orders, keeps_reports, survey
 from sync_agent.machine.command_names import (
     COURIER_CHECK,
@@ -61,7 +62,7 @@ async def export_here(agent: Agent, params: Params, incoming: Incoming, outgoing
         "bytes": written.size,
         "replaced": written.replaced,
         "waits": written.waits,
-        "keyless": [space.hex() for space in written.keyless],
+        "keyless": await called(agent, written.keyless),
     }
 
 
@@ -168,7 +169,10 @@ async def export_to(
     keep: bool = False,
     is_stick: bool = True,
 ) -> dict[str, JSON]:
-    """Bring onto the disk what it lacks; the keys of the contract. Raises `LocalFailure`, `BadInput`, `Refused`.
+    """Bring onto the disk what it lacks; the keys of the contract.
+
+    Raises `LocalFailure`, `BadInput`, `Refused`; `Refused(CANNOT_READ)`, with the names of `spaces`, once all is on it
+    but for those of which this device was not given the key.
 
     `keep`: nothing is removed from it, since what it holds could not be taken in as a whole. `is_stick`: as far as is
     known it can be carried away, and whoever waits is told when.
@@ -195,16 +199,23 @@ async def export_to(
                 break
     finally:
         await asyncio.to_thread(leave_note, disk.folder, disk.passing())
-    if _names(result, "keyless") and not entries and not whole:
-        raise Refused(
-            Code.CANNOT_READ, "the keys of this device's spaces have not reached it yet; it has to meet the server once"
-        )
     result = {"waits": 0, **result}
-    say(_done(_count(result, "waits"), checked, is_stick=is_stick))
+    done = _done(_count(result, "waits"), checked, is_stick=is_stick)
+    if passed := _names(result, "keyless"):
+        raise _without(passed, done if entries or whole else None)
+    say(done)
     told: dict[str, JSON] = {"entries": entries, "bytes": size}
     if checked.lacking:
         told["damaged"] = list(checked.lacking)
     return {**told, "waits": result["waits"]} if result["waits"] else told
+
+
+def _without(spaces: Sequence[str], done: str | None) -> Refused:
+    """What an export ends with that passed these over; `done` is what is said of all the rest, if there is any."""
+    named = ", ".join(f"“{name}”" for name in spaces)
+    why = f"of {named} nothing could be written: the key has not reached this device; it has to meet the server once"
+    sentence = why if done is None else f"{why}. Of all the rest: {done}"
+    return Refused(Code.CANNOT_READ, sentence, spaces=list(spaces))
 
 
 def _done(waits: int, checked: _Checked, *, is_stick: bool) -> str:

@@ -44,6 +44,7 @@ from protocol.replica.process.native_memory import REUSED_PIECE_BYTES
 from protocol.replica.upkeep.orders import DestroyedHere
 from sync_agent.app import Agent
 from sync_agent.courier.disk import is_set_aside
+from sync_agent.courier.passed_over import passed_over
 from sync_agent.courier.removing import Known, leaving
 from sync_agent.courier.survey import IN_CLEAR, Card, by_space, keeps_reports, survey
 from sync_agent.hand_ins.for_good import opened_for_good
@@ -73,7 +74,7 @@ _SEALS_AT_MOST_BYTES: Final = _CLEAR_AT_MOST_BYTES // 2
 
 @dataclass(slots=True)
 class Written:
-    """What an export wrote: entries and bytes; the bundles that it replaces; the spaces whose key is not here.
+    """What an export wrote: entries and bytes; the bundles that it replaces; the spaces that it passed over.
 
     `waits` are the bytes of what lies there under an earlier key and found no room to be written again.
     """
@@ -117,8 +118,9 @@ class _Again:
 class _There:
     """The bundles of a space on the disk, by their keys (docs/adr/0218).
 
-    `counted`: under the key in force, or under one that all who may read the space now were given. `earlier`: the
-    others. `replaceable`: of these what is wholly held here, where nobody can open it who cannot open the key in force.
+    `counted`: under the key that is written under, or one that all who may read the space now were given.
+    `earlier`: the others. `replaceable`: of these what is wholly held here, where nobody can open it who cannot open
+    that key.
     `spoilt`: damaged ones, which count for nothing and hold what they hold.
     """
 
@@ -148,23 +150,24 @@ async def write_bundles(
 
     Raises what `outgoing` raises, `LocalFailure`.
     """
-    written = Written()
+    written, keyless = Written(), list[bytes]()
     found = await survey(agent, incoming, hollow)
-    there = {space: await _by_key(agent, space, cards) for space, cards in found.by_space().items()}
+    secrets = {space: await agent.keyring.for_bundles(space) for space in await agent.spaces()}
+    there = {space: await _by_key(agent, space, cards, secrets.get(space)) for space, cards in found.by_space().items()}
     for space, cards in by_space(found.spoilt).items():
         there.setdefault(space, _There()).spoilt = cards
     reports = await _reports(agent, [card for each in there.values() for card in each.counted])
     gone = await DestroyedHere.of(agent.replica)
     parts, stale = [], list[Card]()
-    for space in await agent.spaces():
-        secret = await agent.keyring.current(space)
+    for space, secret in secrets.items():
         if secret is None:
-            written.keyless.append(space)
+            keyless.append(space)
             continue
         part = _Part(space, secret, await _preface(agent, space, secret))
         part.registers = reports.pop(space, [])
         stale += await _plan(agent, part, there.get(space, _There()), gone, removes=removes)
         parts.append(part)
+    written.keyless = await passed_over(agent, keyless)
     waiting = _let_again(parts, room)
     written.waits = sum(pack.size for pack in waiting)
     closed = {pack.hash for pack in waiting}
@@ -189,15 +192,14 @@ async def write_bundles(
 # --- planning ---------------------------------------------------------------------------------------------------------
 
 
-async def _by_key(agent: Agent, space: bytes, cards: Sequence[Card]) -> _There:
+async def _by_key(agent: Agent, space: bytes, cards: Sequence[Card], secret: SpaceSecret | None) -> _There:
     """Tell what everybody finds on the disk from what is closed to who came after the key was changed."""
-    current = (await agent.keyring.keys(space)).current
-    earlier = {card.commitment for card in cards} - ({current.commitment} if current else set())
-    if current is None or not earlier:
+    earlier = {card.commitment for card in cards} - ({secret.commitment} if secret else set())
+    if secret is None or not earlier:
         return _There(counted=list(cards))
     found = _There()
     lacking = {name: set(await agent.keyring.lacking(space, name)) for name in earlier}
-    without = set(await agent.keyring.missing(space))
+    without = set(await agent.keyring.lacking(space, secret.commitment))
     for card in cards:
         if not (closed_to := lacking.get(card.commitment)):
             found.counted.append(card)

@@ -8,7 +8,8 @@ Rules:
 - a stick that was pulled out is soon in again, and another one takes its place between two looks: one that could not be
   read or written to the end is tried again at once, then more and more seldom;
 - after an import that failed nothing is removed from it: what could not be taken in may lie there alone;
-- people are told when not to pull it out, and when they may; a disk in a bad state is said, and harms nothing else.
+- people are told when not to pull it out, and when they may; a disk in a bad state is said, and harms nothing else;
+- nobody is told that all is on it while something of this device's could not be written: that is named.
 
 docs/protocol.md, "Courier disks".
 """
@@ -60,6 +61,7 @@ class StickStanding(StrEnum):
     BUSY = "busy"
     DONE = "done"
     CROWDED = "crowded"
+    KEYLESS = "keyless"
     FULL = "full"
     DAMAGED = "damaged"
     FOREIGN = "foreign"
@@ -67,14 +69,14 @@ class StickStanding(StrEnum):
     FAILED = "failed"
 
 
-_SERVED: Final = frozenset({StickStanding.DONE, StickStanding.CROWDED})
+_SERVED: Final = frozenset({StickStanding.DONE, StickStanding.CROWDED, StickStanding.KEYLESS})
 _STANDINGS: Final = {
     Code.DISK_FULL: StickStanding.FULL,
     Code.DAMAGED: StickStanding.DAMAGED,
     Code.CUT_OFF: StickStanding.DAMAGED,
     Code.READ_ONLY: StickStanding.READ_ONLY,
     Code.WRONG_TERRITORY: StickStanding.FOREIGN,
-    Code.CANNOT_READ: StickStanding.FOREIGN,
+    Code.CANNOT_READ: StickStanding.KEYLESS,
 }
 
 
@@ -162,6 +164,7 @@ class CourierWatch:
     async def _serve(self, folder: Path, stick: _Plugged) -> None:
         self._agent.stick = StickStanding.BUSY
         standing, told, keep = StickStanding.DONE, list[str](), False
+        without: object = None
         territory = self._agent.replica.territory
         try:
             try:
@@ -183,7 +186,9 @@ class CourierWatch:
                 self._agent.stick, stick.standing = None, None
                 return
             standing = self._told(folder, stick, error.code, str(error))
+            without = error.facts.get("spaces")
         self._agent.stick = stick.standing = standing
+        self._agent.stick_without = tuple(map(str, without)) if isinstance(without, list) else ()
         if standing is StickStanding.DONE:
             stick.told = ""
             self._say(f"{folder}: everything is on the stick, and what is new was read back; it may be removed")

@@ -37,6 +37,8 @@ from protocol.replica.at_work.views import Basis
 from protocol.rights.roster import Roster
 
 _KINDS: Final = frozenset({Kind.SPACE_KEY, Kind.SPACE_WRAP})
+MAX_KEYS_TRIED: Final = 256
+"""Of the keys of a space that may be in force the newest, among which one is looked for that opens here."""
 
 
 class Keyring:
@@ -105,6 +107,24 @@ class Keyring:
         """The key in force of a space, if this machine can open it."""
         record = (await self.keys(space)).current
         return None if record is None else await self.secret(space, record.commitment)
+
+    async def for_bundles(self, space: bytes) -> SpaceSecret | None:
+        """The key under which bundles of a space are written here: the newest that may be, if this machine has one.
+
+        One that was not given to it takes the place of none that it has, unless a revocation that counts here says that
+        somebody who had that one is out: who makes keys may be a copied key, and seal them to nobody (docs/adr/0560).
+        """
+        keys = await self.keys(space)
+        for record in keys.in_turn[:MAX_KEYS_TRIED]:
+            if (secret := await self.secret(space, record.commitment)) is not None:
+                is_in_force = record == keys.current
+                return secret if is_in_force or await self._is_for_those_in(space, record) else None
+        return None
+
+    async def _is_for_those_in(self, space: bytes, record: SpaceKeyRecord) -> bool:
+        """Whether nobody was let go, as far as is known here, since a key was made: to them it was sealed."""
+        revocations = await self._replica.store.scan_kinds(CUTTING)
+        return record.cuts == await cuts_of(self._replica, space, revocations)
 
     async def missing(self, space: bytes) -> list[bytes]:
         """The X25519 keys that the key in force is for and, as far as can be told here, were not given it."""

@@ -4,7 +4,8 @@ Rules:
 - what is due follows from the set, so that a crash between a revocation and the new key leaves nothing undone;
 - spaces below first: the key of a school is sealed to the keys of its classes;
 - a key that this office cannot open (a server was made anew from its kit) is awaited from the machines that can; when
-  somebody is let in meanwhile, the space gets a new one;
+  somebody is let in meanwhile, the space gets a new one. For one that was said with its own key, or that is said to
+  be sealed to it, nobody waits: whoever has a copy of its key has sealed that to nobody, or noise (docs/adr/0560);
 - who may make such keys draws a new one of ours with each that is for other revocations, and with each revocation: of
   what others' words make due so many of one space are made in a day at once, and then one an hour, so that a stolen
   laptop costs no more (docs/adr/0151); what somebody orders here waits for nothing;
@@ -19,13 +20,14 @@ docs/protocol.md, "Space keys".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from protocol.clock import DAY_MS
+from protocol.folds.space_keys import SpaceKeyRecord
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_SPACE_KEYS_AT_ONCE, SPACE_KEY_PAUSE_MS
-from protocol.model.entry import Entry, Kind
+from protocol.model.entry import Entry, Kind, parsed
 from protocol.replica.at_work.deserted import deserted_among
 from protocol.replica.at_work.keyring import CUTTING, Keyring, cuts_of
 from protocol.replica.at_work.replica import Draft, Entropy, Replica
@@ -68,6 +70,7 @@ class SpaceKeeper:
     def take(self, agreement: AgreementKey, grant: bytes) -> None:
         """Go on with another key and grant; whoever changes them keeps this one at rest."""
         self._keyring = Keyring(self._replica, (agreement,))
+        self._agreement = agreement.public
         self._grant = grant
 
     async def tend(self, spaces: Iterable[bytes], *, let_in: bool = False, asked: bool = True) -> int:
@@ -139,22 +142,31 @@ class SpaceKeeper:
         record = (await keyring.keys(space)).current
         self._waiting.discard(space)
         is_due = record is None or record.cuts != cuts
-        if not is_due and somebody_waits:
-            is_due = bool(await keyring.missing(space)) and await keyring.current(space) is None
+        if not is_due and record is not None and await keyring.current(space) is None:
+            missing = await keyring.missing(space)
+            is_due = bool(missing and somebody_waits) or await self._is_a_lie(space, record, missing)
         if is_due and (at_once or self._may_make_one(await keyring.entries(space))):
             return await keyring.new_key(space, self._grant, cuts, self._entropy)
         if is_due:
             self._waiting.add(space)
         return await keyring.wraps_due(space, self._grant, self._entropy)
 
+    async def _is_a_lie(self, space: bytes, record: SpaceKeyRecord, missing: Collection[bytes]) -> bool:
+        """Whether a key that does not open here should: it is said in this office's name, or to be sealed to it."""
+        if self._agreement in (await self._keyring.keys(space)).given.by_makers.get(record.commitment, ()):
+            return True
+        said = filter(self._is_own, await self._keyring.entries(space) if self._agreement in missing else ())
+        return any(parsed(entry, SpaceKeyRecord.parse) == record for entry in said)
+
+    def _is_own(self, entry: Entry) -> bool:
+        own = self._replica.door.authority(self._grant)
+        return own is not None and entry.header.author == own.key
+
     def _may_make_one(self, said: Sequence[Entry]) -> bool:
         """Whether this office has made few keys of a space in the last day, or none in the last hour."""
-        own = self._replica.door.authority(self._grant)
         now_ms = self._now_ms()
         ages_ms = [
-            now_ms - entry.timestamp_ms
-            for entry in said
-            if entry.header.kind == Kind.SPACE_KEY and own is not None and entry.header.author == own.key
+            now_ms - entry.timestamp_ms for entry in said if entry.header.kind == Kind.SPACE_KEY and self._is_own(entry)
         ]
         # what a clock has dated more than a day ahead that was set back since says nothing of today
         lately = [age for age in ages_ms if abs(age) < DAY_MS]

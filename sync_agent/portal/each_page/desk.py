@@ -35,6 +35,8 @@ from sync_agent.scheduler import Outcome
 
 ONCE_FIELD: Final = "once"
 _REMEMBERED_FORMS: Final = 256
+MAX_NAMED: Final = 8
+"""Of so many spaces a page says that a stick lacks them; `courier export` names all."""
 _STATUS: Final = {
     Code.UNKNOWN_ITEM: HTTPStatus.NOT_FOUND,
     Code.UNKNOWN_HAND_IN: HTTPStatus.NOT_FOUND,
@@ -111,8 +113,12 @@ class Desk:
 
     def stick(self, visit: Visit) -> str:
         """What is to be said of a courier disk that is plugged in; nothing without one."""
-        standing = self.shelf.agent.stick
-        return "" if standing is None else visit.say(f"stick.{standing}", teacher=visit.teacher_name())
+        agent = self.shelf.agent
+        if agent.stick is None:
+            return ""
+        more = ("…",) if len(agent.stick_without) > MAX_NAMED else ()
+        spaces = ", ".join((*agent.stick_without[:MAX_NAMED], *more))
+        return visit.say(f"stick.{agent.stick}", teacher=visit.teacher_name(), spaces=spaces)
 
     def who(self, visit: Visit) -> str:
         """Who is signed in, for the page to notice that they no longer are."""
