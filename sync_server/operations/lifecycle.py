@@ -6,14 +6,14 @@ it: what its root says is signed there, and what its recovery key opens is opene
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, Refused
 from protocol.folds.coursework import HandInState, Work
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
-from protocol.model.entry import ID_BYTES, PERSON_BYTES, Kind, kind_name
+from protocol.model.entry import ID_BYTES, PERSON_BYTES, Entry, Kind, kind_name
 from protocol.replica.access.export import export_person
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.console import parameters as given
@@ -342,12 +342,13 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit
         )
     if shown_again := await said_of_held_back(server):
         await outgoing.progress(shown_again)
-    if hidden := await hidden_again(server.replica):
+    held_back = [each.entry for each in await list_waiting(server)]
+    if hidden := await hidden_again(server.replica, held_back):
         await outgoing.progress(
             f"who was to be forgotten, and was shown again by a word that counts no more ({hidden}), is hidden again, "
             "and destroyed a week from now: `waiting` names each; `unerase` says it anew of who is to stay"
         )
-    await _tell_of_orders(server, outgoing)
+    await _tell_of_orders(server, held_back, outgoing)
     await tell_of_newcomers(server, outgoing, since_ms)
     opened = await _opened_sign_ins(server, outgoing, since_ms)
     return {"server": made.hex(), "sign_ins": opened} if opened else {"server": made.hex()}
@@ -362,11 +363,10 @@ async def _opened_sign_ins(server: Server, outgoing: Outgoing, since_ms: int | N
     return [each.row() for each in opened]
 
 
-async def _tell_of_orders(server: Server, outgoing: Outgoing) -> None:
+async def _tell_of_orders(server: Server, held_back: Iterable[Entry], outgoing: Outgoing) -> None:
     """What heads have ordered whose computers were let in since, which goes with that access, whoever they are."""
     keys = old_keys(server)
-    waiting = [each.entry.header for each in await list_waiting(server)]
-    if cuts := sum(header.kind == Kind.REVOKE and header.author not in keys for header in waiting):
+    if cuts := sum(each.header.kind == Kind.REVOKE and each.header.author not in keys for each in held_back):
         await outgoing.progress(
             f"by others than the server, {cuts} revocations count for nothing as well, and wait: a laptop that was "
             "reported lost reads again until somebody says so anew (`lost DEVICE`). Look at them now: `waiting`"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from protocol.model.entry import Kind
-from protocol.model.structure import PersonRecord
+from protocol.model.structure import PersonRecord, Ruling
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.mentioned import mentioned
 from protocol.roles import PersonRole
@@ -53,7 +53,7 @@ async def test_no_word_of_a_copied_key_says_that_a_colleague_has_a_child_forgott
     assert "Kant" not in row["who"]
 
 
-async def _nobody(_replica: Replica) -> int:
+async def _nobody(_replica: Replica, _waiting: object) -> int:
     return 0
 
 
@@ -93,3 +93,24 @@ async def test_and_finds_each_of_them_among_what_waits_however_many_they_are(thi
     titles = [row["title"] or "" for row in await do("waiting") if row["kind"] == "ruling"]
     assert {pupil for pupil in pupils if any(pupil in title for title in titles)} == pupils
     assert all(any(f"Élève {n})" in title for title in titles) for n in range(MANY))
+
+
+async def test_and_of_whom_the_kit_refused_to_show_again_no_later_keys_tell(thieving: Thieving) -> None:
+    here, do, store = thieving.here, thieving.year.do, thieving.office.server.store
+    head = await here.head_of_the_school()
+    await here.sync()
+    await Desk(head.agent).ask("erase", person=[thieving.year.pupil], alone=True)
+    await here.sync()
+    await thieving.is_stolen()
+    (erasure,) = await store.scan_kinds([Kind.ERASE])
+    await thieving.brings(Kind.RULING, Ruling((), (erasure.id,)).encode(), space=erasure.header.space)
+    await thieving.new_keys(since=True)
+    told = [line for line in thieving.office.said.lines if "is hidden again" in line]
+    waiting = [row["id"] for row in await do("waiting") if row["kind"] == "ruling"]
+    assert (len(told), len(waiting)) == (1, 1)
+    await thieving.year.with_kit("refuse", named=waiting)
+    thieving.office.said.lines.clear()
+    await thieving.is_stolen()
+    await thieving.new_keys(since=True)
+    assert not [row for row in await do("waiting") if row["kind"] == "ruling"]
+    assert not [line for line in thieving.office.said.lines if "is hidden again" in line]

@@ -119,14 +119,15 @@ async def whom_they_show(replica: Replica, entries: Iterable[Entry]) -> Mapping[
     return {ruling: "; ".join(map(named_as, sorted(shown))) for ruling, shown in whom.items() if shown}
 
 
-async def hidden_again(replica: Replica) -> int:
-    """How many people are to be forgotten by words that rulings had taken back which count no more (docs/adr/0526)."""
+async def hidden_again(replica: Replica, waiting: Iterable[Entry]) -> int:
+    """How many people are to be forgotten by words that rulings had taken back which wait now (docs/adr/0526)."""
+    taken_back = await _whom(replica, [each for each in waiting if each.header.kind == Kind.RULING])
+    if not taken_back:
+        return 0
+    counting = await not_held_back(replica, await replica.store.scan_kinds([Kind.RULING]))
+    still = frozenset[bytes]().union(*(await _whom(replica, counting)).values())
     covered = {covers for _, covers in await in_force(replica)}
-    rulings = await replica.store.scan_kinds([Kind.RULING]) if covered else []
-    counting = {ruling.id for ruling in await not_held_back(replica, rulings)}
-    whom = await _whom(replica, rulings)
-    still = frozenset[bytes]().union(*(shown for ruling, shown in whom.items() if ruling in counting))
-    return len(frozenset[bytes]().union(*whom.values()).intersection(covered) - still)
+    return len(frozenset[bytes]().union(*taken_back.values()).intersection(covered) - still)
 
 
 async def _whom(replica: Replica, entries: Iterable[Entry]) -> dict[bytes, set[bytes]]:
