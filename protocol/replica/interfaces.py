@@ -497,8 +497,8 @@ class ContentStore(Protocol):
         """
         ...
 
-    async def unnamed(self, most: int) -> list[bytes]:
-        """At most so many packs that hold a chunk (key 8) which no stream here names, in whatever space."""
+    async def unnamed(self) -> list[bytes]:
+        """The packs that hold a chunk (key 8) which no stream here names, in whatever space."""
         ...
 
     async def forget_damaged(self) -> None:

@@ -25,7 +25,7 @@ from protocol.replica.content.packing.pack_remains import Remains, remains_of
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.upkeep.content_to_go import ContentToGo, _Named
 from protocol.roles import PersonRole
-from protocol.transfer.chunking import ChunkList, ChunkRef
+from protocol.transfer.chunking import ChunkList, ChunkRef, cut
 from protocol.transfer.pack_writer import PackWriter
 from protocol.trust.sealing import has_sealed_form
 from sync_agent.hand_ins.handing_in import give_feedback
@@ -344,6 +344,40 @@ async def test_of_a_remark_of_which_only_chunks_ever_came_none_lies_here_two_wee
     server = here.reached["server"].content
     lists = await server.packs_holding(here.room.space, (), [here.remark])
     await server.drop([pack.hash for pack in lists])
+    await here.forget_lea()
+    assert await here.keepers() == ["server"]
+    await pass_days(here.room.territory, 15)
+    assert await here.keepers() == []
+
+
+def without_a_list(*chunks: bytes) -> bytes:
+    """A pack that holds these alone."""
+    writer = PackWriter()
+    for chunk in chunks:
+        writer.add_chunk(chunk)
+    writer.finish()
+    return writer.take()
+
+
+every_one = PackFolder.unnamed
+
+
+async def _sixteen(packs: PackFolder) -> list[bytes]:
+    """Those that came first, as a bound on what is noted would have it."""
+    return (await every_one(packs))[:16]
+
+
+@pytest.mark.usefixtures("small_packs")
+@attack(
+    "nobody can say whose the chunks are that lie here",
+    off={"protocol.replica.content.kept.packs.PackFolder.unnamed": _sixteen},
+)
+async def test_chunks_of_a_remark_go_as_soon_whatever_else_without_a_list_was_brought_before_them(here: Here) -> None:
+    space, server = here.room.space, here.reached["server"].content
+    await server.drop([pack.hash for pack in await server.packs_holding(space, here.chunks, [here.remark])])
+    for number in range(40):
+        await server.ingest(space, without_a_list(b"brought by a PC of the class: %d" % number))
+    await server.ingest(space, without_a_list(*cut(REMARK)))
     await here.forget_lea()
     assert await here.keepers() == ["server"]
     await pass_days(here.room.territory, 15)

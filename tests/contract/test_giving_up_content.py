@@ -142,13 +142,12 @@ async def test_chunks_that_no_list_names_are_found_and_go_without_what_is_named(
     pack = writer.finish()
     await content.ingest(SPACE, writer.take())
     await content.ingest(OTHER_SPACE, in_parts(kept)[1])
-    assert await content.unnamed(10) == [pack.hash]
-    assert await content.unnamed(0) == []
+    assert await content.unnamed() == [pack.hash]
     assert await content.forget_unnamed([pack.hash, bytes(32)]) == [pack.hash]
     assert await read(content, name_of(kept)) == kept
     assert await content.missing_chunks(SPACE, chunk_list(cut(lost))) == set(chunk_list(cut(lost)))
     assert await content.missing_chunks(SPACE, chunk_list(cut(kept))) == set()
-    assert await content.unnamed(10) == []
+    assert await content.unnamed() == []
 
 
 async def test_what_is_false_about_the_length_of_a_chunk_names_none(content: ContentStore) -> None:
@@ -156,7 +155,7 @@ async def test_what_is_false_about_the_length_of_a_chunk_names_none(content: Con
     chunks, _ = in_parts(data)
     await content.ingest(SPACE, chunks)
     await content.ingest(SPACE, falsely(data))
-    (pack,) = await content.unnamed(10)
+    (pack,) = await content.unnamed()
     assert await content.forget_unnamed([pack]) == [pack]
     assert await content.missing_chunks(SPACE, chunk_list(cut(data))) == set(chunk_list(cut(data)))
 
@@ -165,7 +164,7 @@ async def test_what_a_list_names_by_now_goes_with_nothing(content: ContentStore)
     data = noise(200_000)
     chunks, listed = in_parts(data)
     await content.ingest(SPACE, chunks)
-    found = await content.unnamed(10)
+    found = await content.unnamed()
     await content.ingest(OTHER_SPACE, listed)
     assert await content.forget_unnamed(found) == []
     assert await read(content, name_of(data)) == data

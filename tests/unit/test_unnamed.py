@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.content.kept.unnamed import WAIT_MS, let_go_of_unnamed, waited_less
 from protocol.replica.storage.memory import MemoryStore
@@ -15,6 +16,7 @@ from tests.harness.entries import SPACE
 NOW_MS = 1_000_000_000
 DATA = noise(200_000)
 CHUNKS = chunk_list(cut(DATA))
+HOUR_MS = DAY_MS // 24
 
 
 class Shelf:
@@ -35,6 +37,12 @@ class Shelf:
         else:
             for chunk in cut(DATA):
                 writer.add_chunk(chunk)
+        writer.finish()
+        await self.content.ingest(SPACE, writer.take())
+
+    async def bring_chunk(self, data: bytes) -> None:
+        writer = PackWriter()
+        writer.add_chunk(data)
         writer.finish()
         await self.content.ingest(SPACE, writer.take())
 
@@ -78,16 +86,34 @@ async def test_a_clock_that_is_set_shortens_no_week(shelf: Shelf) -> None:
     assert not await shelf.look(NOW_MS + 2 * WAIT_MS)
 
 
-async def test_so_many_packs_go_at_a_look_and_others_at_later_ones(
+async def test_all_that_lies_here_is_noted_and_so_many_packs_go_an_hour(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.content.kept.unnamed._MOST", 1)
-    writer = PackWriter()
-    writer.add_chunk(b"another")
-    writer.finish()
-    await shelf.content.ingest(SPACE, writer.take())
+    monkeypatch.setattr("protocol.replica.content.kept.unnamed._ROUNDS", 2)
+    monkeypatch.setattr("protocol.replica.content.kept.unnamed._AT_ONCE", 2)
+    for number in range(5):
+        await shelf.bring_chunk(b"another %d" % number)
     left = []
-    for weeks in range(4):
-        await shelf.look(NOW_MS + weeks * WAIT_MS)
+    for now_ms in (NOW_MS, *(NOW_MS + WAIT_MS + hours * HOUR_MS for hours in range(2))):
+        await shelf.look(now_ms)
         left.append((await shelf.content.totals())[0])
-    assert left == [2, 1, 1, 0]
+    assert left == [6, 2, 0]
+
+
+async def test_no_more_goes_at_once_than_may_lie_here_twice(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocol.replica.content.kept.unnamed._ROUNDS", 1)
+    monkeypatch.setattr("protocol.replica.content.kept.unnamed._BYTES_AT_ONCE", 1_000)
+    await shelf.bring_chunk(b"another")
+    await shelf.look(NOW_MS)
+    assert not await shelf.look(NOW_MS + WAIT_MS), "a pack by itself, however large"
+    assert (await shelf.content.totals())[0] == 1
+    await shelf.look(NOW_MS + WAIT_MS)
+    assert await shelf.content.totals() == (0, 0, 0)
+
+
+async def test_while_something_is_written_what_has_waited_waits_for_an_hour_more(shelf: Shelf) -> None:
+    await shelf.look(NOW_MS)
+    build = await shelf.content.build(SPACE, unsent=True)
+    assert await shelf.look(NOW_MS + WAIT_MS)
+    await build.abort()
+    assert not await shelf.look(NOW_MS + WAIT_MS + HOUR_MS)

@@ -363,9 +363,9 @@ class MemoryPacks:
     async def forget_unfinished(self, spaces: Collection[bytes]) -> None:  # noqa: ARG002
         self._parts.clear()
 
-    async def unnamed(self, most: int) -> list[bytes]:
+    async def unnamed(self) -> list[bytes]:
         named = self._named()
-        return [name for name, pack in self._packs.items() if not named.issuperset(pack.chunks)][:most]
+        return [name for name, pack in self._packs.items() if not named.issuperset(pack.chunks)]
 
     async def forget_damaged(self) -> None:
         """Nothing is moved aside in memory."""
@@ -375,7 +375,7 @@ class MemoryPacks:
 
     async def forget_unnamed(self, packs: Collection[bytes]) -> list[bytes]:
         named = self._named()
-        gone = [name for name in await self.unnamed(len(self._packs)) if name in packs]
+        gone = [name for name in await self.unnamed() if name in packs]
         for name in gone:
             pack = self._packs.pop(name)
             self._move_out(pack, [chunk for chunk in pack.chunks if chunk in named], list(pack.streams.values()))

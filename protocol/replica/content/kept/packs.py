@@ -293,8 +293,8 @@ class PackFolder:
                 await self.drop_delta(delta.hash)
         await self.drop_lying(await self.lying_parts())
 
-    async def unnamed(self, most: int) -> list[bytes]:
-        return await self._index.unnamed(most)
+    async def unnamed(self) -> list[bytes]:
+        return await self._index.unnamed()
 
     async def forget_damaged(self) -> None:
         await asyncio.to_thread(self._remove_traces, ())

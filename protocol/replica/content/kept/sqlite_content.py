@@ -110,7 +110,7 @@ class ContentIndex:
         """The packs that go with `streams`, and what others need of each: see `ContentStore.forget`."""
         return await self._database.run(lambda connection: remains_of(connection, spaces, set(streams)))
 
-    async def unnamed(self, most: int) -> list[bytes]:
+    async def unnamed(self) -> list[bytes]:
         """See `ContentStore`. Some thousands of chunks at a time, and other work of the database in between."""
         found: set[int] = set()
         place: tuple[bytes, int] | None = (b"", 0)
@@ -120,7 +120,7 @@ class ContentIndex:
         sql = "SELECT hash FROM pack WHERE number = ?"
 
         def work(connection: sqlite3.Connection) -> list[bytes]:
-            rows = (connection.execute(sql, (number,)).fetchone() for number in sorted(found)[:most])
+            rows = (connection.execute(sql, (number,)).fetchone() for number in sorted(found))
             return [row[0] for row in rows if row is not None]
 
         return await self._database.run(work)
