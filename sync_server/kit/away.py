@@ -23,6 +23,7 @@ from protocol.replica.console.operation import JSON, FileData, FileEnd, FileEven
 from protocol.rights.erasures import order_in
 from protocol.rights.root_rotation import RootAccount
 from protocol.rights.vouching import Device
+from sync_server.kit.consent import consent
 from sync_server.kit.questions import (
     NAMELESS,
     Question,
@@ -109,8 +110,19 @@ class RootAway:
         most = _ACCOUNTS_AT_ONCE if listing else MAX_KIT_ENTRIES_AT_ONCE
         for start in range(0, len(entries), most):
             some = tuple(entries[start : start + most])
-            found += await self._line.ask(ToSign(self._new, some, await self._evidence(some)), len(some))
+            asked = ToSign(self._new, some, await self._evidence(some), self._consent(some))
+            found += await self._line.ask(asked, len(some))
         return found
+
+    def _consent(self, entries: Sequence[Entry]) -> bytes:
+        """The word of the key that one of them certifies, where that is this server's, in use or made for it."""
+        for each in entries:
+            if each.header.kind == Kind.CERTIFICATE:
+                certificate = Certificate.parse(each.payload or b"")
+                signing = self._server.signing_key(certificate.signing)
+                territory = self._server.replica.territory
+                return b"" if signing is None else consent(signing, certificate, territory, self._public)
+        return b""
 
     async def words(self, names: Sequence[bytes]) -> tuple[Entry, ...]:
         """What this root has signed where something of it is named, first what made servers: all but our own bare.

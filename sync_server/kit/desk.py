@@ -15,8 +15,10 @@ from protocol.clock import milliseconds_of, rfc3339
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import FILE_PIECE_BYTES, MAX_CLOCK_LEAD_MS, MAX_KIT_QUESTION_BYTES
 from protocol.model.entry import DOMAIN, Entry, Kind
+from protocol.model.structure import Certificate
 from protocol.replica.console.operation import JSON, FileData, FileEnd, FileEvent, FileStart, Outgoing
-from sync_server.kit.errand import Errand, uncalled_for
+from sync_server.kit.consent import consents
+from sync_server.kit.errand import NOT_SHOWN, Errand, uncalled_for
 from sync_server.kit.errands import signer_of
 from sync_server.kit.questions import NAMELESS, ToAgree, ToOpen, ToRewrap, ToSign, encode_answer, parse_question
 
@@ -130,6 +132,8 @@ class KitDesk:
                 self._errand.check_new(entry)
             else:
                 self._errand.check(entry, evidence)
+            if entry.header.kind == Kind.CERTIFICATE:
+                self._errand.looked_at.append(_certified(entry, asked.consent, self._errand.kit.territory))
         self._has_signed = True
         said = [replace(entry, signature=key.sign(DOMAIN, entry.header_bytes)) for entry in asked.entries]
         self._said += said
@@ -141,6 +145,18 @@ class KitDesk:
 def _check_author(entry: Entry, public: bytes) -> None:
     if entry.header.author != public or entry.header.grant is not None:
         raise PeerFault(Code.WRONG_KEY, "the program that has the store open asks for somebody else's signature")
+
+
+def _certified(entry: Entry, word: bytes, territory: bytes) -> str:
+    """What is told of a certificate. Raises where the key has not consented: it may be anybody's (docs/adr/0563)."""
+    certificate = Certificate.parse(entry.payload or b"")
+    if not consents(word, certificate, territory, entry.header.author):
+        raise PeerFault(
+            Code.NO_RIGHT,
+            "the program that has the store open has a key certified as the server's, and does not show that this is "
+            f"its own{NOT_SHOWN}",
+        )
+    return f"the kit has certified this key as the server's: {certificate.signing.hex()}"
 
 
 def _check_time(entry: Entry, now_ms: int) -> None:

@@ -52,11 +52,15 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class ToSign:
-    """Sign these entries as the root of the kit, or of the new one; `evidence` are entries that they are about."""
+    """Sign these entries as the root of the kit, or of the new one; `evidence` are entries that they are about.
+
+    `consent` is the word of the key that one of them certifies, if one does.
+    """
 
     new: bool
     entries: tuple[Entry, ...]
     evidence: tuple[Entry, ...]
+    consent: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,8 @@ Question: TypeAlias = ToSign | ToAgree | ToOpen | ToRewrap
 def encode_question(question: Question) -> bytes:
     """The bytes of a question."""
     match question:
-        case ToSign(new, entries, evidence):
-            return encode(["sign", new, _rows(entries), _rows(evidence)])
+        case ToSign(new, entries, evidence, consent):
+            return encode(["sign", new, _rows(entries), _rows(evidence), *([consent] if consent else ())])
         case ToAgree(version, heads, evidence):
             return encode(["agree", version, list(heads), _rows(evidence)])
         case ToOpen(works, evidence):
@@ -109,6 +113,8 @@ def parse_question(data: bytes) -> Question:
     match decode(data, max_bytes=MAX_KIT_QUESTION_BYTES):
         case ["sign", bool(new), list(entries), list(evidence)]:
             return ToSign(new, _entries(entries), _entries(evidence))
+        case ["sign", bool(new), list(entries), list(evidence), bytes(consent)]:
+            return ToSign(new, _entries(entries), _entries(evidence), consent)
         case ["agree", int(version), list(heads)]:  # by a program from before an update, which shows nothing
             return ToAgree(version, _all_bytes(heads), ())
         case ["agree", int(version), list(heads), list(evidence)]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from protocol.errors import Code, LocalFailure
+from protocol.identity import SigningKey
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Certificate
 from protocol.replica.answering.allowances import Allowances
@@ -154,6 +155,15 @@ class Server:
         """Go on under the keys that a rotation made and a certificate in the set names; in `changing_keys`."""
         self.territory, self.keys = await _with_next_keys(self.folder, self.territory, self.keys, self.store)
         await self._go_on()
+
+    def signing_key(self, public: bytes) -> SigningKey | None:
+        """The private half of a key in use, or of one that a rotation has made; None for anybody else's."""
+        if public == self.keys.signing.public:
+            return self.keys.signing
+        if not (self.folder / NEXT_KEYS_FILE).exists():
+            return None
+        following = ServerKeys.read(self.folder, NEXT_KEYS_FILE).signing
+        return following if public == following.public else None
 
     async def _go_on(self) -> None:
         self._own_keys.add(self.keys.signing.public)

@@ -25,6 +25,7 @@ from protocol.trust.kit import Kit
 from sync_server.handlers.by_kit.territory import begin_territory, kit_in
 from sync_server.kit.away import KitAway
 from sync_server.opened.app import opened
+from sync_server.opened.data_folder import NEXT_KEYS_FILE
 from sync_server.opened.keys import ServerKeys
 from tests.attacks.test_a_new_kit_on_a_hostile_server import typed
 from tests.attacks.test_the_kit_on_a_hostile_server import Thief
@@ -56,10 +57,13 @@ class KeptBack:
     async def is_signed_for(self, *beside: bytes) -> None:
         """Somebody is in the server when the operator replaces its keys: the command fails, and nobody has heard."""
         self.thief = Thief(self.here, self.kit, "rotate server")
+        self.certificate = await self.thief.has_signed_of_a_header(self.wish(*beside))
+
+    def wish(self, *beside: bytes) -> Draft:
+        """A certificate for these keys, which lie where a rotation has those that it makes."""
+        ServerKeys(self.signing, self.agreement, bytes(32)).write(self.here.office.server.folder, NEXT_KEYS_FILE)
         wish = Certificate(self.signing.public, self.agreement.public, beside).encode()
-        self.certificate = await self.thief.has_signed_of_a_header(
-            Draft(self.kit.territory, Kind.CERTIFICATE, None, wish)
-        )
+        return Draft(self.kit.territory, Kind.CERTIFICATE, None, wish)
 
     def says(self, kind: Kind, payload: bytes, subject: bytes | None = None) -> Entry:
         return self._said(self.signing, self.certificate.id, kind, payload, subject)
@@ -228,10 +232,7 @@ async def test_who_typed_the_command_that_failed_is_told_that_the_kit_has_signed
     async with kept_back(tmp_path) as school:
 
         async def failing(away: KitAway) -> JSON:
-            wish = Certificate(school.signing.public, school.agreement.public).encode()
-            await write_as_root(
-                school.here.office.server, away, [Draft(school.kit.territory, Kind.CERTIFICATE, None, wish)]
-            )
+            await write_as_root(school.here.office.server, away, [school.wish()])
             raise BadInput(Code.BAD_KIT, "this is the kit of another territory")
 
         with pytest.raises(BadInput):

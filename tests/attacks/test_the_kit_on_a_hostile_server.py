@@ -32,6 +32,8 @@ from sync_server.handlers.by_kit.territory import kit_in, new_kit
 from sync_server.kit.away import KitAway
 from sync_server.kit.desk import KitDesk
 from sync_server.kit.errands import errand_of
+from sync_server.opened.data_folder import NEXT_KEYS_FILE
+from sync_server.opened.keys import ServerKeys
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk, no_table
@@ -274,10 +276,13 @@ async def test_what_is_written_of_one_pupil_opens_no_other_pupils_work(tmp_path:
 
 
 def certified(here: Town, *, own: bool = True) -> Draft:
-    """A server of the thief's own, or the one that there is."""
-    keys = new_device(os.urandom) if own else here.office.server.keys
+    """A server of the thief's own, whose keys lie where a rotation has those that it makes; or the one that is."""
+    server, draw = here.office.server, os.urandom
+    keys = ServerKeys.create(draw(32), draw(32), draw(32)) if own else server.keys
+    if own:
+        keys.write(server.folder, NEXT_KEYS_FILE)
     payload = Certificate(keys.signing.public, keys.agreement.public).encode()
-    return Draft(here.office.server.replica.territory, Kind.CERTIFICATE, None, payload)
+    return Draft(server.replica.territory, Kind.CERTIFICATE, None, payload)
 
 
 def recovering(here: Town, kit: Kit) -> Draft:
