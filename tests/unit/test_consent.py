@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from protocol.canonical import encode
 from protocol.identity import SigningKey
 from protocol.model.structure import Certificate
 from sync_server.kit.consent import consent, consents
+from sync_server.kit.questions import ToSign, encode_question, parse_question
 
 KEY, ROOT, TERRITORY = SigningKey(bytes(31) + b"\1"), bytes(31) + b"\2", bytes(31) + b"\3"
 CERTIFICATE = Certificate(KEY.public, bytes(31) + b"\4")
@@ -25,3 +27,10 @@ def test_its_word_is_none_for_another_root_territory_or_pair_and_nobody_elses_is
     assert not consents(word, replace(CERTIFICATE, agreement=other), TERRITORY, ROOT)
     assert not consents(consent(SigningKey(other), CERTIFICATE, TERRITORY, ROOT), CERTIFICATE, TERRITORY, ROOT)
     assert not consents(b"", CERTIFICATE, TERRITORY, ROOT)
+
+
+def test_a_question_brings_the_word_of_the_key_that_is_certified_and_one_that_certifies_none_is_as_before() -> None:
+    word = consent(KEY, CERTIFICATE, TERRITORY, ROOT)
+    for asked in (ToSign(new=False, entries=(), evidence=(), consent=word), ToSign(new=True, entries=(), evidence=())):
+        assert parse_question(encode_question(asked)) == asked
+    assert encode_question(ToSign(new=False, entries=(), evidence=())) == encode(["sign", False, [], []])
