@@ -1,13 +1,16 @@
-"""What `rotate server` tells of who came in by the old keys: a teacher's computer by its six words, a PC by its id."""
+"""What `rotate server` tells of who came in by the old keys: a teacher's computer by its six words, a PC by its id.
+
+Each is told: of many computers those that come after the first have their ids alone, and all PCs have one line, so that
+none takes another's place (docs/adr/0564). docs/protocol.md, §5.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from protocol.replica.console.operation import Outgoing
-from protocol.replica.office.commands import MAX_TOLD_DEVICES
 from protocol.rights.vouching import Device, device_words
 from protocol.roles import SHARED
 from sync_server.handlers.by_kit.newcomers import (
@@ -20,20 +23,19 @@ from sync_server.handlers.by_kit.newcomers import (
 from sync_server.handlers.store.keys_of_before import old_keys
 from sync_server.opened.app import Server
 
-MAX_TOLD_MACHINES: Final = 100
-"""Of so many machines that are nobody's own the ids are told: some rooms of PCs."""
+_WITH_WORDS: Final = 100
+"""Of so many computers the six words are told: each takes a hundredth of a second, and keys are made for nothing."""
 
 
 async def tell_of_newcomers(server: Server, outgoing: Outgoing, since_ms: int | None) -> None:
     """Who came in at a head teacher's computer by codes of the old keys, which end without ending that."""
-    old, most = old_keys(server), MAX_TOLD_DEVICES
+    old = old_keys(server)
     if since_ms is not None:
         await _tell_of_cut_off(server, outgoing, old, since_ms)
         return
-    strange, came = await strange_offices(server), await came_in_elsewhere(server, old)
     await _tell_of_each(
         outgoing,
-        strange[:most],
+        await strange_offices(server),
         lambda device, words: (
             f"the device {device} (“{words}”) lets others in by the word of an old key, and nobody here knows it: it "
             "stays, and codes that it made open nothing here. If the school does not know it: `sync-server revoke "
@@ -41,17 +43,28 @@ async def tell_of_newcomers(server: Server, outgoing: Outgoing, since_ms: int | 
             f"`sync-server grant --device {device} --space …`"
         ),
     )
+    came = await came_in_elsewhere(server, old)
+    by_strange = "by a code of somebody whom an old key let in and nobody here knows"
+    await _tell_who_stays(server, outgoing, came.by_strange, by_strange)
+    await _tell_who_stays(server, outgoing, came.by_old, "at a head teacher's computer by a code of an old key")
+
+
+async def _tell_who_stays(server: Server, outgoing: Outgoing, came: Sequence[Device], how: str) -> None:
+    """Who was let in so, and stays."""
     await _tell_of_each(
         outgoing,
-        came[:most],
+        [each for each in came if not _is_nobodys(server, each)],
         lambda device, words: (
-            f"the device {device} (“{words}”) was let in at a head teacher's computer by a code of the old key, or by "
-            "one of somebody whom that let in and nobody here knows, and stays; if the school does not know it: "
+            f"the device {device} (“{words}”) was let in {how}, and stays; if the school does not know it: "
             f"`sync-server revoke {device}`"
         ),
     )
-    for each in (strange, came):
-        await _tell_of_more(outgoing, len(each) - most)
+    await _tell_of_ids(
+        outgoing,
+        [each for each in came if _is_nobodys(server, each)],
+        f"machines that were let in {how}, and stay. Which of these ids no PC of the school shows itself "
+        "(`sync-agent status` there): `sync-server revoke ID`",
+    )
 
 
 async def _tell_of_cut_off(server: Server, outgoing: Outgoing, old: Collection[bytes], since_ms: int) -> None:
@@ -79,12 +92,12 @@ async def _tell_of_given_on(
     server: Server, outgoing: Outgoing, gone: Sequence[Device], stays: Sequence[Device]
 ) -> None:
     """Which devices that old keys had let in first were let in further since, and are cut off there, or stay."""
-    most, shared = MAX_TOLD_DEVICES, {each for each in (*gone, *stays) if _is_nobodys(server, each)}
+    shared = {each for each in (*gone, *stays) if _is_nobodys(server, each)}
     own_gone, own_stays = ([each for each in some if each not in shared] for some in (gone, stays))
     which = "the device {} (“{}”), a teacher's by a word that counts no more, which"
     await _tell_of_each(
         outgoing,
-        own_gone[:most],
+        own_gone,
         lambda device, words: (
             f"cut off: {which.format(device, words)} was let into more classes since; if the school knows it, and its "
             f"own page shows these words, `sync-server grant --device {device} --space …` lets it back in"
@@ -92,21 +105,20 @@ async def _tell_of_given_on(
     )
     await _tell_of_each(
         outgoing,
-        own_stays[: max(0, most - len(own_gone))],
+        own_stays,
         lambda device, words: (
             f"not cut off: {which.format(device, words)} a head teacher's computer has let in besides; if its own page "
             f"does not show these words: `sync-server revoke {device}`"
         ),
     )
-    await _tell_of_more(outgoing, len(own_gone) + len(own_stays) - most)
     which = "machines that a word let in which counts no more, and that"
-    await _tell_of_machines(
+    await _tell_of_ids(
         outgoing,
         [each for each in gone if each in shared],
         f"cut off: {which} were let into more classes since. Which of these ids a PC of the school shows itself "
         "(`sync-agent status` there), `sync-server grant --device ID --space …` lets back in",
     )
-    await _tell_of_machines(
+    await _tell_of_ids(
         outgoing,
         [each for each in stays if each in shared],
         f"not cut off: {which} a head teacher's computer has let in besides. Which of these ids no PC of the school "
@@ -119,19 +131,15 @@ def _is_nobodys(server: Server, device: Device) -> bool:
     return all(each.role in SHARED for each in server.replica.door.authorities_of(device[0]))
 
 
-async def _tell_of_machines(outgoing: Outgoing, machines: Sequence[Device], line: str) -> None:
-    """A line, and the ids that it is about: a room of PCs is thirty."""
-    if machines:
-        await outgoing.progress(f"{line}: {', '.join(key.hex() for key, _ in machines[:MAX_TOLD_MACHINES])}")
-        await _tell_of_more(outgoing, len(machines) - MAX_TOLD_MACHINES)
+async def _tell_of_ids(outgoing: Outgoing, devices: Sequence[Device], line: str) -> None:
+    """A line, and all ids that it is about: a room of PCs is thirty."""
+    if devices:
+        await outgoing.progress(f"{line}: {', '.join(key.hex() for key, _ in devices)}")
 
 
-async def _tell_of_each(outgoing: Outgoing, devices: Iterable[Device], line: Callable[[str, str], str]) -> None:
-    """A line about each device, of its id and its six words."""
-    for device in devices:
+async def _tell_of_each(outgoing: Outgoing, devices: Sequence[Device], line: Callable[[str, str], str]) -> None:
+    """A line about each device, of its id and its six words; of many a last one, with ids."""
+    for device in devices[:_WITH_WORDS]:
         await outgoing.progress(line(device[0].hex(), await asyncio.to_thread(device_words, device)))
-
-
-async def _tell_of_more(outgoing: Outgoing, more: int) -> None:
-    if more > 0:
-        await outgoing.progress(f"and {more} more; `devices` lists all")
+    rest = devices[_WITH_WORDS:]
+    await _tell_of_ids(outgoing, rest, f"and so of {len(rest)} more")

@@ -29,6 +29,7 @@ from protocol.rights.vouching import device_id, device_words
 from protocol.roles import Role
 from protocol.trust.invitation import Invitation
 from sync_agent.keys.confirming import confirm, own_device
+from sync_server.handlers.by_kit.newcomers import CameIn
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Received
@@ -423,8 +424,8 @@ async def test_until_somebody_lets_that_device_in_by_its_name(thieving: Thieving
     assert await _refused(thieving, by_code) is None
 
 
-async def _nobody(*_: object) -> list[Pair]:
-    return []
+async def _nobody(*_: object) -> CameIn:
+    return CameIn()
 
 
 @attack(ROW, off={"sync_server.operations.newcomers.came_in_elsewhere": _nobody})

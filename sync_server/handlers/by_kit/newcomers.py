@@ -13,14 +13,17 @@ Rules:
   held back, of whatever role: it is cut off there, unless somebody has let it in by its own name, or a later code of
   somebody known has (docs/adr/0407); where a head teacher's computer has given it on, it is told (docs/adr/0394);
 - who is cut off so and may let others in has said nothing since that time either, and whom it let in goes with it;
-- without a time nobody knows which of them a thief had let in: each is told by its words, for somebody to look at, with
-  whoever came in by codes of devices that old keys let in and nobody here knows, and with these.
+- without a time nobody knows which of them a thief had let in: each is told, for somebody to look at, with whoever came
+  in by codes of devices that old keys let in and nobody here knows, and with these;
+- who came by the latter stands apart, since a school's own PCs come in by codes of the old keys; and what came last
+  stands first (docs/adr/0564).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from protocol.model.entry import Kind
@@ -39,8 +42,18 @@ _OFFICES: Final = frozenset({Role.ADMIN, Role.HEAD})
 """Who lets others in."""
 
 
-async def came_in_elsewhere(server: Server, old: Collection[bytes]) -> list[Device]:
-    """The devices in use that somebody else let in by a code of these keys, or anybody by one of somebody unknown."""
+@dataclass(frozen=True, slots=True)
+class CameIn:
+    """The devices in use that came in by codes, each once, and the latest first."""
+
+    by_strange: Sequence[Device] = ()
+    """Whom anybody let in by a code of somebody whom this server does not know."""
+    by_old: Sequence[Device] = ()
+    """Whom somebody who is no server let in by a code of old keys."""
+
+
+async def came_in_elsewhere(server: Server, old: Collection[bytes]) -> CameIn:
+    """Who came in by codes that open nothing here any more, and stays."""
     door, known = server.replica.door, await KnownHere.of(server)
     codes, strange = set[bytes](), set[bytes]()
     for made in await server.store.scan_kinds([Kind.INVITE]):
@@ -49,18 +62,24 @@ async def came_in_elsewhere(server: Server, old: Collection[bytes]) -> list[Devi
             codes.add(made.id)
         elif not await known.is_from_known_hands(maker):
             strange.add(made.id)
-    found, is_named = dict[Device, None](), await let_in_by_name(server.store)
-    for grant in door.authorities():
-        came = grant.invite in strange or (grant.invite in codes and _is_below(door.authority(grant.under)))
-        if came and not is_named(grant) and (await server.replica.view(grant.space)).roster.may_read(grant.key):
-            found[grant.pair] = None
-    return list(found)
+    by_strange, by_old, is_named = dict[Device, None](), dict[Device, None](), await let_in_by_name(server.store)
+    for grant in reversed(list(door.authorities())):
+        is_old = grant.invite in codes and _is_below(door.authority(grant.under))
+        came = by_strange if grant.invite in strange else by_old if is_old else None
+        if came is None or is_named(grant):
+            continue
+        if (await server.replica.view(grant.space)).roster.may_read(grant.key):
+            came[grant.pair] = None
+    return CameIn(list(by_strange), [each for each in by_old if each not in by_strange])
 
 
 async def strange_offices(server: Server) -> list[Device]:
-    """The devices in use that let others in, and that come of replaced keys and of nobody whom this server knows."""
+    """The devices in use that let others in, and that come of replaced keys and of nobody whom this server knows.
+
+    What came last stands first.
+    """
     known, found = await KnownHere.of(server), dict[Device, None]()
-    for each in [each for each in server.replica.door.authorities() if each.role in _OFFICES]:
+    for each in [each for each in reversed(list(server.replica.door.authorities())) if each.role in _OFFICES]:
         if not await known.is_from_known_hands(each) and await in_force(server.replica, each):
             found[each.pair] = None
     return list(found)
