@@ -29,6 +29,7 @@ from protocol.replica.console.operation import JSON
 from protocol.replica.content.holdings import Holdings, Need
 from protocol.replica.office.acts import Trail
 from protocol.replica.office.arrivals import RunningTime
+from protocol.replica.office.said_before import following
 from protocol.replica.process.unforeseen import Unforeseen
 from protocol.replica.steady import SteadyClock
 from protocol.replica.storage.second_copy import MAX_FILE_BYTES, SecondCopy
@@ -68,7 +69,6 @@ from sync_agent.machine.marks import (
 )
 from sync_agent.machine.progress import TransferProgress
 from sync_agent.machine.reading_keys import ReadingKeys
-from sync_agent.machine.said_before import following_own
 from sync_agent.machine.secrets import Secrets, SecretsOfFolder
 from sync_agent.machine.watched import WATCHED_MARK, WatchedTime
 from sync_agent.pacing.spending import Budget
@@ -448,7 +448,7 @@ class Agent:
             noted = {} if marks is None else marks(entries)
             return noted
 
-        said = await following_own(self.replica, self.device, drafts)
+        said = await following(self.replica, self.device, drafts)
         entries = await self.replica.write(
             said, author=self.keys.signing, now_ms=self.now_ms(), entropy=self.entropy, marks=note
         )

@@ -2,8 +2,8 @@
 
 Rules (docs/adr/0272; docs/protocol.md, "Confirmed devices"):
 - looked at is a device in a class, as whose, and whether it spoke: in another, or as somebody else, it is news;
-- who was cut off and is let in again is news once more, and so is who is given another right after the end of one:
-  the grants that did so are noted as well;
+- who was cut off and is back is news once more, be it that a grant lets them in again, that another right was given
+  after the end of one, or that the cut itself is held back: what did so is noted as well;
 - of what there may be any number the beginnings are noted, each once.
 """
 
@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-from protocol.model.entry import PERSON_BYTES, Kind
+from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
+from protocol.model.structure import Revocation
+from protocol.replica.office.held_in_space import not_held_back
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
 from sync_agent.app import Agent
@@ -45,26 +47,44 @@ def is_looked_at(mark: bytes | None, person: bytes, *, speaks: bool) -> bool:
     return not mark or any(bytes([kind]) + person in seen for kind in {1, int(speaks)})
 
 
-Returns: TypeAlias = Mapping[bytes, Collection[Authority]]
-"""Of keys the grants by which they were let in again."""
+class _Back(NamedTuple):
+    """The entry by which somebody is back, and the space in which it lies."""
+
+    name: bytes
+    space: bytes
+
+
+Returns: TypeAlias = Mapping[bytes, Collection[_Back]]
+"""Of keys that by which they are back."""
 
 
 async def returns_of(agent: Agent, devices: Iterable[Device]) -> Returns:
     """The grants of these devices that name what cut somebody off, or came after one of theirs had been ended.
 
-    Whatever is held back of any of it by now.
+    Whatever is held back of any of it by now; and what cut one of them off, and is held back.
     """
+    devices = list(devices)
     door, store = agent.replica.door, agent.replica.store
     given = {one.grant: one for key in {key for key, _ in devices} for one in door.authorities_of(key)}
     named = {name: entry.header.parents for name, entry in (await store.get(list(given))).items()}
     parents = await store.get(list({parent for some in named.values() for parent in some}))
     cuts = {name for name, entry in parents.items() if entry.header.kind == Kind.REVOKE}
-    found: defaultdict[bytes, list[Authority]] = defaultdict(list)
+    found: defaultdict[bytes, list[_Back]] = defaultdict(list)
     after_an_end = await _after_an_end(agent, given)
     for name, some in named.items():
         if name in after_an_end or not cuts.isdisjoint(some):
-            found[given[name].key].append(given[name])
+            found[given[name].key].append(_Back(name, given[name].space))
+    for cut, key in await _cuts_held_back(agent, {key for key, _ in devices}):
+        found[key].append(_Back(cut.id, cut.header.space))
     return found
+
+
+async def _cuts_held_back(agent: Agent, keys: Collection[bytes]) -> list[tuple[Entry, bytes]]:
+    """What cut one of these keys off and is held back where it lies, with the key."""
+    said = [one for one in await agent.replica.store.scan_kinds([Kind.REVOKE]) if one.header.target is None]
+    cuts = [(one, cut.key) for one in said if (cut := parsed(one, Revocation.parse)) is not None and cut.key in keys]
+    counting = {one.id for one in await not_held_back(agent.replica, [one for one, _ in cuts])} if cuts else set()
+    return [(one, key) for one, key in cuts if one.id not in counting]
 
 
 async def _after_an_end(agent: Agent, given: Mapping[bytes, Authority]) -> set[bytes]:
@@ -88,9 +108,9 @@ async def _after_an_end(agent: Agent, given: Mapping[bytes, Authority]) -> set[b
 
 
 def back_in(agent: Agent, returns: Returns, space: bytes, device: Device) -> frozenset[bytes]:
-    """The beginnings of the grants that let a device into this space again."""
-    door = agent.replica.door
-    return frozenset(one.grant[:BEGINNING_BYTES] for one in returns.get(device[0], ()) if door.covers(one, space))
+    """The beginnings of that by which a device is back in this space."""
+    line = agent.replica.door.lineage(space)
+    return frozenset(one.name[:BEGINNING_BYTES] for one in returns.get(device[0], ()) if one.space in line)
 
 
 async def returns_looked_at(agent: Agent, shown: Iterable[tuple[bytes, bytes, Collection[bytes]]]) -> dict[str, bytes]:

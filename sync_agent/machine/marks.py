@@ -76,8 +76,8 @@ NOT_MINE_MARKS: Final = "not-mine/"
 """+ grant in hex → set once the teacher has said on this device that what a former one of hers said under it was not
 hers, or that she does not know (`former_returns`)."""
 HELD_BACK_SEEN_MARKS: Final = "held-back-seen/"
-"""+ entry in hex → set once whoever works here has seen that this word of this device's is held back, to the ruling by
-which it was refused then, if it was (`held_back`)."""
+"""+ entry in hex → set once whoever works here has seen that this word of this device's is held back: the beginnings of
+what held it back then, and of the ruling by which it was refused, if it was (`held_back`)."""
 LET_COUNT_SEEN_MARKS: Final = "let-count-seen/"
 """+ entry in hex → the ruling by which it counts again, as whoever works here has seen (`let_count`)."""
 KEY_MADE_MARKS: Final = "key-made/"

@@ -11,8 +11,9 @@ Rules (docs/protocol.md, "Roster"):
   on, and for others' in the order of arrival, never by a date (docs/adr/0311);
 - what somebody has refused is news: a thief would refuse it; where a school is run it is told apart from what waits,
   but for what a root has refused (docs/adr/0552);
-- who has looked is told no more of these words on the first page, by a mark of this device that says by which ruling
-  they were refused, if any: once another refuses what somebody had let count, that is news; `status` counts them on.
+- who has looked is told no more of these words on the first page, by a mark of this device that says by which cuts of
+  it they are held back, and by which ruling they were refused, if any: once another cut, or ruling, does so, that is
+  news. The mark goes once they count, or were said again; `status` counts them on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from protocol.clock import rfc3339
 from protocol.folds.sign_in import lets_try_again
@@ -39,6 +40,8 @@ from sync_agent.machine.marks import HELD_BACK_SEEN_MARKS
 
 _LISTED: Final = 20
 _FEW: Final = 200
+_BEGINNING_BYTES: Final = 8
+_MOST_NAMED: Final = 64
 _TOPICS_AT_ONCE: Final = 1_024
 """Of so many things it is found out in one pass what was said of them since: a thief speaks of thousands."""
 
@@ -70,10 +73,11 @@ _BY_WORDS: Final = frozenset({"right", "erasure"})
 
 @dataclass(frozen=True, slots=True)
 class HeldWord:
-    """A word of this device's that is held back; by which ruling it is `refused`, if it is; whether that was `seen`."""
+    """A word of this device's that is held back; whether it is `refused`, `by` what, and whether that was `seen`."""
 
     entry: Entry
-    refused: bytes | None
+    refused: bool
+    by: bytes
     seen: bool
 
     @property
@@ -86,14 +90,21 @@ async def own_held_back(agent: Agent) -> list[HeldWord]:
     """What this device said in the spaces that it has, and is held back; newest first."""
     found: list[HeldWord] = []
     authors: dict[bytes, bytes] = {}
+    seen = await agent.replica.store.marks(HELD_BACK_SEEN_MARKS)
     for space in await agent.spaces():
         roster = (await agent.replica.view(space)).roster
         if await _may_hold_own(agent, roster.held_back, authors):
             said = await agent.replica.store.authored(space, agent.device)
             held = await _not_said_by_others(agent, _not_said_since(said, roster), roster)
-            seen = await agent.replica.store.marks(HELD_BACK_SEEN_MARKS) if held else {}
-            found += [_held_word(entry, roster.refused.get(entry.id), seen) for entry in held]
+            found += [_held_word(entry, _held_by(entry, roster, agent.device), seen) for entry in held]
+    await _let_go_of(agent, seen, {_seen_mark(word.entry) for word in found})
     return sorted(found, key=lambda word: (word.entry.header.at, word.entry.id), reverse=True)
+
+
+async def _let_go_of(agent: Agent, seen: Mapping[str, bytes], lying: Container[str]) -> None:
+    """That a word was seen ends with what was seen: it counts by now, or was said again."""
+    if over := {mark: value for mark, value in seen.items() if mark not in lying}:
+        await agent.replica.store.drop_marks(over)
 
 
 async def _may_hold_own(agent: Agent, held_back: Collection[bytes], authors: dict[bytes, bytes]) -> bool:
@@ -112,11 +123,24 @@ async def acknowledge_held_back(agent: Agent, shown: Container[bytes]) -> None:
     """Tell no more on the first page of these of what is held back: somebody has looked at them."""
     words = [word for word in await own_held_back(agent) if not word.seen and word.entry.id in shown]
     if words:
-        await agent.replica.store.set_marks({_seen_mark(word.entry): word.refused or b"" for word in words})
+        await agent.replica.store.set_marks({_seen_mark(word.entry): word.by for word in words})
 
 
-def _held_word(entry: Entry, refused: bytes | None, seen: Mapping[str, bytes]) -> HeldWord:
-    return HeldWord(entry, refused, seen.get(_seen_mark(entry)) == (refused or b""))
+def _held_word(entry: Entry, by: _HeldBy, seen: Mapping[str, bytes]) -> HeldWord:
+    return HeldWord(entry, by.is_refused, by.names, seen.get(_seen_mark(entry)) == by.names)
+
+
+class _HeldBy(NamedTuple):
+    is_refused: bool
+    names: bytes
+    """The beginnings of the cuts, and of the ruling."""
+
+
+def _held_by(entry: Entry, roster: Roster, device: bytes) -> _HeldBy:
+    cuts = sorted(name for name, key in roster.revocations.items() if key == device)
+    refused = roster.refused.get(entry.id)
+    names = cuts if refused is None else [*cuts, refused]
+    return _HeldBy(refused is not None, b"".join(name[:_BEGINNING_BYTES] for name in names[-_MOST_NAMED:]))
 
 
 def _seen_mark(word: Entry) -> str:
@@ -129,7 +153,7 @@ async def held_back_status(agent: Agent) -> dict[str, JSON]:
     kinds = Counter(kind_name(word.entry.header.kind) for word in words)
     return {
         "count": len(words),
-        "refused": sum(word.refused is not None for word in words),
+        "refused": sum(word.refused for word in words),
         "kinds": dict(sorted(kinds.items())),
         "words": [
             {
@@ -138,7 +162,7 @@ async def held_back_status(agent: Agent) -> dict[str, JSON]:
                 "space": word.entry.header.space.hex(),
                 "target": None if word.entry.header.target is None else word.entry.header.target.hex(),
                 "at": rfc3339(word.entry.timestamp_ms),
-                "refused": word.refused is not None,
+                "refused": word.refused,
             }
             for word in words[:_LISTED]
         ],

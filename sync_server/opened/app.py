@@ -31,6 +31,7 @@ from protocol.replica.office.acts import Trail
 from protocol.replica.office.arrivals import Ran, RunningTime, noted_ran
 from protocol.replica.office.bureau import Met
 from protocol.replica.office.known_here import is_about_cuts, marks_of
+from protocol.replica.office.said_before import following
 from protocol.replica.office.servers_memory import ServersMemory
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.private_file import remove_private
@@ -253,7 +254,8 @@ class Server:
         def noted(said: Sequence[Entry]) -> Mapping[str, bytes | None]:
             return {**marks_of(said), **({} if notes is None else notes(said))}
 
-        said = await self.responder.say(drafts, noted)
+        following_on = await following(self.replica, self.keys.signing.public, drafts)
+        said = await self.responder.say(following_on, noted)
         self.replica.noted += any(map(is_about_cuts, said))
         return said
 

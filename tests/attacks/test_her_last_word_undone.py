@@ -7,18 +7,19 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from random import Random
 
 from protocol.clock import DAY_MS, MAX_AT
 from protocol.folds.coursework import Work
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import PersonRecord, Revocation, Ruling
-from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.at_work.replica import Draft
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.hand_ins.own_words import OwnWords, own_words
 from sync_agent.machine.marks import HELD_BACK_SEEN_MARKS
-from sync_agent.school.held_back import HeldInSchool, HeldWord, own_held_back
+from sync_agent.school.held_back import HeldInSchool, HeldWord, _HeldBy, own_held_back
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
 from tests.harness.last_word import (
@@ -32,8 +33,9 @@ from tests.harness.last_word import (
 )
 from tests.harness.lost_laptop import let_in_again
 from tests.harness.office_devices import town
-from tests.harness.portal import portal
+from tests.harness.portal import Surfer, portal
 from tests.harness.spied_class import spied_class
+from tests.harness.territory import new_device
 
 ROW = "a teacher's last word is undone"
 
@@ -73,7 +75,7 @@ async def test_her_first_page_and_status_say_that_her_last_word_is_held_back_unt
 
 async def _whatever_is_held_back(agent: Agent, _shown: object) -> None:
     words = await own_held_back(agent)
-    await agent.replica.store.set_marks({HELD_BACK_SEEN_MARKS + word.entry.id.hex(): b"" for word in words})
+    await agent.replica.store.set_marks({HELD_BACK_SEEN_MARKS + word.entry.id.hex(): word.by for word in words})
 
 
 @attack(ROW, off={"sync_agent.portal.teacher.held_back.acknowledge_held_back": _whatever_is_held_back})
@@ -111,11 +113,50 @@ async def test_that_whoever_holds_it_back_refuses_it_too_is_told(tmp_path: Path)
             assert NOTICE in await surfer.page("/")
 
 
-def _seen_for_good(entry: Entry, refused: bytes | None, seen: Mapping[str, bytes]) -> HeldWord:
-    return HeldWord(entry, refused, HELD_BACK_SEEN_MARKS + entry.id.hex() in seen)
+def _seen_for_good(entry: Entry, by: _HeldBy, seen: Mapping[str, bytes]) -> HeldWord:
+    return HeldWord(entry, by.is_refused, by.names, HELD_BACK_SEEN_MARKS + entry.id.hex() in seen)
 
 
-@attack(ROW, off={"sync_agent.school.held_back._held_word": _seen_for_good})
+async def _for_good(*_: object) -> None:
+    return
+
+
+SEEN_FOR_GOOD: dict[str, object] = {
+    "sync_agent.school.held_back._held_word": _seen_for_good,
+    "sync_agent.school.held_back._let_go_of": _for_good,
+}
+
+
+async def _sees(surfer: Surfer) -> None:
+    (shown,) = re.findall(r'name="words" value="([0-9a-f,]+)"', await surfer.page("/held-back"))
+    await surfer.send("/held-back", "/held-back/seen", {"words": shown})
+    assert NOTICE not in await surfer.page("/")
+
+
+@attack(ROW, off=SEEN_FOR_GOOD)
+async def test_that_another_cut_holds_it_back_is_news(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space, hers = here.room.territory, here.room.space, here.teacher
+        before = tuple(await territory.replica.tips(space, hers.agent.device))
+        await Desk(hers.agent).ask("feedback", id=here.work.hex(), text=AFTER, mark="18/20")
+        await here.sync()
+        async with portal(hers.agent) as surfer:
+            for number in range(2):
+                here.spy = new_device(Random(number).randbytes)
+                (right,) = await territory.let_in(here.spy, Role.ADMIN, space)
+                here.grant = right.id
+                await here.say(Kind.REVOKE, Revocation(hers.agent.device, before).encode(), None)
+                await let_in_again(here, hers, Role.TEACHER, here.room.teacher_person)
+                for _ in range(2):
+                    await here.sync()
+                assert NOTICE in await surfer.page("/")
+                await _sees(surfer)
+                await territory.say(space, Kind.REVOKE, Revocation(here.spy.signing.public, ()).encode())
+                await here.sync()
+                assert await own_held_back(hers.agent) == [], "it counts"
+
+
+@attack(ROW, off=SEEN_FOR_GOOD)
 async def test_that_it_is_undone_again_once_it_was_let_count_is_news(tmp_path: Path) -> None:
     async with spied_class(tmp_path, kept_for=__name__) as here:
         await undone(here)
@@ -131,9 +172,7 @@ async def test_that_it_is_undone_again_once_it_was_let_count_is_news(tmp_path: P
             for _ in range(2):
                 await rule(accept=False)
                 assert NOTICE in await surfer.page("/")
-                (shown,) = re.findall(r'name="words" value="([0-9a-f,]+)"', await surfer.page("/held-back"))
-                await surfer.send("/held-back", "/held-back/seen", {"words": shown})
-                assert NOTICE not in await surfer.page("/")
+                await _sees(surfer)
                 await rule(accept=True)
                 assert NOTICE not in await surfer.page("/")
 
@@ -225,33 +264,3 @@ async def test_a_name_that_waits_is_listed_though_whoever_had_the_server_had_sai
         assert hers.id.hex() in {row["id"] for row in await office.do("waiting", refused=False)}
         await office.do("accept", named=[hers.id.hex()])
         assert hers.id.hex() not in {row["id"] for row in await office.do("waiting", refused=False)}
-
-
-async def _as_it_stands(_replica: Replica, _device: bytes, drafts: Sequence[Draft]) -> list[Draft]:
-    return list(drafts)
-
-
-@attack(ROW, off={"sync_agent.app.following_own": _as_it_stands})
-async def test_what_she_says_meanwhile_stands_once_the_cut_is_over_and_not_what_she_had_said_before(
-    tmp_path: Path,
-) -> None:
-    async with spied_class(tmp_path) as here:
-        territory, space, hers, desk = here.room.territory, here.room.space, here.teacher, Desk(here.teacher.agent)
-        before = tuple(await territory.replica.tips(space, hers.agent.device))
-        for mark in ("2/20", "12/20", "18/20"):
-            await desk.ask("feedback", id=here.work.hex(), text="", mark=mark)
-        await here.sync()
-        (right,) = await territory.let_in(here.spy, Role.ADMIN, space)
-        here.grant = right.id
-        cut = await here.say(Kind.REVOKE, Revocation(hers.agent.device, before).encode(), None)
-        await let_in_again(here, hers, Role.TEACHER, here.room.teacher_person)
-        for _ in range(2):
-            await here.sync()
-        assert cut.id in (await hers.agent.replica.view(space)).roster.revocations
-        await desk.ask("feedback", id=here.work.hex(), text="Recopié.", mark="4/20")
-        await here.sync()
-        await territory.say(space, Kind.REVOKE, Revocation(here.spy.signing.public, ()).encode())
-        for _ in range(2):
-            await here.sync()
-        work = (await here.machine.agent.replica.view(space)).coursework.hand_ins[here.work]
-        assert [note.record.mark for note in work.remarks] == ["4/20"]

@@ -191,3 +191,31 @@ async def test_whose_right_is_said_anew_before_the_earlier_one_ends_is_no_news(t
             await here.sync()
         async with portal(here.teacher.agent) as surfer:
             assert "M. X" not in await surfer.page("/")
+
+
+async def _none_is(*_: object) -> list[object]:
+    return []
+
+
+@attack(ROW, off={"sync_agent.keys.seen_readers._cuts_held_back": _none_is})
+async def test_so_is_whoever_is_back_since_the_word_that_cut_them_off_is_held_back(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space = here.room.territory, here.room.space
+        x = await territory.person("M. X", PersonRole.TEACHER, space)
+        await here.name_the_spy(x)
+        for _ in range(2):
+            await here.sync()
+        await looked_at(here)
+        office = new_device(Random(5).randbytes)
+        (right,) = await territory.let_in(office, Role.ADMIN, space)
+        cut = Revocation(here.spy.signing.public, ()).encode()
+        here.spy, here.grant = office, right.id
+        await here.say(Kind.REVOKE, cut, None)
+        for _ in range(2):
+            await here.sync()
+        async with portal(here.teacher.agent) as surfer:
+            assert "M. X" not in await surfer.page("/")
+            await territory.say(space, Kind.REVOKE, Revocation(office.signing.public, ()).encode())
+            for _ in range(2):
+                await here.sync()
+            assert "M. X" in await surfer.page("/")

@@ -1,0 +1,114 @@
+"""What is said while earlier words are not shown follows on these, and stands once they are (0561)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+from protocol.model.entry import Kind
+from protocol.model.structure import Revocation
+from protocol.replica.at_work.replica import Draft, Replica
+from protocol.roles import Role
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.copied_keys import granted, thief_says
+from tests.harness.lost_laptop import another_laptop, let_in_again
+from tests.harness.office_devices import town
+from tests.harness.spied_class import SpiedClass, spied_class
+from tests.harness.territory import new_device
+
+ROW = "a teacher's last word is undone"
+
+
+async def _as_it_stands(_replica: Replica, _device: bytes, drafts: Sequence[Draft]) -> list[Draft]:
+    return list(drafts)
+
+
+AS_THEY_STAND: dict[str, object] = {"sync_agent.app.following": _as_it_stands}
+
+
+async def _marks(here: SpiedClass) -> list[str | None]:
+    work = (await here.machine.agent.replica.view(here.room.space)).coursework.hand_ins[here.work]
+    return [note.record.mark for note in work.remarks]
+
+
+async def _an_administrator_cuts_off(here: SpiedClass, hers: Device, before: tuple[bytes, ...]) -> None:
+    """A device of the copied key's, since a moment before what she said last."""
+    (right,) = await here.room.territory.let_in(here.spy, Role.ADMIN, here.room.space)
+    here.grant = right.id
+    await here.say(Kind.REVOKE, Revocation(hers.agent.device, before).encode(), None)
+
+
+async def _and_goes(here: SpiedClass) -> None:
+    gone = Revocation(here.spy.signing.public, ()).encode()
+    await here.room.territory.say(here.room.space, Kind.REVOKE, gone)
+
+
+@attack(ROW, off=AS_THEY_STAND)
+async def test_what_she_says_meanwhile_stands_once_the_cut_is_over_and_not_what_she_had_said_before(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space, hers, desk = here.room.territory, here.room.space, here.teacher, Desk(here.teacher.agent)
+        before = tuple(await territory.replica.tips(space, hers.agent.device))
+        for mark in ("2/20", "12/20", "18/20"):
+            await desk.ask("feedback", id=here.work.hex(), text="", mark=mark)
+        await here.sync()
+        await _an_administrator_cuts_off(here, hers, before)
+        await let_in_again(here, hers, Role.TEACHER, here.room.teacher_person)
+        for _ in range(2):
+            await here.sync()
+        await desk.ask("feedback", id=here.work.hex(), text="Recopié.", mark="4/20")
+        await here.sync()
+        await _and_goes(here)
+        for _ in range(2):
+            await here.sync()
+        assert await _marks(here) == ["4/20"]
+
+
+@attack(ROW, off=AS_THEY_STAND)
+async def test_so_does_what_she_says_on_her_other_laptop(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        first, second = here.teacher, await another_laptop(here, here.teacher)
+        everybody = (first, second, here.machine)
+        before = tuple(await here.room.territory.replica.tips(here.room.space, first.agent.device))
+        for mark in ("2/20", "12/20", "18/20"):
+            await Desk(first.agent).ask("feedback", id=here.work.hex(), text="", mark=mark)
+        await here.sync(*everybody)
+        await _an_administrator_cuts_off(here, first, before)
+        for _ in range(2):
+            await here.sync(second, here.machine)
+        assert await _marks(here) == []
+        await Desk(second.agent).ask("feedback", id=here.work.hex(), text="Recopié.", mark="4/20")
+        await here.sync(second)
+        await _and_goes(here)
+        for _ in range(2):
+            await here.sync(*everybody)
+        assert await _marks(here) == ["4/20"]
+
+
+@attack(ROW, off={"sync_server.opened.app.following": _as_it_stands})
+async def test_so_does_what_the_office_calls_somebody_whom_a_head_had_renamed(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        office, server = here.office, here.office.server
+        pupil = await office.add_person("Tim", "pupil")
+        head = await here.head_of_the_school()
+        before = [*await server.replica.tips(here.school, head.agent.device)]
+        before += await server.replica.tips(here.space, head.agent.device)
+        for name in ("Tim Durand", "Tim Durant", "Tim Dupont"):
+            await Desk(head.agent).ask("person rename", person=pupil, name=name, called=None)
+            await here.sync(head)
+        spy = new_device(Random(9).randbytes)
+        (right,) = await thief_says(
+            office, Draft(here.school, Kind.GRANT, server.grant, granted(spy, Role.ADMIN, None))
+        )
+        cut = Draft(here.school, Kind.REVOKE, right.id, Revocation(head.agent.device, tuple(before)).encode())
+        now_ms = office.clock()
+        await server.replica.write([cut], author=spy.signing, now_ms=now_ms, entropy=os.urandom, unsent=False)
+        await office.do("person rename", person=pupil, name="Léo Martin", called=None, renamed_too=True)
+        gone = Draft(here.school, Kind.REVOKE, server.grant, Revocation(spy.signing.public, ()).encode())
+        await thief_says(office, gone)
+        assert [row["name"] for row in await office.do("person list", space=office.space)] == ["Léo Martin"]
