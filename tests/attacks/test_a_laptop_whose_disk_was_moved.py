@@ -18,6 +18,12 @@ from tests.integration.test_clones import image_of, pc, started, stopped
 ROW = "a server says that a moved laptop has a twin"
 
 
+@pytest.fixture(autouse=True)
+def each_start_is_one_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is switched off in between: what has passed nobody knows but by the own clock."""
+    monkeypatch.setattr("protocol.replica.steady._beginning", bytes)
+
+
 async def _moved(room: Classroom, first: Device, days: int) -> tuple[Device, Place]:
     """The same disk on other hardware, which is switched on every other day."""
     disk, place = await image_of(room, first), Place(pc(2))

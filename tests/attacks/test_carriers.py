@@ -132,8 +132,8 @@ async def any_certificate(_replica: object, _device: object) -> None:
 class TellsOfATwin(Lives):
     """Says of every caller that another lives with its key, and came before it."""
 
-    def hear(self, device: bytes, life: bytes | None) -> Twin:
-        del device, life
+    def hear(self, device: bytes, life: bytes | None, given_ms: int | None = None, now_ms: int = 0) -> Twin:
+        del device, life, given_ms, now_ms
         return Twin.LATER
 
 

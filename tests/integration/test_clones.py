@@ -21,10 +21,18 @@ from sync_agent.keys.succession import NEXT_KEYS_FILE, TELLINGS, Place, Told, bi
 from sync_agent.lan.exchange.peer_sync import exchange_once
 from sync_agent.school.sign_in import Try
 from sync_agent.sync.session import Session
+from tests.harness.challenged import give_challenges
 from tests.harness.classroom import SMALL, WORK, Classroom, Device, assignment, work_of
 from tests.harness.lan import exchange, listening_device
 from tests.harness.sign_in import PICTURES, signed_class
 from tests.harness.wire import MemoryTransport
+
+
+@pytest.fixture
+def room(room: Classroom) -> Classroom:
+    """A class whose server tells of twins: it goes by challenges that it gives."""
+    give_challenges(room.frontage.responder, room.territory.clock)
+    return room
 
 
 class PowerCut(BaseException):

@@ -37,21 +37,28 @@ class Challenges:
 
     def issue(self, device: bytes) -> bytes:
         """The challenge that a device is given now."""
-        return self._at(device, (self._steady_ms() % _TURN_MS).to_bytes(_TIME_BYTES, "big"))
+        return self._at(device, self.now_ms().to_bytes(_TIME_BYTES, "big"))
 
     def age_ms(self, device: bytes, challenge: bytes | None) -> int | None:
         """How long ago this one was given to that device; None if it never was by this process."""
+        given_ms = self.given_ms(device, challenge)
+        return None if given_ms is None else (self._steady_ms() - given_ms) % _TURN_MS
+
+    def now_ms(self) -> int:
+        """The time that a challenge is given now."""
+        return self._steady_ms() % _TURN_MS
+
+    def given_ms(self, device: bytes, challenge: bytes | None) -> int | None:
+        """When this one was given to that device; None if it never was by this process."""
         if challenge is None:
             return None
         time = challenge[:_TIME_BYTES]
-        if not hmac.compare_digest(challenge, self._at(device, time)):
-            return None
-        return (self._steady_ms() - int.from_bytes(time, "big")) % _TURN_MS
+        return int.from_bytes(time, "big") if hmac.compare_digest(challenge, self._at(device, time)) else None
 
-    def next_for(self, device: bytes, challenge: bytes | None) -> bytes | None:
-        """What to give who has said this one; None while it serves."""
+    def next_for(self, device: bytes, challenge: bytes | None, *, serves: bool = True) -> bytes | None:
+        """What to give who has said this one; None while it serves, and is not an hour old."""
         age_ms = self.age_ms(device, challenge)
-        return None if age_ms is not None and age_ms < RENEWED_MS else self.issue(device)
+        return None if serves and age_ms is not None and age_ms < RENEWED_MS else self.issue(device)
 
     def _at(self, device: bytes, time: bytes) -> bytes:
         return time + blake3(device + time, key=self._secret).digest(CHALLENGE_BYTES - _TIME_BYTES)

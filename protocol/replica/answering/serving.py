@@ -40,7 +40,7 @@ from protocol.messages.enrollment import encode_chain
 from protocol.messages.errors import encode_error
 from protocol.messages.held_names import HeldNames
 from protocol.messages.likeness import MOVED
-from protocol.messages.lives import Lives
+from protocol.messages.lives import Lives, Twin
 from protocol.messages.parts import InlinePack, Link, Refusal, SpacePage, Upload
 from protocol.messages.wire import Call, Capability, Purpose
 from protocol.model.entry import Entry, Kind
@@ -226,7 +226,7 @@ class Responder:
         if request.bare:
             whole = await self.replica.bare.whole(request.bare, readable)
             return SyncAnswer(time_ms=now_ms, refused=taken.refused, whole=page_of(whole)).encode()
-        twin = self.lives.hear(opened.device, request.life)
+        twin = self._hear_life(opened.device, request)
         await self._keep_reports(opened.device, request.registers, now_ms)
         if self._words_on_words != self.replica.words_on_words:
             # … and in any, what came while an erasure hid it, which somebody has taken back since
@@ -292,11 +292,19 @@ class Responder:
             challenge=self._challenge_for(opened.device, request, ours=ours),
         ).encode()
 
+    def _hear_life(self, device: bytes, request: SyncRequest) -> Twin:
+        """What the caller is told of a twin; who gives no challenges says nothing of one."""
+        given = self.challenges
+        if given is None:
+            return self.lives.hear(device, request.life)
+        return self.lives.hear(device, request.life, given.given_ms(device, request.challenge), given.now_ms())
+
     def _challenge_for(self, device: bytes, request: SyncRequest, *, ours: bool) -> bytes | None:
         """What a server has a device say from now on; who brings a report and nothing else gets it with the next."""
         if self.challenges is None or (ours and request.registers and not request.push):
             return None
-        return self.challenges.next_for(device, request.challenge)
+        serves = self.lives.knows_to_live(device, self.challenges.given_ms(device, request.challenge))
+        return self.challenges.next_for(device, request.challenge, serves=serves)
 
     def _is_own_of(self, device: bytes) -> Callable[[bytes], bool]:
         """Whether a key is of the same line as a device's."""
