@@ -50,9 +50,8 @@ from sync_server.api.health import Health
 from sync_server.api.routes import Traffic, application
 from sync_server.config import RunConfig, Tls, check_kit
 from sync_server.handlers.overview.figures import store_families
-from sync_server.handlers.overview.long_gone import forget_long_gone
 from sync_server.handlers.overview.survey import Survey
-from sync_server.handlers.record.erasures import confirm_destroyed
+from sync_server.handlers.record.destroying import destroy_what_is_due
 from sync_server.handlers.store.backups import tell_devices
 from sync_server.handlers.store.codes_of_before import enrolment_at
 from sync_server.handlers.store.keys_of_before import heed_keys_of_before
@@ -284,12 +283,7 @@ class Service:
         """What erasures cover goes when it is due."""
         while True:
             try:
-                if (destroyed := await self._server.pace.look()).entries:
-                    _log.info("%d erased entries have been destroyed", len(destroyed.entries))
-                await self._server.forget_names()
-                await forget_long_gone(self._server)
-                if confirmed := await confirm_destroyed(self._server):
-                    _log.info("%d erasures of devices that were cut off since are the server's word now", confirmed)
+                await destroy_what_is_due(self._server)
             except LocalFailure as failure:
                 _log.error("what has been erased cannot be destroyed: %s", failure)
                 self._stop.watch(failure)

@@ -97,7 +97,7 @@ class Server:
         """That entries of its store were lost, the last time."""
         self.callers_are_unknown = False
         """Whether a proxy in front has left unsaid whose a request is."""
-        self.acts = Trail(store, lambda: self.now_ms())  # noqa: PLW0108  (tests set that clock later)
+        self.acts = Trail(store, lambda: self.now_ms(), lambda: self.steady_ms())  # noqa: PLW0108  (as above)
         """Who has done what here, which no replica carries."""
         self.backing_up = asyncio.Lock()
         self.using_codes = asyncio.Lock()

@@ -11,6 +11,7 @@ from protocol.model.structure import Erasure
 from protocol.replica.office.arrivals import note_arrivals
 from protocol.replica.upkeep.eraser import Eraser
 from protocol.replica.upkeep.pace import Pace
+from sync_server.handlers.record.destroying import destroy_what_is_due
 from sync_server.handlers.record.erasures import confirm_destroyed
 from tests.attacks.test_whose_a_device_is_at_a_server import Thieving
 from tests.harness.attack import attack
@@ -34,7 +35,7 @@ async def test_whom_a_thief_had_destroyed_at_the_server_is_back_from_a_pc_that_w
 
         async def runs_for(ms: int) -> None:
             await eraser.sweep(office.clock())
-            await confirm_destroyed(office.server)
+            await confirm_destroyed(office.server, office.clock())
             await note_arrivals(office.server.store, office.clock())
             office.clock.advance(ms)
 
@@ -75,8 +76,8 @@ async def test_no_clock_that_leaps_ahead_makes_it_the_servers_word_before_its_ti
             nonlocal steady_ms
             found = []
             for day in range(days):
-                await pace.look()
-                found += [day] * await confirm_destroyed(office.server)
+                looked = await pace.look()
+                found += [day] * await confirm_destroyed(office.server, looked.at_ms)
                 office.clock.advance(DAY_MS)
                 steady_ms += DAY_MS
             return found
@@ -86,3 +87,34 @@ async def test_no_clock_that_leaps_ahead_makes_it_the_servers_word_before_its_ti
         await days_that_confirm(1)
         office.clock.advance(SINCE_REACHES_MS)
         assert await days_that_confirm(2 * SINCE_REACHES_MS // DAY_MS) == [SINCE_REACHES_MS // DAY_MS - 1]
+
+
+async def test_nor_one_that_is_set_in_the_midst_of_a_look(tmp_path: Path) -> None:
+    async with town_at_work(tmp_path, kept_for=__name__, in_step=True) as (here, at_work):
+        thieving, steady_ms = Thieving(Year(here, *at_work, tmp_path)), 0
+        office, leap_ms = here.office, SINCE_REACHES_MS + DAY_MS
+        await thieving.is_stolen()
+        lea, territory = bytes.fromhex(at_work.pupil), office.server.replica.territory
+        await thieving.brings(Kind.ERASE, Erasure(lea).encode(), space=territory)
+
+        def read_and_set_ahead() -> tuple[int, int]:
+            now_ms = office.clock()
+            office.clock.advance(leap_ms)
+            return now_ms, steady_ms
+
+        office.server.pace = Pace(Eraser(office.server.replica, office.server.holdings), read_and_set_ahead)
+
+        async def days(count: int) -> int:
+            nonlocal steady_ms
+            confirmed = 0
+            for _ in range(count):
+                confirmed += await destroy_what_is_due(office.server)
+                office.clock.advance(DAY_MS - leap_ms)
+                steady_ms += DAY_MS
+            return confirmed
+
+        await days(9)
+        assert [row["state"] for row in await office.do("erasures")] == ["destroyed"]
+        await thieving.year.with_kit("rotate server")
+        assert await days(SINCE_REACHES_MS // DAY_MS) == 0
+        assert await days(2) == 1

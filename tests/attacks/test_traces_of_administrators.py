@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
+from protocol.limits import MAX_FAILED_SIGN_INS_PER_DAY
 from protocol.replica.office import acts
 from tests.harness.administration import NAME, ask, cookie_of, sign_in, with_account
 from tests.harness.attack import attack
@@ -96,3 +97,25 @@ async def test_who_has_an_account_does_no_more_in_a_day_than_somebody_may_by_han
         desk.clock.advance(DAY_MS)
         cookie = cookie_of(await sign_in(url))
         assert await refuse(url, cookie, "ab" * 32) == 200
+
+
+@attack(FLOOD_ROW, off={"protocol.replica.office.acts._DROPPED_AT_ONCE": 256})
+async def test_nor_does_who_sets_the_clock_a_year_ahead_for_a_moment(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as desk:
+        for number in range(200):
+            await desk.server.acts.note("erase", f"pages: {NAME}", f"{number:032x}", with_kit=True)
+        desk.clock.advance(366 * DAY_MS)
+        for _ in range(6):
+            await desk.server.acts.note_failed_sign_in("pages: ?", "passphrase")
+        desk.clock.advance(-366 * DAY_MS)
+        assert len([row for row in await noted(desk) if row[1] == "erase"]) > 150
+
+
+async def test_nor_does_who_guesses_on_many_days_of_one_afternoon(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as desk:
+        desk.server.steady_ms = lambda: 0
+        for day in range(10):
+            desk.clock.advance(DAY_MS if day % 2 else -DAY_MS)
+            for _ in range(200):
+                await desk.server.acts.note_failed_sign_in("pages: ?", "passphrase")
+        assert len(await noted(desk)) <= MAX_FAILED_SIGN_INS_PER_DAY + 5

@@ -209,10 +209,11 @@ async def test_what_was_destroyed_before_its_author_left_is_said_again_for_machi
     theft.office.clock.advance(8 * DAY_MS)
     await theft.sweep()
     await theft.office.do("revoke", device=theft.device)
-    assert await confirm_destroyed(theft.office.server) == 0, "somebody may say yet since when it was in other hands"
-    theft.office.clock.advance(SINCE_REACHES_MS)
-    assert await confirm_destroyed(theft.office.server) == 1
-    assert await confirm_destroyed(theft.office.server) == 0
+    server, clock = theft.office.server, theft.office.clock
+    assert await confirm_destroyed(server, clock()) == 0, "somebody may say yet since when it was in other hands"
+    clock.advance(SINCE_REACHES_MS)
+    assert await confirm_destroyed(server, clock()) == 1
+    assert await confirm_destroyed(server, clock()) == 0
     assert [row["state"] for row in await theft.office.do("erasures")] == ["destroyed", "destroyed"]
 
 

@@ -259,7 +259,7 @@ async def sweep_server(world: World) -> None:
         destroyed = await server.pace.look()
         _note_content(world, before, destroyed.entries)
         await _note_destroyed(world, "server", server.replica, destroyed.entries, by_right_clock=True)
-        await confirm_destroyed(server)
+        await confirm_destroyed(server, destroyed.at_ms)
 
 
 def _note_content(world: World, before: Disk, entries: Sequence[bytes]) -> None:

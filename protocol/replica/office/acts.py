@@ -8,8 +8,9 @@ Rules:
 - it is this machine's own: no replica carries it, so that who administers is known where they do;
 - each line holds the hash of the one before: what was altered, or taken out between two, shows. That the last ones were
   cut off shows by a copy alone, a backup or a hash that was written down;
-- lines go after a year, and the oldest where there are too many. What changes nothing is one line an hour, of sign-ins
-  that fail a day has so many, and of one account (`has_enough_of`): who tries, looks or does often pushes nobody's out.
+- lines go after a year, and the oldest where there are too many, few with each that is written: whoever sets the clock
+  ahead empties nothing at once. What changes nothing is one line an hour, of sign-ins that fail a day has so many, and
+  of one account (`has_enough_of`), by a clock that nobody sets: who tries, looks or does often pushes nobody's out.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _NUMBER_DIGITS: Final = 16
 _NEVER_DONE: Final = 1 << 40
 _LOOKED_UP_WITHIN_MS: Final = 3600 * 1000
 _MAX_REMEMBERED: Final = 1_000
-_DROPPED_AT_ONCE: Final = 256
+_DROPPED_AT_ONCE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +102,13 @@ _NOTHING_YET: Final = _End(1, 0, bytes(_HASH_BYTES))
 class Trail:
     """The lines of one machine, in the marks of its store."""
 
-    def __init__(self, store: EntryStore, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, store: EntryStore, now_ms: Callable[[], int], steady_ms: Callable[[], int] | None = None
+    ) -> None:
+        """`steady_ms` reads a clock that nobody sets, by which days are counted; else the own one does."""
         self._store = store
         self._now_ms = now_ms
+        self._steady_ms = steady_ms or now_ms
         self._writing = asyncio.Lock()
         self._end: _End | None = None
         self._looked_up: OrderedDict[tuple[str, str, str], int] = OrderedDict()
@@ -158,7 +163,7 @@ class Trail:
         return self._of_today()[by] >= MAX_ACTS_OF_ONE_PER_DAY
 
     def _of_today(self) -> Counter[str]:
-        day = self._now_ms() // DAY_MS
+        day = self._steady_ms() // DAY_MS
         if self._today[0] != day:
             self._today = day, Counter()
         return self._today[1]

@@ -82,8 +82,12 @@ _LATER_DAYS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Destroyed:
-    """What a sweep did: how many names it has destroyed, in all their classes, and the entries whose payloads went."""
+    """What a sweep did: how many names it has destroyed, in all their classes, and the entries whose payloads went.
 
+    `at_ms` is the time by which it looked: whatever else waits is reckoned by that, and by no own clock meanwhile.
+    """
+
+    at_ms: int
     names: int = 0
     entries: tuple[bytes, ...] = ()
 
@@ -138,7 +142,7 @@ class Eraser:
                 names = await self._obey(now_ms, gone)
                 break
         await self._content.end()
-        return Destroyed(names, tuple(gone))
+        return Destroyed(now_ms, names, tuple(gone))
 
     async def _obey(self, now_ms: int, gone: list[bytes]) -> int:
         """Destroy what is due, the entries add to `gone`; how many names anew. Raises `_Countermanded`."""

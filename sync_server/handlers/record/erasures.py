@@ -98,15 +98,14 @@ async def told_erasures(server: Server) -> list[Told]:
     ]
 
 
-async def confirm_destroyed(server: Server) -> int:
+async def confirm_destroyed(server: Server, now_ms: int) -> int:
     """Say again what is destroyed here and was ordered only by devices that were cut off since; how many that were.
 
     Machines that come later must forget too. But not while people may still say since when such a device was in other
     hands: that takes back what it ordered, and would not reach this server's own word (docs/adr/0453). Until then what
-    it ordered is hidden on each machine, and destroyed on no further one.
+    it ordered is hidden on each machine, and destroyed on no further one. `now_ms` is the time of a look (`Pace`).
     """
     doubtful = await _in_doubt_alone(server)
-    now_ms = server.now_ms()
     since = await DOUBTED.look(server.store, (each.entry.id for each in doubtful), now_ms)
     due = [each for each in doubtful if each.destroyed and now_ms - since[each.entry.id] >= SINCE_REACHES_MS]
     said = {(each.entry.header.space, each.covers): None for each in due}
