@@ -17,6 +17,7 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
 from protocol.replica.office import commands, grants, list_commands, withdrawals
+from protocol.replica.office.added_namesakes import told_of_namesakes
 from protocol.replica.office.erasures import check_known, erase_persons, known_beyond, with_doubles
 from protocol.replica.office.further_words import ask_whether_meant, called_by, doubted_to_let_in, merge_persons
 from protocol.replica.office.grants import Standing
@@ -25,7 +26,7 @@ from protocol.replica.office.leaving import told_of_partings
 from protocol.replica.office.list_words import ListWords
 from protocol.replica.office.mentioned import day_of, mentioned
 from protocol.replica.office.names import device_id, invited_role, person_id, person_role
-from protocol.replica.office.namesakes import called_in, told_of_namesakes, told_of_numbers
+from protocol.replica.office.namesakes import called_in, told_of_numbers
 from protocol.replica.office.other_lists import ask_about_other_lists, lists_meant, names_of_lists, other_lists
 from protocol.replica.office.people import (
     add_person,

@@ -19,11 +19,11 @@ from protocol.replica.console.operation import JSON, Incoming, Outgoing, Params,
 from protocol.replica.console.typed_by import by_of
 from protocol.replica.office import commands, list_commands
 from protocol.replica.office.acts import TOLD_BROKEN, ids_told
+from protocol.replica.office.added_namesakes import told_of_namesakes
 from protocol.replica.office.frozen import frozen_persons
 from protocol.replica.office.further_words import ask_whether_meant, called_by, doubted_to_let_in
 from protocol.replica.office.left_over import left_pupils
 from protocol.replica.office.names import invited_role, person_role
-from protocol.replica.office.namesakes import told_of_namesakes
 from protocol.replica.office.people import add_person
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named
 from protocol.replica.office.stays_out import lines_of, reported_before

@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,15 +20,11 @@ from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.by_name import compared
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.called_here import namesakes_before
 from protocol.replica.office.mentioned import mentioned
-from protocol.replica.office.people import described, duplicates_in, listings_of
-from protocol.replica.office.spaces import is_closed, space_records
-from protocol.replica.office.whose_words import signatures
+from protocol.replica.office.spaces import space_records
 from protocol.rights.roster import Person, Roster
 from protocol.roles import PersonRole
 
-_MOST_NAMED: Final = 4
 _LEFT: Final = " (no longer on the list)"
 
 
@@ -150,82 +146,3 @@ async def told_of_numbers(office: Office, erased: Collection[bytes]) -> list[str
             name = records[space].name if space in records else space.hex()
             told.append(f"then known in “{name}”, so that no gap tells of whom that was: {', '.join(sorted(changed))}")
     return told
-
-
-async def told_of_namesakes(office: Office, person: bytes, spaces: Sequence[bytes], if_one: str) -> list[str]:
-    """What to say to whoever has put somebody on lists that have one of that name already, or whose school has.
-
-    `if_one` says what to do where it is the same person. A list that does not show them here (the class is hidden, or
-    what this office says is held back) has nothing to say of them.
-    """
-    told = []
-    for space in spaces:
-        if person not in (await office.replica.view(space)).roster.persons:
-            continue
-        groups = await duplicates_in(office.replica, space)
-        if any(person in {one.id for one in group} for group in groups):
-            told.append(await _told(office, space, person, if_one))
-        elif (warning := await _told_of_signature(office, space, person, if_one)) is not None:
-            told.append(warning)
-        elif (hint := await _told_of_another_class(office, space, person, if_one)) is not None:
-            told.append(hint)
-    return told
-
-
-async def _told_of_another_class(office: Office, space: bytes, person: bytes, if_one: str) -> str | None:
-    """What to say of a pupil who may only have changed class: their work would stay another's."""
-    door, records = office.replica.door, await space_records(office)
-    added = (await office.replica.view(space)).roster.persons[person]
-    if added.role is not PersonRole.PUPIL or door.parent(space) in (None, door.territory):
-        return None
-    for other in sorted(set(door.below(door.parent(space) or b"")) - {space}):
-        if other not in records or await is_closed(office.replica, other):
-            continue
-        listed = (await office.replica.view(other)).roster.persons.values()
-        if alike_there := [one.id for one in listed if one.id != person and len(alike([added, one])) == 1]:
-            before = alike_there[0].hex()
-            return (
-                f"a pupil of that name is on the list of “{records[other].name}” ({before}). If that is the same one, "
-                f"who changes class, {if_one}; `grant --person {before} --space {space.hex()}` puts that one on this "
-                f"list, and `ungrant --person {before} --space {other.hex()}` takes them off the other"
-            )
-    return None
-
-
-async def _told(office: Office, space: bytes, person: bytes, if_one: str) -> str:
-    view = await office.replica.view(space)
-    record = (await space_records(office)).get(space)
-    name, called = view.roster.persons[person].name, (await called_in(office.replica, view.roster))[person]
-    told = (
-        f"somebody of that name is on the list of “{space.hex() if record is None else record.name}” already. "
-        f"If it is the same person, {if_one}"
-    )
-    if called == name:
-        return told
-    return (
-        f"{told}. If not, this one is shown as “{called}”: better give each a last initial before they "
-        f'hand in, `person rename {person.hex()} "{name} D."`'
-    )
-
-
-async def _told_of_signature(office: Office, space: bytes, person: bytes, if_one: str) -> str | None:
-    """The same, where another list of the school has one of that name who teaches."""
-    roster = (await office.replica.view(space)).roster
-    name, signed = roster.persons[person].name, await signatures(office.replica, roster, [person])
-    if roster.persons[person].role is not PersonRole.TEACHER or signed[person] == name:
-        return None
-    before = (await namesakes_before(office.replica, roster, {person: name}))[person]
-    known = "; ".join([await described(office, one) for one in before[:_MOST_NAMED]])
-    # whom no list has, nor had until they left, is let in nowhere
-    back = [one.hex() for one, lists in (await listings_of(office.replica, before)).items() if lists]
-    which = back[0] if len(back) == 1 else "ID"
-    is_same = (
-        f"{if_one}, and `grant --person {which} --space {space.hex()}` lets the one whom lists have had into this class"
-        if back
-        else "they go on as this one: no list here has the other any more"
-    )
-    return (
-        f"somebody of that name teaches in this school, or did: {known}. If it is the same person, {is_same}. If not, "
-        f"what this one says is signed “{signed[person]}”: better give them an initial, "
-        f'`person rename {person.hex()} "{name} D."`'
-    )
