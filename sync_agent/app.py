@@ -439,8 +439,12 @@ class Agent:
         self,
         *drafts: Draft,
         marks: Notes | None = None,
+        follows: bool = True,
     ) -> list[Entry]:
-        """Say something as this device, all of it or nothing, durably (`Replica.write`)."""
+        """Say something as this device, all of it or nothing, durably (`Replica.write`).
+
+        What nobody asked for follows on nothing that is not shown (`said_before`).
+        """
         noted: Mapping[str, bytes | None] = {}
 
         def note(entries: Sequence[Entry]) -> Mapping[str, bytes | None]:
@@ -448,7 +452,7 @@ class Agent:
             noted = {} if marks is None else marks(entries)
             return noted
 
-        said = await following(self.replica, self.device, drafts)
+        said = await following(self.replica, self.device, drafts) if follows else drafts
         entries = await self.replica.write(
             said, author=self.keys.signing, now_ms=self.now_ms(), entropy=self.entropy, marks=note
         )
@@ -470,7 +474,7 @@ class Agent:
             spent = {right for right, one in rights.items() if await self.replica.has_said_half(one, self.device)}
             said = [draft for draft in part if (draft.space, draft.grant) not in spent]
             if said:
-                await self.write(*said)
+                await self.write(*said, follows=False)
             number += len(said)
         return number
 

@@ -41,6 +41,7 @@ from protocol.replica.console.operation import (
 )
 from protocol.replica.interfaces import PackBuild
 from protocol.replica.office.not_shown import switched_by
+from protocol.replica.office.said_before import overlooks
 from protocol.shown_text import one_line
 from protocol.transfer.chunking import ChunkRef, Cutter, cut
 from protocol.transfer.manifest import ManifestEntry, encode_manifest
@@ -69,6 +70,7 @@ class Wish:
     empty one takes it away. New files without a text leave none.
 
     `keep` names the version as which stays what is not given; `seen` is the head that whoever wishes this was shown.
+    A program that publishes by itself (`is_unasked`) has asked nobody.
     """
 
     space: bytes | None
@@ -80,6 +82,7 @@ class Wish:
     text: str | Keep = Keep.AS_IT_IS
     keep: bytes | None = None
     seen: bytes | None = None
+    is_unasked: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -132,8 +135,6 @@ async def publish(
         record = _record(wish, kept_as, content)
         if item is not None and item.withdrawn:
             await outgoing.progress("this item is withdrawn; `sync-agent restore` shows it again")
-        if item is not None and item.shown.record == record and (await own_voice(agent, space)).stands_by(item.shown):
-            return Published(item.id, item.shown.id)
         draft = Draft(
             space,
             Kind.REVISION,
@@ -142,9 +143,23 @@ async def publish(
             target=None if item is None else item.id,
             parents=() if item is None else item.line,
         )
+        if (
+            item is not None
+            and await _is_said(agent, item, record)
+            and (wish.is_unasked or not await _hides(agent, draft))
+        ):
+            return Published(item.id, item.shown.id)
         noted = None if marks is None else (lambda entries: marks(wish.item or entries[0].id))
-        (entry,) = await agent.write(draft, marks=noted)
+        (entry,) = await agent.write(draft, marks=noted, follows=not wish.is_unasked)
     return Published(entry.id if item is None else item.id, entry.id)
+
+
+async def _is_said(agent: Agent, item: Item, record: Revision) -> bool:
+    return item.shown.record == record and (await own_voice(agent, item.space)).stands_by(item.shown)
+
+
+async def _hides(agent: Agent, draft: Draft) -> bool:
+    return await overlooks(agent.replica, agent.device, draft)
 
 
 async def withdraw(agent: Agent, wanted: bytes) -> bool:
@@ -217,11 +232,11 @@ async def _switch(agent: Agent, wanted: bytes, kind: Kind) -> bool:
     async with agent.writing:
         item = await find_item(agent, wanted)
         authority = await agent.right(item.space, kind)
-        if item.withdrawn is (kind is Kind.WITHDRAW):
+        draft = Draft(item.space, kind, authority.grant, EMPTY_PAYLOAD, target=item.id, parents=item.switches)
+        if item.withdrawn is (kind is Kind.WITHDRAW) and not await _hides(agent, draft):
             word = await switched_by(agent.replica, item)
             if word is None or (await own_voice(agent, item.space)).stands_by_word(word):
                 return False
-        draft = Draft(item.space, kind, authority.grant, EMPTY_PAYLOAD, target=item.id, parents=item.switches)
         await agent.write(draft)
     return True
 

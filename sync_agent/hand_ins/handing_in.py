@@ -41,6 +41,7 @@ from protocol.replica.console.parameters import shown
 from protocol.replica.content.holdings import work_need
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.namesakes import called_in
+from protocol.replica.office.said_before import overlooks
 from protocol.replica.office.whose_words import names_of_words, whose_words
 from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.transfer.chunking import ChunkRef
@@ -362,19 +363,19 @@ async def give_feedback(
     async with agent.writing:
         work = await find_work(agent, wanted)
         own = await own_words(agent, work)
-        if [note.record for note in own.replaced] == [record] and not own.by_ruling:
-            return ()
-        await agent.write(
-            Draft(
-                work.space,
-                Kind.FEEDBACK,
-                authority.grant,
-                record.encode(),
-                subject=work.person,
-                target=work.id,
-                parents=_to_replace(work, own),
-            )
+        draft = Draft(
+            work.space,
+            Kind.FEEDBACK,
+            authority.grant,
+            record.encode(),
+            subject=work.person,
+            target=work.id,
+            parents=_to_replace(work, own),
         )
+        is_said = [note.record for note in own.replaced] == [record] and not own.by_ruling
+        if is_said and not await overlooks(agent.replica, agent.device, draft):
+            return ()
+        await agent.write(draft)
     return own.replaced
 
 

@@ -12,6 +12,7 @@ from protocol.replica.office.measures import (
     drill_draft,
     drill_report,
     end_drafts,
+    is_in_doubt,
     lift_drafts,
     measures_of,
     quarantine_drafts,
@@ -73,7 +74,8 @@ async def report_drill(agent: Agent, school: str | None) -> dict[str, JSON]:
 async def start_quarantine(agent: Agent, school: str | None) -> dict[str, JSON]:
     """Impose one, unless this device has."""
     space, right = await _led(agent, school)
-    drafts = quarantine_drafts(await measures_of(agent.replica, space), space, right.grant, agent.device)
+    measures, in_doubt = await measures_of(agent.replica, space), await is_in_doubt(agent.replica, space, agent.device)
+    drafts = quarantine_drafts(measures, space, right.grant, agent.device, in_doubt=in_doubt)
     if drafts:
         await agent.write(*drafts)
     return {}

@@ -174,6 +174,7 @@ async def publish_title(
         subject=None if last is None else Keep.AS_IT_IS,
         due_ms=None if last is None else Keep.AS_IT_IS,
         keep=None if last is None else last.id,
+        is_unasked=True,
     )
     fresh = replace(
         title,

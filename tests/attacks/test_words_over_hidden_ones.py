@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
 from protocol.model.entry import Kind
 from protocol.model.structure import Revocation
 from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.console.frame import Notices
 from protocol.roles import Role
+from sync_agent.coursework.file_notes import FileNote
+from sync_agent.coursework.publisher import Wish, publish
+from sync_agent.coursework.reading import find_item
+from sync_agent.watching.files import look_at
+from sync_agent.watching.folders import WatchedFolder
+from sync_agent.watching.publishing import notes_of, publish_title
+from sync_agent.watching.titles import Title
 from tests.harness.attack import attack
-from tests.harness.classroom import Device
+from tests.harness.classroom import Device, Given
 from tests.harness.commands import Desk
 from tests.harness.copied_keys import granted, thief_says
 from tests.harness.lost_laptop import another_laptop, let_in_again
@@ -112,3 +120,113 @@ async def test_so_does_what_the_office_calls_somebody_whom_a_head_had_renamed(tm
         gone = Draft(here.school, Kind.REVOKE, server.grant, Revocation(spy.signing.public, ()).encode())
         await thief_says(office, gone)
         assert [row["name"] for row in await office.do("person list", space=office.space)] == ["Léo Martin"]
+
+
+async def _nothing_is(*_: object) -> bool:
+    return False
+
+
+@attack(ROW, off={"sync_agent.hand_ins.handing_in.overlooks": _nothing_is})
+async def test_what_is_so_already_is_said_while_her_later_word_is_held_back(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        hers, desk = here.teacher, Desk(here.teacher.agent)
+        await desk.ask("feedback", id=here.work.hex(), text="", mark="4/20")
+        await here.sync()
+        before = tuple(await here.room.territory.replica.tips(here.room.space, hers.agent.device))
+        await desk.ask("feedback", id=here.work.hex(), text="", mark="18/20")
+        await here.sync()
+        await _an_administrator_cuts_off(here, hers, before)
+        await let_in_again(here, hers, Role.TEACHER, here.room.teacher_person)
+        for _ in range(2):
+            await here.sync()
+        assert await _marks(here) == ["4/20"]
+        await desk.ask("feedback", id=here.work.hex(), text="", mark="4/20")
+        await here.sync()
+        await _and_goes(here)
+        for _ in range(2):
+            await here.sync()
+        assert await _marks(here) == ["4/20"]
+
+
+@attack(ROW, off={"sync_agent.coursework.publisher.overlooks": _nothing_is})
+async def test_so_is_that_something_is_withdrawn(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        hers, desk = here.teacher, Desk(here.teacher.agent)
+        await desk.ask("withdraw", item=here.item.hex())
+        await here.sync()
+        before = tuple(await here.room.territory.replica.tips(here.room.space, hers.agent.device))
+        await desk.ask("restore", item=here.item.hex())
+        await here.sync()
+        await _an_administrator_cuts_off(here, hers, before)
+        await let_in_again(here, hers, Role.TEACHER, here.room.teacher_person)
+        for _ in range(2):
+            await here.sync()
+        await desk.ask("withdraw", item=here.item.hex())
+        await here.sync()
+        await _and_goes(here)
+        for _ in range(2):
+            await here.sync()
+        assert (await here.machine.agent.replica.view(here.room.space)).coursework.items[here.item].withdrawn
+
+
+@attack(ROW, off={"sync_agent.school.measure_commands.is_in_doubt": _nothing_is})
+async def test_so_is_a_quarantine_whose_end_is_held_back(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        office, server = here.office, here.office.server
+        head = await here.head_of_the_school()
+        await Desk(head.agent).ask("quarantine start")
+        await here.sync()
+        before = tuple(await server.replica.tips(here.school, head.agent.device))
+        await Desk(head.agent).ask("quarantine stop")
+        await here.sync()
+        spy = new_device(Random(9).randbytes)
+        let_in = Draft(here.school, Kind.GRANT, server.grant, granted(spy, Role.ADMIN, None))
+        (right,) = await thief_says(office, let_in)
+        cut = Draft(here.school, Kind.REVOKE, right.id, Revocation(head.agent.device, before).encode())
+        now_ms = office.clock()
+        (said,) = await server.replica.write([cut], author=spy.signing, now_ms=now_ms, entropy=os.urandom, unsent=False)
+        back = Draft(
+            here.school, Kind.GRANT, server.grant, granted(head.agent.keys, Role.HEAD, None), parents=(said.id,)
+        )
+        await thief_says(office, back)
+        for _ in range(2):
+            await here.sync()
+        await Desk(head.agent).ask("quarantine start")
+        await here.sync()
+        gone = Draft(here.school, Kind.REVOKE, server.grant, Revocation(spy.signing.public, ()).encode())
+        await thief_says(office, gone)
+        assert (await server.replica.view(here.school)).measures.quarantines
+
+
+async def test_what_her_folder_publishes_by_itself_ends_no_version_of_which_she_was_to_be_told(tmp_path: Path) -> None:
+    async with spied_class(tmp_path / "class") as here:
+        hers, place = here.teacher, tmp_path / "folder"
+        (place / "Eau").mkdir(parents=True)
+        (place / "Eau" / "a.html").write_text("<h1>eau</h1>")
+        folder = WatchedFolder("1", place, here.room.space, own=False)
+
+        async def look(title: Title, notes: Mapping[str, FileNote]) -> Title:
+            seen = look_at(place / "Eau")
+            assert seen is not None
+            return await publish_title(hers.agent, folder, title, seen, before=None, notes=notes)
+
+        title = await look(Title("1", "Eau"), {})
+        assert title.item is not None
+        await here.sync()
+        before = tuple(await here.room.territory.replica.tips(here.room.space, hers.agent.device))
+        shown = (await find_item(hers.agent, title.item)).shown
+        wish = Wish(None, title.item, None, "Eau : plus de verre", keep=shown.id)
+        await publish(hers.agent, wish, Given({"a.html": b"<h1>sans verre</h1>"}), Notices())
+        await here.sync()
+        await _an_administrator_cuts_off(here, hers, before)
+        await let_in_again(here, hers, Role.TEACHER, here.room.teacher_person)
+        for _ in range(2):
+            await here.sync()
+        (place / "Eau" / "b.html").write_text("<p>annexe</p>")
+        await look(title, await notes_of(hers.agent, title))
+        await here.sync()
+        await _and_goes(here)
+        for _ in range(2):
+            await here.sync()
+        item = (await here.machine.agent.replica.view(here.room.space)).coursework.items[title.item]
+        assert "Eau : plus de verre" in {head.record.title for head in item.heads}

@@ -53,8 +53,9 @@ async def _any_word(_office: object, names: Collection[bytes]) -> Collection[byt
     return names
 
 
-def _unless_anybody_has(measures: Measures, school: bytes, grant: bytes, _key: bytes) -> list[Draft]:
+def _unless_anybody_has(measures: Measures, school: bytes, grant: bytes, _key: bytes, *, in_doubt: bool) -> list[Draft]:
     """As if any quarantine were as good as one's own."""
+    del in_doubt
     on = QuarantineOrder(on=True).encode()
     return [] if measures.quarantines else [Draft(school, Kind.QUARANTINE, grant, on)]
 

@@ -91,8 +91,9 @@ class SimAgent(Agent):
         self,
         *drafts: Draft,
         marks: Callable[[Sequence[Entry]], Mapping[str, bytes | None]] | None = None,
+        follows: bool = True,
     ) -> list[Entry]:
-        entries = await super().write(*drafts, marks=marks)
+        entries = await super().write(*drafts, marks=marks, follows=follows)
         if not self.is_let_go():
             self.told.acknowledged(entries)
         return entries

@@ -80,12 +80,23 @@ def current_drill(measures: Measures, now_ms: int) -> Drill | None:
     return next(iter(running_drills(measures, now_ms)), None)
 
 
-def quarantine_drafts(measures: Measures, school: bytes, grant: bytes, key: bytes) -> list[Draft]:
-    """The order that imposes a quarantine, unless there is one by this `key`, or a root's.
+async def is_in_doubt(replica: Replica, school: bytes, key: bytes) -> bool:
+    """Whether something that a key said of quarantines is held back: that it lifted one counts again one day."""
+    held_back = (await replica.view(school)).roster.held_back
+    said = await replica.store.of_kinds(school, (Kind.QUARANTINE,)) if held_back else ()
+    return any(each.entry.id in held_back and each.entry.header.author == key for each in said)
+
+
+def quarantine_drafts(
+    measures: Measures, school: bytes, grant: bytes, key: bytes, *, in_doubt: bool = False
+) -> list[Draft]:
+    """The order that imposes a quarantine, unless there is one by this `key`, which is not `in_doubt`, or a root's.
 
     One of somebody else's ends with their words, and whoever has a copy of a server's key lifts it (docs/adr/0505).
     """
-    if any(each.by == key or each.rank >= RANK[Role.ROOT] for each in measures.quarantines):
+    if any(each.rank >= RANK[Role.ROOT] for each in measures.quarantines):
+        return []
+    if not in_doubt and any(each.by == key for each in measures.quarantines):
         return []
     return [Draft(school, Kind.QUARANTINE, grant, QuarantineOrder(on=True).encode())]
 

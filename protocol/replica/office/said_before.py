@@ -7,6 +7,8 @@ Rules (docs/protocol.md, "Conflicts"; docs/adr/0561):
 - so a word names as well the foremost of what its own device said about the same thing, and each device that rights
   call the same teacher's: those first that speak for that one. Of others' words that are not shown it knows nothing
   that it could take the place of;
+- so long as there is such a word nothing “is so already”: what a person says is said, though the same is shown;
+- what a program says of itself follows on nothing that is not shown: it would end, unasked, what she was to be told of;
 - but on a list, and of what a class is called: that is one word for all, and the latest is meant, whoever said it. What
   an office says there follows on each author's foremost word that is held back.
 """
@@ -41,6 +43,12 @@ _Topic: TypeAlias = tuple[str, bytes | None, bytes | None]
 async def following(replica: Replica, author: bytes, drafts: Sequence[Draft]) -> list[Draft]:
     """These drafts of an author's, each naming beside what it names what was said of the same and is not shown."""
     return [await _following(replica, author, draft) for draft in drafts]
+
+
+async def overlooks(replica: Replica, author: bytes, draft: Draft) -> bool:
+    """Whether a draft follows on something that is not shown."""
+    (said,) = await following(replica, author, [draft])
+    return said != draft
 
 
 async def _following(replica: Replica, author: bytes, draft: Draft) -> Draft:

@@ -8,6 +8,7 @@ from protocol.replica.office.measures import (
     drill_draft,
     drill_report,
     end_drafts,
+    is_in_doubt,
     lift_drafts,
     measures_of,
     quarantine_drafts,
@@ -53,7 +54,9 @@ async def report_drill(server: Server, school: bytes, name: str) -> dict[str, JS
 async def start_quarantine(server: Server, school: bytes) -> bool:
     """Impose a quarantine, unless this key has; whether a drill is running, in which machines seldom ask for orders."""
     measures = await measures_of(server.replica, school)
-    drafts = quarantine_drafts(measures, school, server.grant, server.own_device[0])
+    key = server.own_device[0]
+    in_doubt = await is_in_doubt(server.replica, school, key)
+    drafts = quarantine_drafts(measures, school, server.grant, key, in_doubt=in_doubt)
     if drafts:
         await server.write(drafts)
     return bool(running_drills(measures, server.now_ms()))
