@@ -56,7 +56,7 @@ WHY = {
     """,
     NOW: """
         grants._end_of grants._lasting grants._revocations grants._says grants.passed_on_now grants.why
-        measures.lift_drafts stays.stays_of withdrawals._said_in
+        measures.is_in_doubt measures.lift_drafts said_before._following stays.stays_of withdrawals._said_in
     """,
 }
 
