@@ -11,7 +11,8 @@ Rules (docs/protocol.md, "Confirmed devices", C13 to C18; docs/adr/0064):
 - where classes show a device differently, it is confirmed in those that show it as it was shown; the others are named;
 - what lies above its classes this device has no say in: one of one's own that speaks there alone is confirmed in the
   classes below, which its right reaches, and nobody else's is (0535);
-- what was confirmed in one class holds in every other that both devices teach, but for one that was reported somewhere;
+- what was confirmed in one class holds in every other that both devices teach, but for one that was ever reported
+  somewhere, of which a human alone says so (`reported`, 0568);
 - who was looked at, was cut off, and is let in again is news like anybody who is new;
 - words are made for what is shown, and beside the loop: each takes a hundredth of a second, and whoever lets devices in
   may invent them by the thousand.
@@ -42,6 +43,7 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device, Standing, Vouch, Word, device_id, device_words
 from protocol.roles import HAS_READING_KEYS, Role
 from sync_agent.app import Agent
+from sync_agent.keys.reports_known import said_yes_despite
 from sync_agent.keys.said_by_space import said_by_space
 from sync_agent.keys.seen_readers import (
     back_in,
@@ -387,6 +389,8 @@ async def confirm(agent: Agent, asked: bytes, *, shown_as: str | None = None, pe
         drafts = [each for place in {each.space: each for each in meant}.values() for each in _word_at(agent, place)]
         if drafts:
             await agent.write(*drafts)
+        if meant[0].shown_as == "own":
+            await agent.replica.store.set_marks(await said_yes_despite(agent, meant[0].named[0]))
     said = {(place.listed_in, place.shown_as) for place in meant}
     await acknowledge(agent, (each for each in shown if (each.space, each.shown_as) in said))
     theirs = dict.fromkeys((each.space, each.shown_as) for each in listed if each.pair == meant[0].named)
@@ -456,28 +460,6 @@ async def acknowledge(agent: Agent, shown: Iterable[Reader]) -> None:
     marks |= await returns_looked_at(agent, ((each.space, each.id, each.returns) for each in readers))
     await agent.replica.store.set_marks(marks)
     agent.on_change()
-
-
-async def reported(agent: Agent) -> frozenset[bytes]:
-    """The keys of devices that were reported, or are back and not confirmed again, where this one spoke of keys.
-
-    In any class of these; but for who is another's there now, and this one's teacher has confirmed as that.
-    Also where it has no right any more: whoever takes that would have it forget. That an access has ended is no report.
-    """
-    found: set[bytes] = set()
-    said = await agent.replica.store.scan_kinds([Kind.PERSON_KEY, Kind.VOUCH])
-    spoken_as: defaultdict[bytes, set[bytes]] = defaultdict(set)
-    for entry in said:
-        if entry.header.author == agent.device and entry.header.subject is not None:
-            spoken_as[entry.header.space].add(entry.header.subject)
-    for space, persons in sorted(spoken_as.items()):
-        roster = (await agent.replica.view(space)).roster
-        said_of = {name: key for name, key in roster.revocations.items() if key in roster.cut}
-        cuts = await agent.replica.store.get(list(said_of))
-        found |= {said_of[name] for name, cut in cuts.items() if cut.header.target is None}
-        if back := {key for (key, _), _ in roster.away.back}:
-            found |= back - {key for each in persons for key, _ in own_in_use(agent, roster, each)}
-    return frozenset(found - {agent.device})
 
 
 async def confirmations_due(

@@ -39,7 +39,7 @@ from protocol.model.entry import Kind
 from protocol.model.structure import PersonKey
 from protocol.replica.at_work.replica import Draft
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import confirmations_due, reported
+from sync_agent.keys.confirming import confirmations_due
 from sync_agent.keys.first_met import remember_firsts
 from sync_agent.keys.key_wraps import (
     kept_alone,
@@ -52,6 +52,7 @@ from sync_agent.keys.key_wraps import (
 )
 from sync_agent.keys.phrases import phrases_due
 from sync_agent.keys.places import Place, draft, ever_own, mark_of_phrases_over, phrases_over_mark, places_of
+from sync_agent.keys.reported import reported
 from sync_agent.machine.marks import KEY_MADE_MARKS
 from sync_agent.machine.reading_key_file import OwnKey
 

@@ -66,6 +66,9 @@ WAS_THERE: Final = b"there"
 KNOWN_RETURN_MARKS: Final = "known-return/"
 """+ space in hex / device in hex → the beginnings of the grants by which it was let in again after it was cut off, as
 far as the teacher has seen since that it reads there, or could (`seen_readers`)."""
+YES_DESPITE_MARKS: Final = "yes-despite/"
+"""+ device in hex → the beginnings of the reports of it that lay here when the teacher said on this device that it is
+hers (`reports_known`)."""
 PAST_READER_MARKS: Final = "past-reader/"
 """+ space / device / person, in hex → the beginnings of the hand-ins of which the teacher has seen that the device
 could read them there, as that person's, and reads no more; an earlier version noted a number (`past_readers`)."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from protocol.identity import AgreementKey
 from protocol.model.entry import Kind
-from protocol.model.structure import PersonKey
+from protocol.model.structure import PersonKey, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.rights.vouching import device_id
 from protocol.roles import Role
 from protocol.trust import person_keys
 from protocol.trust.person_keys import KeyWraps
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import confirm, own_device
+from sync_agent.keys.confirming import confirm, list_readers, own_device, rows
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.keys.reading_key import tend_reading_keys
 from sync_agent.machine.enrolled import PERSON_KEY_FILE
@@ -34,6 +35,7 @@ from tests.harness.lost_laptop import (
 )
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
+from tests.harness.territory import new_device
 
 ROW = "a lost laptop reads on in another class"
 _info = person_keys._info
@@ -165,6 +167,72 @@ async def test_a_class_of_hers_that_a_server_opens_to_a_laptop_after_the_report_
     key = second.agent.reading_keys.newest_of(never_its)
     assert key is not None
     assert key.public not in await keys_that_open(here, lost.agent)
+
+
+async def _a_computer_of_the_keys(here: Here) -> None:
+    """Whoever has a copy of the server's key lets a computer in, as an administrator's."""
+    here.spy = new_device(Random(4).randbytes)
+    (right,) = await here.room.territory.let_in(here.spy, Role.ADMIN, here.room.school)
+    here.grant = right.id
+
+
+async def _that_computer_is_cut_off(here: Here) -> None:
+    await here.room.territory.say(here.room.school, Kind.REVOKE, Revocation(here.spy.signing.public, ()).encode())
+
+
+async def _as_what(agent: Agent, laptop: Device) -> dict[bytes, str]:
+    """How another laptop of hers stands in each class that lists it."""
+    return {each.space: each.state for each in await list_readers(agent) if each.pair == own_device(laptop.agent)}
+
+
+def _as_if_never_said(*_: object) -> set[bytes]:
+    return set()
+
+
+@attack(ROW, off={"sync_agent.keys.reported._not_in_force": _as_if_never_said})
+async def test_nor_where_the_report_was_held_back_for_one_look_of_her_other_laptops(here: Here) -> None:
+    lost, room, territory = here.teacher, here.room, here.room.territory
+    second = await another_laptop(here, lost)
+    never_its = await territory.classroom("CM2", room.school)
+    await teach_too(here, never_its, second)
+    head, _ = await confirmed_head(here)
+    await here.sync(head, second, here.machine)
+    tips = territory.replica.tips
+    before = (*await tips(room.school, head.agent.device), *await tips(room.space, head.agent.device))
+    await report_by_head(here, head)
+    await here.sync(head, second, here.machine)
+    await teach_too(here, never_its, lost)
+    await _a_computer_of_the_keys(here)
+    await here.say(Kind.REVOKE, Revocation(head.agent.device, before).encode(), None, space=room.school)
+    await here.sync(lost, second)
+    await _that_computer_is_cut_off(here)
+    await here.sync(second, lost, second)
+    key = second.agent.reading_keys.newest_of(never_its)
+    assert key is not None
+    assert key.public not in await keys_that_open(here, lost.agent)
+    assert await _as_what(second.agent, lost) == {never_its: "yours?"}
+
+
+async def test_after_a_yes_despite_a_report_that_counts_no_more_her_program_says_so_in_further_classes(
+    here: Here,
+) -> None:
+    first, territory, school = here.teacher, here.room.territory, here.room.school
+    second = await another_laptop(here, first)
+    await _a_computer_of_the_keys(here)
+    await here.say(Kind.REVOKE, Revocation(second.agent.device, ()).encode(), None)
+    await here.sync(first)
+    await _that_computer_is_cut_off(here)
+    further = await territory.classroom("CM2", school)
+    await teach_too(here, further, first, second)
+    await here.sync(first, second, first)
+    assert await _as_what(first.agent, second) == {here.room.space: "confirmed", further: "yours?"}
+    listed = rows(await list_readers(first.agent))
+    (row,) = (name for name, theirs in listed.items() if theirs[0].pair == own_device(second.agent))
+    assert (await confirm(first.agent, row, shown_as="own")).new == 1
+    later = await territory.classroom("CE2", school)
+    await teach_too(here, later, first, second)
+    await here.sync(first, second, first)
+    assert set((await _as_what(first.agent, second)).values()) == {"confirmed"}
 
 
 @pytest.mark.parametrize("said", ["what-it-made", "what-it-was-given"])

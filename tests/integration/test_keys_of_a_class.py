@@ -19,10 +19,11 @@ from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
 from protocol.trust.person_keys import KeyWraps, PhraseKey, open_reading_key
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import confirm, own_device, reported
+from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.key_wraps import open_given_keys, reading_keys
 from sync_agent.keys.phrases import new_phrase, open_with_phrase
 from sync_agent.keys.reading_key import tend_reading_keys
+from sync_agent.keys.reported import reported
 from sync_agent.machine.enrolled import DAMAGED_FILE, PERSON_KEY_FILE, READING_KEYS_FILE
 from sync_agent.machine.reading_key_file import ROW_BYTES, OwnKey, file_of, own_keys_in
 from tests.harness.classroom import Device

@@ -13,9 +13,10 @@ import pytest
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.rights.vouching import device_id
 from protocol.roles import PersonRole, Role
-from sync_agent.keys.confirming import confirm, own_device, reported
+from sync_agent.keys.confirming import confirm, own_device
 from sync_agent.keys.key_wraps import reading_keys
 from sync_agent.keys.reading_key import tend_reading_keys
+from sync_agent.keys.reported import reported
 from tests.attacks.test_what_moves_a_teachers_keys import handed_in_now
 from tests.harness.classroom import Device
 from tests.harness.lost_laptop import another_laptop, confirm_each_other, cut_off, keys_said, let_in_again
