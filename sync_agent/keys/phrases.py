@@ -3,8 +3,9 @@
 Rules:
 - the words are drawn, and lie nowhere but on the paper;
 - one is in force: who draws another says it in the place of all those before, whichever of the teacher's devices drew
-  them; no key is sealed to these any more, and each device makes another in the place of what they open
-  (docs/adr/0225); what was sealed to that stays open to whoever has the paper and a copy of the class;
+  them, and whatever hides them just then (docs/adr/0565); no key is sealed to these any more, and each device makes
+  another in the place of what they open (docs/adr/0225); what was sealed to that stays open to whoever has the paper
+  and a copy of the class;
 - the phrase in force opens the classes that came after it was drawn, too: who drew it says it there;
 - who types one tries a bounded number, and each costs what a guess costs;
 - of the keys that it opens, those that are in use, or came from who drew it, are sealed to this device; of the others a
@@ -14,7 +15,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
@@ -74,12 +75,25 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
 
 
 def _to_replace(place: Place) -> tuple[bytes, ...]:
-    """The entries in whose place a phrase is drawn: those of the teacher's devices in use, this one's first of all."""
-    own = {device[0] for device in place.devices}
-    before = [entry for entry, said in place.phrases if said.agreement not in place.replaced]
-    in_use = [entry for entry in before if entry.header.author in own]
-    in_use.sort(key=lambda entry: (entry.header.author != place.grant.key, -entry.header.at))
-    return tuple(sorted(entry.id for entry in in_use[:MAX_PARENTS]))
+    """The entries in whose place a phrase is drawn: all of the teacher's, hidden or not, of devices in use or not.
+
+    As many as an entry names: each device's in turn, so that none leaves those of another unnamed, first those in
+    whose place none was drawn yet, then the newest; in each turn this device's before the others.
+    """
+    turns = Counter[bytes]()
+    ranked: dict[bytes, tuple[int, bool]] = {}
+    named: set[tuple[bytes, bytes]] = set()
+    for entry, said in sorted(place.phrases_ever, key=lambda each: _newest_first(place, *each)):
+        author = entry.header.author
+        if (author, said.agreement) not in named:
+            named.add((author, said.agreement))
+            ranked[entry.id] = turns[author], author != place.grant.key
+            turns[author] += 1
+    return tuple(sorted(sorted(ranked, key=ranked.__getitem__)[:MAX_PARENTS]))
+
+
+def _newest_first(place: Place, entry: Entry, said: PhraseKey) -> tuple[bool, int, bytes]:
+    return said.agreement in place.replaced, -entry.header.at, entry.id
 
 
 def _drawn(agent: Agent, person: bytes, key: AgreementKey, salt: bytes, cost: Argon2Cost) -> DrawnPhrase:
@@ -136,13 +150,13 @@ def _drawn_last(places: Iterable[Place]) -> bytes | None:
 
     But for those in whose place another was drawn, by a clock that was ahead.
     """
-    first: dict[bytes, tuple[int, bytes]] = {}
+    first = dict[bytes, tuple[int, bytes]]()
     for place in places:
         own = {device[0] for device in place.devices}
         for entry, phrase in place.phrases:
             is_theirs = entry.header.author in own and entry.header.subject == place.person
             if is_theirs and phrase.agreement not in place.replaced:
-                at = (entry.header.at, entry.id)
+                at = place.since(entry.header.author, phrase.agreement)
                 first[phrase.agreement] = min(at, first.get(phrase.agreement, at))
     return max(first, key=first.__getitem__, default=None)
 

@@ -9,8 +9,8 @@ Rules ("Reading keys"):
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple, Self, TypeAlias
 
 from protocol.errors import PeerFault
 from protocol.identity import KEY_BYTES, AgreementKey
@@ -30,6 +30,11 @@ from sync_agent.keys.confirming import own_grant, own_grants, own_in_use
 from sync_agent.keys.said_by_space import said_by_space
 from sync_agent.machine.marks import PHRASE_OVER_MARKS
 from sync_agent.machine.reading_key_file import OwnKey
+
+_Moment: TypeAlias = tuple[int, bytes]
+"""`at`, then id, of an entry."""
+_NOT_HEARD: Final[_Moment] = (1 << 64, b"")
+"""Of what has come while this was read: later than all that there was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +62,14 @@ class Place:
     """What says that this device has sealed keys there, or another of the teacher's has, as far as its word counts."""
     phrases: tuple[tuple[Entry, PhraseKey], ...]
     """The phrases that were ever said there by this device, or one that is, or was, the teacher's too."""
+    phrases_ever: tuple[tuple[Entry, PhraseKey], ...]
+    """These, and what is hidden or does not count: what is so now need not be so tomorrow (docs/adr/0565)."""
     over: frozenset[bytes]
     """The phrases that this device has given up there."""
     replaced: frozenset[bytes] = frozenset()
     """Those in whose place one of these devices has drawn another, in any place, by the public halves of their keys."""
+    first_said: Mapping[tuple[bytes, bytes], _Moment] = field(default_factory=dict)
+    """When each device has first said each phrase, in any place: what is said again is no newer for it."""
 
     @property
     def current(self) -> AgreementKey | None:
@@ -101,8 +110,12 @@ class Place:
     @property
     def in_force(self) -> tuple[Device, PhraseKey] | None:
         """The last phrase in whose place none was drawn, with who drew it: to that this device seals keys."""
-        good = [each for each in self.drawn_in_use if not self.is_given_up(each[1].agreement)]
-        return good[-1] if good else None
+        good = [each for each in reversed(self.drawn_in_use) if not self.is_given_up(each[1].agreement)]
+        return max(good, key=lambda each: self.since(each[0][0], each[1].agreement), default=None)
+
+    def since(self, by: bytes, phrase: bytes) -> _Moment:
+        """When a device has first said a phrase."""
+        return self.first_said.get((by, phrase), _NOT_HEARD)
 
     def is_given_up(self, phrase: bytes) -> bool:
         """Whether another was drawn in a phrase's place, or seen in force instead: no list and no loss undoes it."""
@@ -110,12 +123,12 @@ class Place:
 
     @property
     def over_by_now(self) -> frozenset[bytes]:
-        """`over` with what is out of force now.
+        """`over` with what is replaced, hidden or not, and what else is out of force now.
 
         What this device has drawn itself it gives up once another was drawn in its place, and not since it is merely
         seen as another than the last: for a moment that is so of whatever somebody holds back.
         """
-        return self.over | self.out_of_force - (self.drawn - self.replaced)
+        return self.over | self.replaced | self.out_of_force - self.drawn
 
     @property
     def out_of_force(self) -> frozenset[bytes]:
@@ -171,8 +184,8 @@ async def places_of(agent: Agent) -> list[Place]:
         grant = await own_grant(agent, teaching, space)
         if grant is not None and grant.person is not None:
             found.append(await place_in(agent, space, grant, grant.person, held))
-    replaced = frozenset(name for place in found for name in _replaced(place.phrases))
-    return [replace(place, replaced=replaced) for place in found]
+    replaced, first = frozenset(name for place in found for name in _replaced(place)), _first_said(found)
+    return [replace(place, replaced=replaced, first_said=first) for place in found]
 
 
 async def places_or_refuse(agent: Agent) -> list[Place]:
@@ -200,10 +213,11 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
     said_ever = {key for _, key in own}
     devices = own_in_use(agent, roster, person)
     drawers = ever_own(roster, devices)
+    called = _ever_called(agent, written, person)
     # a lost laptop names as given whatever it likes
     sealers = _Sealers(
         frozenset({agent.device, *(device[0] for device in devices)}),
-        _spoken_for(agent, written, person, roster),
+        frozenset(each.key for each in called if not roster.is_away(each.pair, each.person or b"")),
     )
     return Place(
         space=space,
@@ -220,6 +234,9 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
         gifts=tuple(entry for entry in held.wraps.get(space, ()) if sealers.heed(entry, roster)),
         over=phrases_over_in(await agent.replica.store.mark(phrases_over_mark(space)) or b""),
         phrases=tuple(_phrases(agent, held.phrases.get(space, ()), drawers, person, roster)),
+        phrases_ever=tuple(
+            _phrases_ever(held.phrases.get(space, ()), drawers.union(each.key for each in called), person)
+        ),
     )
 
 
@@ -269,11 +286,32 @@ def _phrases(
             yield entry, phrase
 
 
-def _replaced(phrases: Iterable[tuple[Entry, PhraseKey]]) -> Iterable[bytes]:
-    """Those in whose place another was drawn: each stays so, whatever its date, and who is lost since."""
-    said = tuple(phrases)
-    named = {name for entry, _ in said for name in entry.header.parents}
-    return (phrase.agreement for entry, phrase in said if entry.id in named)
+def _phrases_ever(said: Iterable[Entry], by: Container[bytes], person: bytes) -> Iterable[tuple[Entry, PhraseKey]]:
+    """All that some devices have said of a teacher's phrases and that can be read, whatever hides it."""
+    for entry in said:
+        if entry.header.author in by and entry.header.subject == person:
+            phrase = parsed(entry, PhraseKey.parse)
+            if phrase is not None:
+                yield entry, phrase
+
+
+def _replaced(place: Place) -> Iterable[bytes]:
+    """Those in whose place another was drawn: each stays so, whatever its date, who is lost since, and what hides it.
+
+    What draws in its place counts: whoever takes a laptop away draws on it too, and that is taken back.
+    """
+    named = {name for entry, _ in place.phrases for name in entry.header.parents}
+    return (phrase.agreement for entry, phrase in place.phrases_ever if entry.id in named)
+
+
+def _first_said(places: Iterable[Place]) -> dict[tuple[bytes, bytes], _Moment]:
+    """When each device has first said each phrase, hidden or not: nobody else makes it newer, or older."""
+    first: dict[tuple[bytes, bytes], _Moment] = {}
+    for place in places:
+        for entry, phrase in place.phrases_ever:
+            word, moment = (entry.header.author, phrase.agreement), (entry.header.at, entry.id)
+            first[word] = min(moment, first.get(word, moment))
+    return first
 
 
 class _Sealers(NamedTuple):
@@ -288,16 +326,14 @@ class _Sealers(NamedTuple):
         return author in self.in_use or (author in self.spoken_for and not roster.hides(entry))
 
 
-def _spoken_for(agent: Agent, written: Iterable[Entry], person: bytes, roster: Roster) -> frozenset[bytes]:
-    """The keys that sign of devices of which this one has ever said that they are its teacher's too, and not away."""
+def _ever_called(agent: Agent, written: Iterable[Entry], person: bytes) -> tuple[Authority, ...]:
+    """The grants of devices of which this one has ever said that they are its teacher's too, hidden or not."""
     named = (
         agent.replica.door.authority(entry.header.target)
         for entry in written
         if entry.header.kind == Kind.VOUCH and entry.header.subject == person
     )
-    return frozenset(
-        grant.key for grant in named if grant is not None and not roster.is_away(grant.pair, grant.person or b"")
-    )
+    return tuple(grant for grant in named if grant is not None)
 
 
 def _own_keys(written: Iterable[Entry]) -> Iterable[tuple[Entry, bytes]]:

@@ -20,6 +20,7 @@ from sync_agent.keys.phrases import _drawn_last, new_phrase
 from sync_agent.keys.places import Place
 from sync_agent.keys.reading_key import tend_reading_keys
 from sync_server.handlers.by_kit.territory import kit_in
+from tests.attacks.test_papers_that_are_brought_back import last_said
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -94,7 +95,10 @@ def _given_up_at_once(place: Place) -> frozenset[bytes]:
 
 @attack(
     "a teacher's second phrase is held back for a moment",
-    off={"sync_agent.keys.places.Place.over_by_now": property(_given_up_at_once)},
+    off={
+        "sync_agent.keys.places.Place.over_by_now": property(_given_up_at_once),
+        "sync_agent.keys.places._first_said": last_said,
+    },
 )
 async def test_nor_is_it_given_up_while_the_class_is_hidden_in_which_it_took_anothers_place(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
@@ -118,6 +122,34 @@ async def test_nor_is_it_given_up_while_the_class_is_hidden_in_which_it_took_ano
         await here.sync(one, hers, one)
         clock.advance(600_000)
         await office.with_kit("rotate server", kit_in(tmp_path / "server" / "kit", None), since="30m")
+        for _ in range(3):
+            await here.sync()
+        await _next_class(office, person, "CM2 D")
+        for _ in range(3):
+            await here.sync()
+        assert {"CE1 N", "CM2 D"} <= set(await _in_use(hers))
+
+
+@attack(
+    "a teacher's second phrase is held back for a moment",
+    off={"sync_agent.keys.places.Place.over_by_now": property(_given_up_at_once)},
+)
+async def test_nor_while_an_earlier_one_is_heard_of_only_where_it_is_said_again(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        office, clock = here.office, here.office.clock
+        person = await office.add_person("Mme Petit", "teacher")
+        one, hers = await _two_laptops(here, person)
+        await new_phrase(one.agent, CHEAP)
+        await here.sync(one)
+        (first,) = await office.server.store.scan_kinds([Kind.PHRASE])
+        clock.advance(DAY_MS)
+        await new_phrase(hers.agent, CHEAP)  # it has not heard of the other's
+        await _next_class(office, person, "CE1 N")
+        clock.advance(DAY_MS)
+        await here.sync(one)
+        for _ in range(2):
+            await told_all_but(office.server.replica, hers, lambda each: each.id == first.id, clock())
+            await tend_reading_keys(hers.agent)
         for _ in range(3):
             await here.sync()
         await _next_class(office, person, "CM2 D")

@@ -158,6 +158,9 @@ class _Everybody(frozenset[bytes]):
     def __contains__(self, _: object) -> bool:
         return True
 
+    def union(self, *_: object) -> _Everybody:
+        return self
+
 
 def _whatever_they_say(place: Place) -> frozenset[bytes]:
     in_force = set() if place.in_force is None else {place.in_force[1].agreement}
