@@ -85,6 +85,10 @@ async def test_her_paper_opens_the_next_class_too(tmp_path: Path, first_on: int)
         await office.do("grant", person=person, space=[made["space"]])
         for _ in range(3):
             await here.sync()
+        # it was reported, by whomever: in a further class she says herself that it is hers (docs/adr/0568)
+        await confirm(laptops[0].agent, device_id(own_device(hers.agent)), shown_as="own")
+        for _ in range(3):
+            await here.sync()
         assert "CM2 D" in await _in_use(hers)
 
 
