@@ -18,8 +18,8 @@ Rules:
 - what was ordered only by devices that were cut off since waits until somebody else orders it too;
 - what an order destroyed once is destroyed again whenever it comes back, and is not counted where it had gone; in
   another class of the order's it is (docs/adr/0460);
-- time over which the clock was set, and did not run, is no time that anything has waited; of a time in which nobody
-  looked, `MAX_UNWATCHED_MS` counts at most;
+- time over which the clock was set, and did not run, is no time that anything has waited, nor part of a day; of a time
+  in which nobody looked, `MAX_UNWATCHED_MS` counts at most;
 - clocks are set right by a little all the time: that moves nothing, and counts for nothing, until together it is an
   hour.
 """
@@ -30,11 +30,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from protocol.clock import DAY_MS
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY, MAX_UNWATCHED_MS
 from protocol.model.entry import PERSON_BYTES, Entry
 from protocol.rights.door import covering_names, is_erasable
 
 _LEAP_MS: Final = 3600 * 1000
+_DAYS_BEFORE_1970: Final = 719_163
+"""Earlier versions counted days of the calendar, from the year 1."""
 
 
 class Place(NamedTuple):
@@ -154,3 +157,11 @@ def reckoned(before_ms: int, wall_ms: int, steady_ms: int | None) -> tuple[int, 
     """
     leapt = leap_ms(wall_ms - before_ms, steady_ms)
     return (wall_ms if leapt else before_ms + watched_ms(wall_ms - before_ms, steady_ms)), leapt
+
+
+def day_of(now_ms: int, leapt_ms: int) -> int:
+    """A day, of those that have each their number, by what was watched: over `leapt_ms` of all time none has passed.
+
+    By no calendar: a clock that is set before every second look makes a midnight of each two looks.
+    """
+    return _DAYS_BEFORE_1970 + (now_ms - leapt_ms) // DAY_MS

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.folds.erasing import leap_ms
+from protocol.folds.erasing import Place, day_of, leap_ms
 from protocol.limits import MAX_ERASED_PER_DAY
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, Ruling
+from protocol.replica.at_work.destroyed import Taken, place_mark
 from protocol.replica.upkeep.eraser import Eraser
-from protocol.replica.upkeep.orders import day_of
 from protocol.replica.upkeep.pace import Pace
 from protocol.roles import PersonRole
 from sync_agent.upkeep.erasing import destroy_erased
@@ -123,14 +123,19 @@ async def test_a_clock_that_is_set_by_less_than_an_hour_before_each_look_makes_n
     assert await _gone(room, persons) == MAX_ERASED_PER_DAY
 
 
-def _that_of_what_was_watched(watched_ms: int, _looked_ms: int | None) -> frozenset[int]:
-    return frozenset({day_of(watched_ms)})
+def _of_the_calendar(now_ms: int, _leapt_ms: int) -> int:
+    return day_of(now_ms, 0)
 
 
-@attack(
-    "a wrong clock ends the wait of an erasure",
-    off={"protocol.replica.upkeep.eraser._days_not_over": _that_of_what_was_watched},
-)
+DAYS_OF_THE_CALENDAR = {"protocol.replica.upkeep.eraser.day_of": _of_the_calendar}
+
+
+def _before_midnight(wall_ms: int, by_ms: int) -> int:
+    """The next time of a clock that is so long before midnight, and for which it has to be set."""
+    return (wall_ms + DAY_MS + 2 * HOUR_MS) // DAY_MS * DAY_MS + DAY_MS - by_ms
+
+
+@attack("a wrong clock ends the wait of an erasure", off=DAYS_OF_THE_CALENDAR)
 async def test_a_clock_that_is_set_to_just_before_midnight_before_each_look_makes_no_days(room: Classroom) -> None:
     territory, persons = room.territory, await _erased(room, 3 * MAX_ERASED_PER_DAY)
     wall_ms, steady_ms = territory.clock(), 0
@@ -139,10 +144,76 @@ async def test_a_clock_that_is_set_to_just_before_midnight_before_each_look_make
         await pace.look()
         wall_ms, steady_ms = wall_ms + 2 * DAY_MS, steady_ms + 2 * DAY_MS
     for _ in range(6):
-        wall_ms = next(at for at in range(wall_ms, wall_ms + 2 * DAY_MS, 60_000) if day_of(at) < day_of(at + HOUR_MS))
+        wall_ms = _before_midnight(wall_ms, 60_000)
         await pace.look()
         wall_ms, steady_ms = wall_ms + HOUR_MS, steady_ms + HOUR_MS
     assert await _gone(room, persons) <= 2 * MAX_ERASED_PER_DAY, "of two days at most"
+
+
+@attack("a wrong clock ends the wait of an erasure", off=DAYS_OF_THE_CALENDAR)
+@pytest.mark.parametrize(
+    ("between_ms", "is_opened_again"), [(HOUR_MS, False), (60_000, True)], ids=["hourly", "a quarantine each minute"]
+)
+@pytest.mark.parametrize("set_days", [0, -9], ids=["ahead", "back"])
+async def test_a_clock_that_is_set_to_just_before_midnight_before_every_second_look_makes_no_days(
+    room: Classroom, between_ms: int, is_opened_again: bool, set_days: int
+) -> None:
+    territory, persons = room.territory, await _erased(room, 3 * MAX_ERASED_PER_DAY)
+    wall_ms, steady_ms = territory.clock(), 0
+
+    def opened() -> Pace:
+        return Pace(Eraser(territory.replica, territory.holdings), lambda: (wall_ms, steady_ms), bytes([1]) * 16)
+
+    pace = opened()
+    for _ in range(4):
+        await pace.look()
+        wall_ms, steady_ms = wall_ms + 2 * DAY_MS, steady_ms + 2 * DAY_MS
+    for look in range(8):
+        if look % 2 == 0:
+            wall_ms = _before_midnight(wall_ms, 30_000) + set_days * DAY_MS
+        pace = opened() if is_opened_again else pace
+        await pace.look()
+        wall_ms, steady_ms = wall_ms + between_ms, steady_ms + between_ms
+    assert await _gone(room, persons) <= 2 * MAX_ERASED_PER_DAY, "of two days at most"
+
+
+@pytest.mark.parametrize(
+    ("begins_hour", "hours"), [(8, 4), (0, 4), (23, 1)], ids=["a morning", "at midnight", "an hour at night"]
+)
+async def test_a_pc_that_is_on_for_a_few_hours_a_day_destroys_five_a_day(
+    room: Classroom, begins_hour: int, hours: int
+) -> None:
+    territory, persons = room.territory, await _erased(room, 3 * MAX_ERASED_PER_DAY)
+    began_ms = territory.clock() // DAY_MS * DAY_MS + DAY_MS + begins_hour * HOUR_MS
+    gone = []
+    for day in range(12):
+        on_ms = began_ms + day * DAY_MS - day % 3 * 60_000
+        read_ms = [on_ms + hour * HOUR_MS for hour in range(hours)]
+        clocks = iter([(wall_ms, wall_ms - on_ms) for wall_ms in read_ms])
+        pace = Pace(Eraser(territory.replica, territory.holdings), lambda: next(clocks), bytes([day]) * 16)  # noqa: B023
+        for _ in read_ms:
+            await pace.look()
+        gone.append(await _gone(room, persons))
+    assert [each for each in gone if each][:3] == [5, 10, 15], "from the eighth day on"
+
+
+async def test_on_the_day_of_an_update_nobody_takes_a_place_that_an_earlier_version_gave(room: Classroom) -> None:
+    territory, persons = room.territory, await _erased(room, MAX_ERASED_PER_DAY)
+    wall_ms, marks = territory.clock(), dict[str, bytes | None]()
+    pace = Pace(Eraser(territory.replica, territory.holdings), lambda: (wall_ms, wall_ms))
+    for _ in range(7):
+        await pace.look()
+        wall_ms += DAY_MS
+    today = day_of(wall_ms, 0)
+    for number, day in enumerate([today + 1, today + 1, today, today, today + 3650]):
+        marks |= place_mark(Place(bytes([number]) * 16, room.space), Taken(day, frozenset([bytes(32)])))
+    await territory.replica.store.set_marks(marks)
+    gone = []
+    for _ in range(3):
+        await pace.look()
+        gone.append(await _gone(room, persons))
+        wall_ms += DAY_MS
+    assert gone == [1, 4, 5], "by a calendar a day may have begun earlier, and no clock keeps a place for years"
 
 
 @attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.upkeep.pace.reckoned": _by_the_own_clock})

@@ -7,13 +7,12 @@ from collections.abc import Collection
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.folds.erasing import Order, Place
+from protocol.folds.erasing import Order, Place, day_of
 from protocol.limits import MAX_ERASED_PER_DAY
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Erasure, PersonRecord, Ruling
 from protocol.replica.at_work.destroyed import PLACE_MARKS, carried_out, destroyed_names, places_taken
 from protocol.replica.upkeep.eraser import Eraser
-from protocol.replica.upkeep.orders import day_of
 from protocol.roles import PersonRole
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom
@@ -107,7 +106,7 @@ async def test_whose_work_has_gone_in_some_classes_is_taken_back_in_the_others(o
     assert await one.days(3) == [CLASSES - MAX_ERASED_PER_DAY] * 3, "where it had gone it goes again"
     assert await one.shown() == CLASSES - MAX_ERASED_PER_DAY
     places = [taken.day for place, taken in (await places_taken(one.store)).items() if place.name == one.id]
-    assert day_of(one.clock()) not in places, "and takes no place"
+    assert day_of(one.clock(), 0) not in places, "and takes no place"
 
 
 async def test_whose_work_has_gone_in_some_classes_is_shown_there_again_by_the_kits_word(one: OneId) -> None:
@@ -209,7 +208,7 @@ async def test_a_place_that_an_earlier_version_noted_for_the_name_is_one_of_that
     await one.look()
     await one.days(6)
     one.clock.advance(DAY_MS)
-    today = day_of(one.clock())
+    today = day_of(one.clock(), 0)
     await one.store.set_marks({PLACE_MARKS + bytes(16).hex(): today.to_bytes(4, "big")})
     await one.look()
     assert await one.left() == CLASSES - MAX_ERASED_PER_DAY + 1
@@ -250,7 +249,7 @@ async def test_where_it_had_gone_is_noted_for_as_long_as_the_id_is_and_counted_n
     await one.lists(one.classes[0])
     assert await one.days(1) == [0]
     taken = await places_taken(one.store)
-    assert taken[Place(one.id, one.classes[0])].day < day_of(one.clock())
+    assert taken[Place(one.id, one.classes[0])].day < day_of(one.clock(), 0)
     await one.territory.kit_says(one.territory.id, Kind.RULING, Ruling((), (erasure.id,)).encode())
     await one.days(2)
     assert not [place for place in await places_taken(one.store) if place.name == one.id]

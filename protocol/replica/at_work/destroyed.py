@@ -35,7 +35,7 @@ _DAY_BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """On which local day a name was destroyed last (0: by the kit's word alone), and the erasures obeyed for it.
+    """On which day (`day_of`) a name was destroyed last (0: by the kit's word alone), and the erasures obeyed for it.
 
     Written as 4 bytes of the day, a byte 0, the ids. Marks of earlier versions have the day alone: `by` is None.
     """
@@ -56,7 +56,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """On which local day a place of the number that may be destroyed was taken, and the erasures obeyed there since.
+    """On which day (`day_of`) a place of its number was taken, and the erasures obeyed there since.
 
     None are: it was taken, and not all has gone there. Written as 4 bytes of the day, then the ids.
     """

@@ -30,7 +30,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.folds.erasing import Order, Place, carried_out_whole, due, is_destroyed_by
+from protocol.folds.erasing import Order, Place, carried_out_whole, day_of, due, is_destroyed_by
 from protocol.limits import CURSOR_HASH_BYTES, HELD_MS
 from protocol.model.entry import Entry
 from protocol.replica.at_work.destroyed import (
@@ -57,7 +57,6 @@ from protocol.replica.upkeep.orders import (
     DOUBTED,
     Judged,
     Said,
-    day_of,
     judge_alike,
     noting,
     orders_again,
@@ -76,8 +75,11 @@ HELD: Final = LainSince("held-since", _NAME_BYTES)
 """Since when each entry has waited in quarantine, by the beginning of its id."""
 LEFTOVERS_MARK: Final = "erasure-leftovers"
 """→ something was destroyed here, and what lies beside the database may hold it still: until that was seen to."""
+LEAPT_MARK: Final = "erasure-leapt"
+"""→ 8 bytes of ms, over how much of all time the own clock leapt at looks: less than 0 where it was set back more."""
 _LATER_DAYS: Final = 2
-"""What was destroyed on a day that is still to come counts for today, if it is so near: the clock was set back."""
+"""What was destroyed on a day that is still to come counts for today, if it is so near: of an earlier version, whose
+days were those of the calendar. No clock that was years ahead then keeps a place for as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ class Eraser:
         orders = await self._orders(said, done, places, now_ms)
         if not orders and not done and not read and not places:
             return 0
-        today = day_of(now_ms)
+        today = day_of(now_ms, await self._leapt_ms())
         obeyed = due(orders, now_ms, _taken_on(today, places, done))
         judged = said.judged_of({order.covers for order in obeyed})
         self._obeyed = _Obeyed(obeyed, done, now_ms, changes, judged)
@@ -169,7 +171,7 @@ class Eraser:
         await self._content.give_up_again(now_ms)
         fresh = [order for order in obeyed if not order.is_done]
         whole = carried_out_whole(orders, obeyed)
-        records = noting(done, whole, now_ms, said.ended)
+        records = noting(done, whole, now_ms, today, said.ended)
         marks = {DONE_MARKS + name.hex(): None if one is None else one.encode() for name, one in records.items()}
         marks |= await self._gone(order for order in obeyed if order.at)
         if await self._is_any_here(fresh):
@@ -194,9 +196,11 @@ class Eraser:
         marks = dict[str, bytes | None]()
         for place in fresh | places.keys():
             taken = places.get(place, Taken(-1))
-            if taken.day < today and place in fresh:
+            if _is_of(today, taken.day):
+                continue
+            if place in fresh:
                 marks |= place_mark(place, Taken(today, taken.by if place in gone else frozenset()))
-            elif taken.day < today and place not in gone:
+            elif place not in gone:
                 marks |= place_mark(place, None)
         if marks:
             async with self._still_obeying():
@@ -245,6 +249,9 @@ class Eraser:
         noted = await self._store.mark(LOOKED_MARK)
         return (None, b"") if noted is None else (int.from_bytes(noted[:8], "big"), noted[8:])
 
+    async def _leapt_ms(self) -> int:
+        return int.from_bytes(await self._store.mark(LEAPT_MARK) or b"", "big", signed=True)
+
     async def note_look(self, now_ms: int, leapt_ms: int, note: bytes = b"") -> None:
         """A look at `now_ms`. Over so many ms since the last nothing has waited, and no day has passed."""
         if self._replica.door.has_erasures or await are_parts_left(self._store, self._replica.content):
@@ -255,16 +262,8 @@ class Eraser:
     async def _marks_of_look(self, now_ms: int, leapt_ms: int, note: bytes) -> dict[str, bytes | None]:
         marks: dict[str, bytes | None] = {LOOKED_MARK: now_ms.to_bytes(8, "big") + note}
         if leapt_ms:
-            not_over = _days_not_over(now_ms - leapt_ms, (await self.looked())[0])
+            marks[LEAPT_MARK] = (await self._leapt_ms() + leapt_ms).to_bytes(8, "big", signed=True)
             marks |= await self._replica.weeks.less(leapt_ms)
-            marks |= {
-                DONE_MARKS + name.hex(): replace(record, day=day_of(now_ms)).encode()
-                for name, record in (await destroyed(self._store)).items()
-                if record.by is not None and record.day in not_over
-            }
-            for place, taken in (await places_taken(self._store)).items():
-                if taken.day in not_over:
-                    marks |= place_mark(place, replace(taken, day=day_of(now_ms)))
             marks |= await waited_less(self._store, leapt_ms)
             marks |= await left_waited_less(self._store, leapt_ms)
             marks |= await here_less(self._store, leapt_ms)
@@ -436,9 +435,13 @@ class _Found:
 
 def _taken_on(today: int, places: Mapping[Place, Taken], done: Mapping[bytes, Done]) -> set[Place]:
     """The places of a day that are taken; of whom an earlier version has destroyed then, one."""
-    of_today = {place for place, taken in places.items() if 0 <= taken.day - today <= _LATER_DAYS}
-    noted = {name for name, record in done.items() if 0 <= record.day - today <= _LATER_DAYS}
+    of_today = {place for place, taken in places.items() if _is_of(today, taken.day)}
+    noted = {name for name, record in done.items() if _is_of(today, record.day)}
     return of_today | {Place(name, b"") for name in noted - {place.name for place in of_today}}
+
+
+def _is_of(today: int, day: int) -> bool:
+    return 0 <= day - today <= _LATER_DAYS
 
 
 def _is_done_at(order: Order, gone: Collection[Place], noted: Collection[bytes]) -> bool:
@@ -451,11 +454,3 @@ def _is_done_at(order: Order, gone: Collection[Place], noted: Collection[bytes])
 
 def _hash_of(covers: Collection[bytes]) -> bytes:
     return blake3(b"".join(sorted(covers))).digest()
-
-
-def _days_not_over(watched_ms: int, looked_ms: int | None) -> frozenset[int]:
-    """Which days are still today where the clock has leapt: those of what was `watched` since the last look, and its.
-
-    Whoever sets a clock to half past eleven at night before each look has each hour that is watched end a day.
-    """
-    return frozenset(map(day_of, (watched_ms, watched_ms if looked_ms is None else looked_ms)))

@@ -16,7 +16,6 @@ Which of it is due the rules say (`protocol.folds.erasing`). Rules:
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -173,9 +172,9 @@ async def ends_of(replica: Replica, now_ms: int) -> dict[bytes, int | None]:
 
 
 def noting(
-    done: Mapping[bytes, Done], obeyed: Iterable[Order], now_ms: int, ended: Mapping[bytes, bytes]
+    done: Mapping[bytes, Done], obeyed: Iterable[Order], now_ms: int, today: int, ended: Mapping[bytes, bytes]
 ) -> dict[bytes, Done | None]:
-    """What to note of names that were destroyed now or before; None of one of which no obeyed erasure holds."""
+    """What to note of names that were destroyed `today` or before; None of one of which no obeyed erasure holds."""
     by: defaultdict[bytes, frozenset[bytes]] = defaultdict(frozenset)
     counted = set()
     for order in obeyed:
@@ -186,7 +185,7 @@ def noting(
     for name in {*done, *by}:
         before = done.get(name, Done(0, frozenset()))
         ids = by[name] | ((before.by or frozenset()) - ended.keys())
-        record = Done(day_of(now_ms) if name in counted else before.day, ids) if ids else None
+        record = Done(today if name in counted else before.day, ids) if ids else None
         if record != done.get(name):
             found[name] = record
     return found
@@ -239,14 +238,6 @@ def _destroyed_in(said: Said, done: Mapping[bytes, Done]) -> dict[bytes, set[byt
         if record is not None and record.by is not None and entry.id in record.by:
             found[entry.header.space].add(covers)
     return found
-
-
-def day_of(now_ms: int) -> int:
-    """A local day as a number; never 0."""
-    try:
-        return dt.datetime.fromtimestamp(now_ms / 1000).astimezone().date().toordinal()
-    except (ValueError, OverflowError, OSError):
-        return 1
 
 
 def _reaching(replica: Replica, erasures: Iterable[Entry], space: bytes) -> list[Entry]:

@@ -7,7 +7,9 @@ Rules:
 - the clock that nobody sets is noted with each look, so that whoever opens the store again watches on (`steady`):
   others say how often that is, with each quarantine;
 - the time of looks is the own clock's within an hour: by how much that is set at each look adds up meanwhile, so that
-  no number of small steps passes for waiting, nor for days of which each has its number;
+  no number of small steps passes for waiting;
+- a day, of those that have each their number, is one of what was watched, whatever the calendar says meanwhile
+  (docs/adr/0570);
 - so a clock that was wrong when a machine was switched off shortens no week by more than that, and who was off for the
   holidays hears of what was taken back meanwhile before it destroys anything;
 - when the last look was, by that time, is a mark of this replica.
