@@ -207,7 +207,8 @@ MAX_LAN_CALLERS: Final = 24
 # clones
 MAX_LIVES_HEARD: Final = 20_000  # devices whose processes are remembered
 MAX_LIVES_PER_DEVICE: Final = 8
-MAX_FORMER_KEYS: Final = 16
+MAX_FORMER_KEYS: Final = 32  # one after the other: half of what a call shows of who makes it (`MAX_CREDENTIALS`)
+MAX_SUCCESSORS_BY_WORDS: Final = 8  # one after the other, because somebody said so, until a person has confirmed one
 MAX_SUCCESSORS: Final = 512  # keys that count by one grant, without a person's word: a large school's image
 MAX_HARDWARE_IDS: Final = 64
 

@@ -126,7 +126,7 @@ class Agent:
         """Whom this device has asked for payloads that it lacks, over whichever link."""
         self.former = frozenset(each.device for each in former)
         """Keys that this device had before: what they wrote before it had its own is its own too."""
-        self._taken_along: frozenset[bytes] = frozenset()
+        self._made_before: frozenset[bytes] = frozenset()
         self.now_ms = now_ms
         self.steady_ms, beginning = steady or SteadyClock(now_ms)
         """A clock that nobody sets."""
@@ -253,9 +253,8 @@ class Agent:
         latest_ms = max(agent.acquainted.meetings_ms(), default=0)
         agent.watched.resume(await replica.store.mark(WATCHED_MARK), latest_ms)
         agent.bear_in_mind()
-        if agent.former:
-            names = await replica.store.marks(HAND_IN_MARKS)
-            agent._taken_along = frozenset(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)) for name in names)
+        names = await replica.store.marks(HAND_IN_MARKS)
+        agent._made_before = frozenset(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)) for name in names)
         return agent
 
     def bear_in_mind(self) -> None:
@@ -312,8 +311,11 @@ class Agent:
         return self.keys.signing.public
 
     def made(self, work: Work) -> bool:
-        """Whether a hand-in was made here: with this device's key, or with one that it had before it was cloned."""
-        return work.author == self.device or (work.author in self.former and work.id in self._taken_along)
+        """Whether a hand-in was made here: with this device's key, or it has kept its key since it had another one.
+
+        Such a mark is written where a work is made, and nowhere else: whichever of its keys that was (docs/adr/0567).
+        """
+        return work.author == self.device or work.id in self._made_before
 
     def rename(self, name: str) -> None:
         """Call this device something else; the server hears of it with the next report. Raises `BadInput(BAD_NAME)`."""

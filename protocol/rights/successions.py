@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping
+from itertools import takewhile
 
 from protocol.limits import MAX_SUCCESSORS
 from protocol.rights.door import Authority
@@ -39,6 +40,12 @@ def predecessors_of(key: bytes, authorities: Iterable[Authority]) -> list[bytes]
         if authority.predecessor is not None:
             came_of[authority.key][authority.predecessor] = None
     return _led_to(key, came_of)
+
+
+def line_since_confirmed(key: bytes, authorities: Iterable[Authority], confirmed: Container[bytes]) -> int:
+    """How many keys have come one after the other, this one the last, since a person has confirmed one."""
+    line = (key, *predecessors_of(key, authorities))
+    return sum(1 for _ in takewhile(lambda each: each not in confirmed, line))
 
 
 def _led_to(key: bytes, by: Mapping[bytes, Iterable[bytes]]) -> list[bytes]:

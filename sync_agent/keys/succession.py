@@ -19,9 +19,13 @@ Rules:
   reboot, from an image with an enrolled agent in it, is the same device every morning, and says the same entry;
 - a device with more rights draws them there too: who has the disk of before would only have to read that hardware;
 - it may be cut at any moment: `keys/next` holds what was begun, and beginning again does the same;
-- who says "twin" again and again, a server in wrong hands, uses nothing up: a machine gives way to words once a week,
-  and only as long as half of the successors that its grant may have is left to machines that find themselves copied;
-  one whose grant has had all of them keeps the keys that it has, and goes on.
+- who says "twin" again and again, a server in wrong hands, uses nothing up: a machine gives way to words once in a week
+  that it has watched, whatever the clock says, `MAX_SUCCESSORS_BY_WORDS` times one after the other until a person has
+  confirmed one of these keys, and only as long as half of the successors that its grant may have is left to machines
+  that find themselves copied;
+- no key is taken whose proof would not fit into a call, or by which what the first of its line made here would not be
+  known as this device's own: after `MAX_FORMER_KEYS`, and where its grant has had all its successors, it keeps the keys
+  that it has, and goes on (docs/adr/0567).
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ from blake3 import blake3
 from protocol.clock import DAY_MS
 from protocol.errors import Code, LocalFailure
 from protocol.identity import DeviceKeys, tagged, words_of
-from protocol.limits import MAX_NAME_CHARS, SALT_BYTES
+from protocol.limits import MAX_FORMER_KEYS, MAX_NAME_CHARS, MAX_SUCCESSORS_BY_WORDS, SALT_BYTES
 from protocol.messages.lives import Twin
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Successor
@@ -49,7 +53,13 @@ from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.steady import steady_clock
 from protocol.rights.door import Authority
 from protocol.rights.roster import authorities_over
-from protocol.rights.successions import confirmed_keys, has_room_for_words, successors_of
+from protocol.rights.successions import (
+    confirmed_keys,
+    has_room_for_words,
+    line_since_confirmed,
+    predecessors_of,
+    successors_of,
+)
 from protocol.roles import Role
 from protocol.words import WORDS
 from sync_agent.app import Agent
@@ -71,6 +81,7 @@ _DOMAIN: Final = b"relais/0 successor"
 _SEED_BYTES: Final = 32
 _ADDED: Final = re.compile(r" \((\w+)\)$")
 _NONE_LEFT: Final = "this machine was copied too often: new keys would open nothing"
+_LINE_IS_FULL: Final = "this machine has had so many keys that nobody could be shown where the next one came from"
 _FOR_COPIES: Final = (
     "another machine is said to use this one's keys, and of the new ones that may be drawn for it the rest is kept for "
     "machines that find themselves copied"
@@ -124,7 +135,8 @@ class Place:
         self._told = Told()
         self._role: Role | None = None
         self._elsewhere = False
-        self._lately = False
+        self._gave_way_ms: int | None = None
+        self._watched_ms: Callable[[], int] = lambda: 0
         self._no_room = False
 
     async def open(self, folder: Path, now_ms: Callable[[], int], entropy: Entropy) -> Agent:
@@ -144,7 +156,7 @@ class Place:
         """The agent of DIR, or None if its keys have just been exchanged."""
         agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy, steady=steady_clock())
         try:
-            self._lately = await _gave_way_lately(agent)
+            self._gave_way_ms, self._watched_ms = await _gave_way_at(agent), agent.watched.now_ms
             outcome = await _succeed(agent, self.hardware, self._told, lately=self._lately)
             if outcome is not _Outcome.EXCHANGED:
                 self._role, self._elsewhere = await _role(agent), made_elsewhere(folder, self.hardware)
@@ -156,6 +168,10 @@ class Place:
             raise
         await agent.close()
         return None
+
+    @property
+    def _lately(self) -> bool:
+        return _gave_way_lately(self._gave_way_ms, self._watched_ms())
 
     def _hear(self, place: Twin) -> None:
         self._told = self._told.again(place)
@@ -183,6 +199,8 @@ async def _succeed(agent: Agent, hardware: Hardware, told: Told, *, lately: bool
             if bound is None or not elsewhere:
                 _bind(agent.folder, hardware, bound, agent.entropy)
             return _Outcome.KEPT
+        if not _has_room_in_line(agent):
+            return _without_new_ones(agent.folder, _LINE_IS_FULL)
         if bound is not None and elsewhere and role is Role.MACHINE:
             begun = _new_keys(agent.keys, hardware, bound)
         elif not await _has_room_for_words(agent):
@@ -190,7 +208,8 @@ async def _succeed(agent: Agent, hardware: Hardware, told: Told, *, lately: bool
         else:
             # on its own hardware all from which keys would follow lies on the disk that was copied; a laptop's hardware
             # is no secret from whoever has that disk, and a laptop that starts from an image each morning is rare
-            await agent.replica.store.set_marks({NEW_KEYS_MARK: agent.now_ms().to_bytes(8)})
+            now_ms = agent.watched.now_ms()
+            await agent.replica.store.set_marks({NEW_KEYS_MARK: now_ms.to_bytes(8), **agent.watched.marks()})
             begun = _drawn_keys(agent.entropy)
         write_private(agent.folder / NEXT_KEYS_FILE, begun.to_bytes())
     if begun.signing.public != agent.device:
@@ -232,15 +251,30 @@ async def _is_mistaken(agent: Agent) -> bool:
 
 
 async def _has_room_for_words(agent: Agent) -> bool:
-    """Whether, of all its grants, words alone may draw one successor more, wherever they hold."""
+    """Whether words alone may draw one successor more: in its line, and of all its grants, wherever they hold."""
     door, rights = agent.replica.door, await agent.replica.authorities(agent.device)
+    anywhere: set[bytes] = set()
     for space in await agent.spaces():
         held = (await agent.replica.view(space)).roster.authorities
         confirmed, ever = confirmed_keys(held, ()), authorities_over(space, door)
         here = (grant.grant for grant in rights if door.covers(grant, space))
         if not all(has_room_for_words(grant, ever, confirmed) for grant in here):
             return False
-    return True
+        anywhere |= confirmed
+    return has_room_since_confirmed(line_since_confirmed(agent.device, door.authorities(), anywhere))
+
+
+def has_room_since_confirmed(line: int) -> bool:
+    """Whether words may draw one more key after so many in a row of which a person has confirmed none."""
+    return line < MAX_SUCCESSORS_BY_WORDS
+
+
+def _has_room_in_line(agent: Agent) -> bool:
+    """Whether the proof of one key more fits into a call: it shows each that came before, whoever confirmed it.
+
+    What a server grants in wrong hands may be taken back, and then is no shorter way to the root.
+    """
+    return len(predecessors_of(agent.device, agent.replica.door.authorities())) < MAX_FORMER_KEYS
 
 
 async def _has_settled(agent: Agent, *, elsewhere: bool) -> bool:
@@ -255,10 +289,15 @@ async def _has_settled(agent: Agent, *, elsewhere: bool) -> bool:
     return has_settled
 
 
-async def _gave_way_lately(agent: Agent) -> bool:
-    """Whether new keys were begun, because of a twin's word, in the last week; a clock that was set back forgets it."""
+async def _gave_way_at(agent: Agent) -> int | None:
+    """When new keys were last begun because of a twin's word, as `watched` counts."""
     mark = await agent.replica.store.mark(NEW_KEYS_MARK)
-    return mark is not None and 0 <= agent.now_ms() - int.from_bytes(mark) < BETWEEN_NEW_KEYS_MS
+    return None if mark is None else int.from_bytes(mark)
+
+
+def _gave_way_lately(at_ms: int | None, now_ms: int) -> bool:
+    """Whether a week has not passed since then; `now_ms` may be a little less, after a start that nobody noted."""
+    return at_ms is not None and now_ms - at_ms < BETWEEN_NEW_KEYS_MS
 
 
 def name_of(name: str, keys: DeviceKeys) -> str:

@@ -10,6 +10,7 @@ from sync_agent.keys.binding import Binding, Hardware
 from sync_agent.keys.succession import Place, _new_keys
 from sync_agent.machine.enrolled import BINDING_FILE, DEVICE_KEYS_FILE
 from tests.harness.attack import attack
+from tests.harness.challenged import give_challenges
 from tests.harness.classroom import assignment, classroom
 from tests.integration.test_clones import image_of, in_turn, pc, started, stopped
 
@@ -56,6 +57,7 @@ async def test_a_pc_whose_disk_was_copied_draws_keys_that_nobody_can_compute(tmp
 @attack(ROW, off={"sync_agent.keys.succession._drawn_keys": _what_follows})
 async def test_so_does_a_teachers_laptop_that_finds_itself_copied_on_other_hardware(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
+        give_challenges(room.frontage.responder, room.territory.clock)
         disk, place = await image_of(room, await room.teacher()), Place(pc(2))
         guessed = _that_follow(disk, pc(2))
         _guessed.append(guessed)

@@ -79,7 +79,7 @@ class SimAgent(Agent):
         self.keyring = Keyring(self.replica, self.agreements, (self.device,))
         self.former = frozenset(each.device for each in former)
         names = await self.replica.store.marks(HAND_IN_MARKS)
-        self._taken_along = frozenset(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)) for name in names)
+        self._made_before = frozenset(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)) for name in names)
 
     def _note_let_in(self) -> None:
         """As the agent's, for as long as this one runs: no file of a simulated disk lies where programs run."""

@@ -13,7 +13,13 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.content.kept.memory_packs import MemoryPacks
 from protocol.replica.storage.memory import MemoryStore
 from protocol.rights.roster import Roster
-from protocol.rights.successions import confirmed_keys, has_room_for_words, predecessors_of, successors_of
+from protocol.rights.successions import (
+    confirmed_keys,
+    has_room_for_words,
+    line_since_confirmed,
+    predecessors_of,
+    successors_of,
+)
 from protocol.roles import Role
 from tests.harness.history import NOW_MS, World, Writer
 
@@ -65,6 +71,21 @@ async def test_a_copy_that_somebody_confirmed_outlives_its_original_and_so_do_it
     school.cut(school.machine, school.machine)
     roster = await school.roster()
     assert [roster.may_read(each.key.public) for each in (school.machine, clone, further)] == [False, True, True]
+
+
+async def test_a_line_of_keys_is_counted_from_the_last_that_somebody_confirmed(school: School) -> None:
+    line = [school.machine]
+    for _ in range(3):
+        line.append(school.copy_of(line[-1]))
+    authorities = (await school.roster()).authorities
+
+    def counted(*confirmed: Writer) -> list[int]:
+        keys = {each.key.public for each in confirmed}
+        return [line_since_confirmed(each.key.public, authorities, keys) for each in line]
+
+    assert counted(school.machine) == [0, 1, 2, 3]
+    assert counted(school.machine, line[2]) == [0, 1, 0, 1]
+    assert counted() == [1, 2, 3, 4]
 
 
 async def test_what_a_copy_had_brought_by_then_counts_and_what_comes_later_waits(school: School) -> None:
