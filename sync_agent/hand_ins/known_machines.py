@@ -33,8 +33,7 @@ async def note_machines(agent: Agent) -> None:
         if now != known:
             agent.acquainted.machines[space] = now
             marks |= machines_mark(space, now)
-    if marks:
-        await agent.replica.store.set_marks(marks)
+    await agent.acquainted.save(agent.replica.store, marks)
 
 
 def _with_new(known: dict[bytes, int], roster: Roster, now_ms: int) -> dict[bytes, int]:

@@ -60,8 +60,8 @@ async def remember_firsts(agent: Agent) -> None:
     looked at before anything is noted but who is gone in each: what comes in one look comes in no order of classes.
     """
     if forgotten := _forget_itself(agent):
-        await agent.replica.store.set_marks(forgotten)
         agent.bear_in_mind()
+    await agent.acquainted.save(agent.replica.store, forgotten)
     grants = await own_grants(agent)
     now_ms, before_now = meeting_ms(agent), agent.acquainted.persons()
     rosters = [(await agent.replica.view(space)).roster for space in await agent.spaces()]
@@ -76,8 +76,8 @@ async def remember_firsts(agent: Agent) -> None:
             orders.noted(look.roster.space)
     marks |= _called_theirs(agent, agent.acquainted.persons() - before_now)
     if marks:
-        await agent.replica.store.set_marks(marks)
         agent.bear_in_mind()
+    await agent.acquainted.save(agent.replica.store, marks)
 
 
 def _look(agent: Agent, roster: Roster, mine: Authority | None, orders: Orders) -> _Look:

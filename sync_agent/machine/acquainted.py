@@ -4,6 +4,8 @@ Noted is class by class. Whom folds go by where a class is new is whom this devi
 class begins each year, and whoever has the server is in it before a teacher's laptop (docs/adr/0389). Whom the words of
 her first laptop have led to stands right behind that one: it is hers as surely, whenever it came (docs/adr/0458).
 
+Whom a device has met, it goes by at once, and notes; what finds no room is noted with the next look (docs/adr/0571).
+
 What else that is good for is `keys.acquaintances`', `keys.first_met`'s and `hand_ins.known_machines`'.
 """
 
@@ -78,6 +80,8 @@ class Acquainted:
     in_mind: MetBySpace = field(default_factory=MetBySpace)
     """What folds go by."""
     _due_ms: int | None = None
+    _unsaved: dict[str, bytes | None] = field(default_factory=dict)
+    """The marks of what is here, and found no room in the store yet."""
 
     @classmethod
     async def of(cls, store: EntryStore) -> Self:
@@ -91,6 +95,16 @@ class Acquainted:
             remembered_in(await store.marks(LED_MARKS), LED_MARKS),
             beside_in(await store.marks(BESIDE_MARKS)),
         )
+
+    async def save(self, store: EntryStore, marks: Mapping[str, bytes | None]) -> None:
+        """Note these marks, and what has found no room before. Raises `LocalFailure`: then they are not lost.
+
+        What is here looks as if it had been noted: no other look finds it new.
+        """
+        self._unsaved |= marks
+        if saved := dict(self._unsaved):
+            await store.set_marks(saved)
+            self._unsaved = dict(self._unsaved.items() - saved.items())
 
     def persons(self) -> set[bytes]:
         """Whom this device has met, in whatever class."""

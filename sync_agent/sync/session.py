@@ -302,8 +302,8 @@ class Session:
             return False
         latest = await self._store.latest()
         if (run.received or run.sent or latest != self._tended) and not run.said.fetching:
-            self._tended = latest
             said = await tend_after_news(self.agent)
+            self._tended = latest  # not before: what found no room is due with the next sync, whatever comes
         run.rounds_alone += said > 0
         return said > 0
 
