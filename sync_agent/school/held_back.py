@@ -32,7 +32,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.held_in_space import held_by_space
-from protocol.replica.office.words_of_office import said_again, still_says
+from protocol.replica.office.words_of_office import ONE_FOR_ALL, said_again, standing, still_says
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster, is_acceptable
 from sync_agent.app import Agent
@@ -249,7 +249,11 @@ async def _not_said_by_others(agent: Agent, held: Sequence[Entry], roster: Roste
     kinds = {entry.header.kind for entry in held if not is_acceptable(entry.header.kind)}
     said = await agent.replica.store.scan_kinds(sorted(kinds)) if kinds else ()
     here = [one for one in said if one.header.space == roster.space]
-    again = said_again(here, (one.id for one in here if still_says(roster, one, agent.now_ms())), _words)
+    counting = [one for one in here if still_says(roster, one, agent.now_ms())]
+    stand = await standing(agent.replica, here)
+    again = said_again(
+        here, (one.id for one in counting if one.header.kind not in ONE_FOR_ALL or one.id in stand), _words
+    )
     return [entry for entry in held if not _is_so(entry, roster, again)]
 
 

@@ -109,7 +109,8 @@ async def _revoke(server: Server, params: Params, outgoing: Outgoing, kit: KitAw
 async def _waiting(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     refused = params.get("refused") is True
     rows = await list_waiting(server, refused=refused)
-    anew = [] if refused else [why for each in rows if (why := why_not_again(each.entry)) is not None]
+    said_anew = () if refused else (why_not_again(each.entry, is_reported=each.is_reported) for each in rows)
+    anew = [why for why in said_anew if why is not None]
     for why in anew[:MAX_TOLD_ANEW]:
         await outgoing.progress(f"not accepted by its id: {why}")
     if len(anew) > MAX_TOLD_ANEW:
@@ -153,12 +154,23 @@ async def _ruled(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
     ruled = await rule(server, named, accept=accept, kit=kit)
     for line in told:
         await outgoing.progress(line)
+    if ruled.idle:
+        if not ruled.counting and not ruled.beyond:
+            raise Refused(Code.NO_RIGHT, _idle(ruled.idle))
+        await outgoing.progress(_idle(ruled.idle))
     if ruled.beyond:
         beyond = _beyond(ruled.beyond, "accept" if accept else "refuse", is_by_kit=kit is not None)
         if not ruled.counting:
             raise Refused(Code.NO_RIGHT, beyond)
         await outgoing.progress(beyond)
     return ruled.counting
+
+
+def _idle(count: int) -> str:
+    return (
+        f"{count} of these were said again and change nothing: who is forgotten, or a class that is closed, stays so, "
+        "and somebody may have said otherwise since. `waiting` lists them on; look at `person list` and `devices`"
+    )
 
 
 def _beyond(count: int, command: str, *, is_by_kit: bool) -> str:

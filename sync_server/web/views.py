@@ -8,7 +8,8 @@ from typing import Final
 
 from protocol.beside_words import beside_words
 from protocol.clock import rfc3339
-from protocol.model.entry import Entry, Kind, kind_name
+from protocol.model.entry import kind_name
+from protocol.roles import SHARED
 from sync_server.handlers.by_kit.held_rights import own_device
 from sync_server.handlers.by_kit.said_again import BY_ITSELF, Facts, commands_anew, why_not_again
 from sync_server.handlers.by_kit.waiting import Waiting
@@ -313,10 +314,11 @@ def _facts(facts: Facts, words: Words) -> Iterator[str]:
         yield words("waiting.with_all")
 
 
-def _anew(entry: Entry, words: Words) -> Iterator[str]:
+def _anew(waiting: Waiting, words: Words) -> Iterator[str]:
     """By which commands it is said anew what is not accepted."""
-    key = "waiting.anew_pc" if entry.header.kind == Kind.GRANT else "waiting.anew"
-    return (words(key, command=command) for command in commands_anew(entry))
+    anew = commands_anew(waiting.entry, is_reported=waiting.is_reported)
+    key = "waiting.anew_pc" if anew and waiting.gives is not None and waiting.gives.role in SHARED else "waiting.anew"
+    return (words(key, command=command) for command in anew)
 
 
 class WaitingView:
@@ -335,8 +337,9 @@ class WaitingView:
         is_without_words = own_device(waiting.gives) is not None and six_words is None
         by_command = [words("waiting.no_words", id=self.id)] if is_without_words else []
         by_others = [words("waiting.refused_by_others")] if waiting.refused else []
-        self.facts = (*_facts(waiting.facts, words), *_anew(waiting.entry, words), *by_command, *by_others)
-        self.may_be_accepted = why_not_again(waiting.entry) is None and not is_without_words
+        self.facts = (*_facts(waiting.facts, words), *_anew(waiting, words), *by_command, *by_others)
+        why_not = why_not_again(waiting.entry, is_reported=waiting.is_reported)
+        self.may_be_accepted = why_not is None and not is_without_words
         self.at_ms = waiting.entry.timestamp_ms
         self.device = header.author
         known = found.by_id.get(header.author)

@@ -166,7 +166,7 @@ async def _as_it_says(_replica: Replica, given: Grant) -> Grant:
     return given
 
 
-CERTIFICATE_SAID_AGAIN = {"sync_server.handlers.by_kit.waiting.with_its_certificate": _as_it_says}
+CERTIFICATE_SAID_AGAIN = {"sync_server.handlers.by_kit.said_again.with_its_certificate": _as_it_says}
 
 
 @attack(LOOK_ALIKE, off=CERTIFICATE_SAID_AGAIN)
@@ -184,7 +184,7 @@ async def test_no_right_is_said_again_with_a_certificate_that_its_row_does_not_s
         assert await found.row_of(said) is None
 
 
-@attack(LOOK_ALIKE, off=CERTIFICATE_SAID_AGAIN)
+@attack(LOOK_ALIKE, off={"sync_server.handlers.by_kit.waiting.with_its_certificate": _as_it_says})
 async def test_whose_certificate_nothing_tells_is_let_in_anew(tmp_path: Path) -> None:
     async with theft(tmp_path) as found:
         laptop = await found.here.device("teacher", found.at_work.person)

@@ -233,7 +233,9 @@ async def test_a_right_that_waits_is_said_again_with_her_certificate_though_it_l
     await thieving.year.do("lost", device=head.agent.device.hex(), since="12h")
     names = await _cut_off(thieving, keys.signing.public)
     his = replace(keys, tls=spy().tls)
-    await thieving.brings(Kind.GRANT, _as(Role.TEACHER, his, thieving.year.person), parents=names)
+    back = _as(Role.TEACHER, his, thieving.year.person)
+    for where in (here.space, bytes.fromhex(space)):
+        await thieving.brings(Kind.GRANT, back, space=where, parents=names)
     await thieving.year.do("accept", named=[waits.grant.hex()])
     again = _in(thieving, keys.signing.public, space)[-1]
     assert (again.author, again.tls_sha256) == (server.keys.signing.public, keys.tls.fingerprint)

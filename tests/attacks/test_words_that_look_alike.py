@@ -109,13 +109,13 @@ def _a_copy(entry: Entry) -> bytes | None:
     return entry.payload
 
 
-def _nothing(_entry: Entry) -> None:
+def _nothing(_entry: Entry, **_how: bool) -> None:
     """As if all were said again."""
 
 
 ALL_IS_SAID_AGAIN = {
     "sync_server.handlers.by_kit.waiting.why_not_again": _nothing,
-    "sync_server.handlers.by_kit.waiting.payload_again": _a_copy,
+    "sync_server.handlers.by_kit.said_again.payload_again": _a_copy,
     "sync_server.handlers.by_kit.waiting.SAID_AGAIN": frozenset({*said_again.BY_ITSELF, Kind.INVITE}),
     "sync_server.handlers.by_kit.waiting.BY_ITSELF": frozenset({*said_again.BY_ITSELF, Kind.INVITE}),
     "sync_server.handlers.by_kit.waiting.MAY_WAIT": frozenset(Kind),
@@ -179,7 +179,7 @@ async def test_no_decision_of_a_thiefs_shows_again_who_was_forgotten(tmp_path: P
         assert found.pupil not in await found.names(found.at_work.machine)
 
 
-@attack(ROW, off={"sync_server.handlers.by_kit.waiting.payload_again": _a_copy})
+@attack(ROW, off={"sync_server.handlers.by_kit.said_again.payload_again": _a_copy})
 async def test_nothing_goes_into_the_servers_word_that_was_not_shown(tmp_path: Path) -> None:
     async with theft(tmp_path) as found:
         theirs = decode(PersonRecord("Léa", PersonRole.PUPIL).encode(), max_bytes=MAX_PAYLOAD_BYTES)

@@ -41,7 +41,7 @@ WHY = {
         losses._hidden_works namesakes.places_in not_shown.not_shown not_shown.why_hidden people.listings_of
         phrases_of_lost._counts phrases_of_lost.phrases_of_lost replaced._how sign_ins_of_lost.gone_devices
         taking_back.ruling_before taking_back._of_use taking_back._standing taking_back._whose withdrawals.copies_let_in
-        words_of_office.still_says
+        words_of_office.is_out words_of_office.still_says
     """,
     REFUSES: """
         enrolment._check_not_cut enrolment._counts enrolment._granted enrolment._is_void invitations.invite

@@ -529,6 +529,11 @@ def _terms(grant: Authority) -> tuple[object, ...]:
     return grant.key, grant.agreement, grant.tls_sha256, grant.role, grant.person, grant.until_ms
 
 
+async def overcoming_all(office: Office, grant: Draft, device: bytes) -> Draft:
+    """A grant of a device that was reported and is in: one that names nothing of that gives it nothing."""
+    return await _overcoming(office, grant, await _revocations(office, device, grant.space))
+
+
 async def _overcoming(office: Office, grant: Draft, revocations: Sequence[bytes]) -> Draft:
     """A grant that names all of them: what one entry has no room for, earlier ones name, which give nothing alone."""
     names = list(revocations)

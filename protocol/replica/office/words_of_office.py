@@ -13,14 +13,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from protocol.errors import PeerFault
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Erasure, Grant, Invite, PersonRecord, Revocation, SpaceChange, SpaceRecord
 from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, Mentioned, mentioned
+from protocol.replica.office.people import listings_of
 from protocol.replica.office.spaces import shown_by_id
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
@@ -41,6 +43,10 @@ KINDS = (
     Kind.DRILL,
     Kind.QUARANTINE,
 )
+
+
+ONE_FOR_ALL: Final = frozenset({Kind.PERSON, Kind.SPACE_CHANGE})
+"""What a list says of somebody, and what a class is called: of these one word stands for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +99,34 @@ def said_again(in_order: Sequence[Entry], counting: Iterable[bytes], about: Call
     return found
 
 
+async def standing(replica: Replica, said: Iterable[Entry]) -> set[bytes]:
+    """Of what `said` words are about the words that stand now, where one does for all.
+
+    Whoever has a key says the same as an honest word that is held back, behind what is shown: it counts, and changes
+    nothing.
+    """
+    lists = [one for one in said if one.header.kind in ONE_FOR_ALL]
+    persons = {one.header.subject for one in lists if one.header.subject is not None}
+    found = {each.entry for there in (await listings_of(replica, persons)).values() for each in there.values()}
+    return found | {entry for _, entry in (await changes_shown(replica)).values()} if lists else found
+
+
 def still_says(roster: Roster, entry: Entry, now_ms: int) -> bool:
-    """Whether an entry counts where it lies, and is no right that was ended before its day (ms).
+    """Whether an entry counts where it lies, and is no right that was ended before its day (ms), nor of who is cut off.
 
     Nobody but a program that finds that day past ends one right alone: whoever has a copy of the server's key says it
     again, and ends it in one breath.
     """
-    given = parsed(entry, Grant.parse) if entry.id in roster.void and entry.header.kind == Kind.GRANT else None
-    is_over_early = given is not None and (given.until_ms is None or given.until_ms > now_ms)
-    return entry.id not in roster.held_back and not is_over_early
+    given = parsed(entry, Grant.parse) if entry.header.kind == Kind.GRANT else None
+    if given is None or entry.id in roster.held_back:
+        return entry.id not in roster.held_back
+    is_over_early = entry.id in roster.void and (given.until_ms is None or given.until_ms > now_ms)
+    return not is_over_early and not is_out(roster, given.signing)
+
+
+def is_out(roster: Roster, key: bytes) -> bool:
+    """Whether a device is cut off, by a report, where this roster holds."""
+    return key in roster.cut and key in roster.reported
 
 
 def _moment(entry: Entry, topic: Hashable) -> Hashable:

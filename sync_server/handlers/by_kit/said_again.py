@@ -8,7 +8,8 @@ Rules:
   name several not at all (docs/adr/0351);
 - nor is what is about somebody whom people know by a name, or a device by what it calls itself: a thief says the same
   of another of that name. Who is to be forgotten, which device is out, and which PC is let in, is said anew by the
-  command that takes the id, and asks, and tells, as it always does (docs/adr/0384);
+  command that takes the id, and asks, and tells, as it always does (docs/adr/0384); so is a right of a device that is
+  out there, since it was reported (docs/adr/0569);
 - a code is not said again: nothing tells a thief's from the honest one, and a new one is free;
 - nor is a ruling, of which it is shown whom it shows again: what it took back `unerase` takes back, and what it let
   count `accept` does, each with its questions;
@@ -17,18 +18,21 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
 from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation, Ruling, SpaceChange
-from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.erasures import in_force
+from protocol.replica.office.grants import overcoming_all
 from protocol.replica.office.held_by_others import grants_not_held_back_by_this_office
 from protocol.replica.office.held_in_space import not_held_back
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
+from protocol.replica.office.people import listings_of
 from protocol.roles import SHARED, PersonRole
 
 
@@ -103,6 +107,37 @@ async def with_its_certificate(office: Office, given: Grant) -> Grant | None:
     return replace(given, tls_sha256=certificates.pop()) if len(certificates) == 1 else None
 
 
+async def drafts_again(office: Office, entries: Sequence[Entry], grant: bytes | None) -> list[Draft]:
+    """The same as these say in the office's own name; of a list, or a class, in the place of what stands there."""
+    if not entries:
+        return []
+    persons = {one.header.subject for one in entries if one.header.kind == Kind.PERSON}
+    listed = await listings_of(office.replica, {one for one in persons if one is not None})
+    names = await changes_shown(office.replica)
+    drafts = []
+    for entry in entries:
+        header, parents = entry.header, tuple[bytes, ...]()
+        there = listed.get(header.subject or b"", {}).get(header.space)
+        if header.kind == Kind.SPACE_CHANGE and header.space in names:
+            parents = (names[header.space][1],)
+        elif header.kind == Kind.PERSON and there is not None:
+            parents = there.line
+        draft = Draft(header.space, Kind(header.kind), grant, await _whole_payload(office, entry))
+        draft = replace(draft, subject=header.subject, target=header.target, parents=parents)
+        given = parsed(entry, Grant.parse) if header.kind == Kind.GRANT else None
+        drafts.append(draft if given is None else await overcoming_all(office, draft, given.signing))
+    return drafts
+
+
+async def _whole_payload(office: Office, entry: Entry) -> bytes:
+    """What is said again of an entry; of a right with the certificate that is the device's."""
+    payload = payload_again(entry) or b""
+    if entry.header.kind != Kind.GRANT:
+        return payload
+    given = await with_its_certificate(office, Grant.parse(payload))
+    return payload if given is None else given.encode()
+
+
 async def whom_they_show(replica: Replica, entries: Iterable[Entry]) -> Mapping[bytes, str]:
     """Whom each of these rulings, by its id, shows again: by their ids, with all that lists ever called them.
 
@@ -154,8 +189,11 @@ def saying(entry: Entry) -> Hashable:
     return entry.header.space, entry.header.kind, entry.header.subject, entry.header.target, payload, facts_of(entry)
 
 
-def commands_anew(entry: Entry) -> tuple[str, ...]:
-    """What says an entry anew that names somebody, or a device, by an id; any of these, by what is meant."""
+def commands_anew(entry: Entry, *, is_reported: bool = False) -> tuple[str, ...]:
+    """What says an entry anew that names somebody, or a device, by an id; any of these, by what is meant.
+
+    `is_reported` says of a right that its device is out, since it was reported, where it lets that in.
+    """
     kind, space = entry.header.kind, entry.header.space.hex()
     if kind == Kind.ERASE and (erasure := parsed(entry, Erasure.parse)) is not None:
         covers = erasure.covers
@@ -166,6 +204,8 @@ def commands_anew(entry: Entry) -> tuple[str, ...]:
     grant = parsed(entry, Grant.parse) if kind == Kind.GRANT else None
     if grant is not None and grant.role in SHARED:  # with an id that somebody has read on that machine, and no other
         return (f"grant --device … --space {space}",)
+    if grant is not None and is_reported:
+        return (f"grant --device {grant.signing.hex()} --space {space}",)
     return ()
 
 
@@ -178,7 +218,7 @@ _BY_WHAT: Final[Mapping[int, str]] = {
 }
 
 
-def why_not_again(entry: Entry) -> str | None:
+def why_not_again(entry: Entry, *, is_reported: bool = False) -> str | None:
     """What to say to whoever would have an entry said again that is said in another way."""
     name = entry.id.hex()
     if entry.header.kind == Kind.INVITE:
@@ -188,8 +228,10 @@ def why_not_again(entry: Entry) -> str | None:
             f"{name} is a decision on what others said. Say it anew, with its own questions: `unerase` for whom it "
             "shows again, `accept` or `refuse` for what it lets count or not"
         )
-    if anew := commands_anew(entry):
+    if anew := commands_anew(entry, is_reported=is_reported):
         told = " or ".join(f"`sync-server {command}`" for command in anew)
+        if not commands_anew(entry):
+            return f"{name} lets a device in that was reported, and is out there: {told} takes that back, and asks"
         return f"{name} {_BY_WHAT[entry.header.kind].format(told)}"
     same_as = facts_of(entry).same_as
     if same_as is not None:

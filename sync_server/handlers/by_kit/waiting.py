@@ -6,7 +6,8 @@ Rules:
 - a hand-in is ruled on together with its wraps, which nobody could judge alone; one that is held back though the
   hand-in is not waits by itself, until its author has said again what it says (docs/adr/0310);
 - what names somebody, or lets in a device that is theirs, is accepted by being said again, by the server: only its own
-  word gives rights; what was said again waits no more, whoever holds it back, but a right that was ended since;
+  word gives rights; what was said again waits no more, whoever holds it back, but a right that was ended since, and
+  what stands no more of that of which one word stands for all; nor is it counted as accepted then (docs/adr/0569);
 - a code, a ruling, that two people are one, who is forgotten, what is cut off, and a right of a shared machine are said
   in another way (`said_again`, docs/adr/0333, docs/adr/0384); whoever is out waits for no further word that says so;
 - of a device as a whole only its work is accepted: what it said of rights, names and erasures is accepted one by one,
@@ -36,14 +37,13 @@ from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation, R
 from protocol.model.work import Revision, Wraps
 from protocol.replica.at_work.keyring import recovery_keys
 from protocol.replica.at_work.replica import Draft, Replica
-from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.erasures import erased_besides
 from protocol.replica.office.held_in_space import counting_where_they_lie, held_by_space
 from protocol.replica.office.known_here import leave_marks, note_named, ruled_marks
 from protocol.replica.office.said_here import noted_refused
 from protocol.replica.office.taking_back import ruling_before
-from protocol.replica.office.words_of_office import said_again, still_says, topics
+from protocol.replica.office.words_of_office import ONE_FOR_ALL, is_out, said_again, standing, still_says, topics
 from protocol.rights.roster import Roster, is_acceptable
 from protocol.rights.successions import successors_of
 from sync_server.handlers.by_kit.held_rights import LetsIn, lets_in, names_of
@@ -52,8 +52,8 @@ from sync_server.handlers.by_kit.said_again import (
     SAID_AGAIN,
     Facts,
     commands_anew,
+    drafts_again,
     facts_of,
-    payload_again,
     saying,
     whom_they_show,
     why_not_again,
@@ -72,6 +72,7 @@ class Waiting:
     `name` is the pupil's, or what an entry of a list calls who is on none, `title` the item's, where they are known; of
     a right, which `gives` says, and of an erasure `name` is all that lists ever called the one as whom it lets in, or
     whom it forgets. `facts` are what else it says. What waits though it is `refused` was refused by no command here.
+    `is_reported` says that the device which a right lets in is out there, since it was reported.
     """
 
     entry: Entry
@@ -80,6 +81,7 @@ class Waiting:
     refused: bool
     gives: LetsIn | None = None
     facts: Facts = field(default_factory=Facts)
+    is_reported: bool = False
 
     @property
     def person(self) -> bytes | None:
@@ -128,7 +130,9 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
             item = view.coursework.items.get((target if work is None else work.item) or b"")
             title = item.shown.record.title if item is not None else _title(entry) or about(entry)
             name = _listed_as(entry) if person is None else person.name
-            found.append(Waiting(entry, name, title, is_refused, lets_in(entry), facts_of(entry)))
+            gives = lets_in(entry)
+            is_reported = gives is not None and is_out(view.roster, gives.device[0])
+            found.append(Waiting(entry, name, title, is_refused, gives, facts_of(entry), is_reported))
     found = await _with_names(server, found)
     return sorted(found, key=lambda waiting: (waiting.entry.header.at, waiting.entry.id))
 
@@ -205,10 +209,14 @@ def _notes_of(said: Sequence[Entry]) -> dict[str, bytes | None]:
 
 @dataclass(frozen=True, slots=True)
 class Ruled:
-    """For how many entries a word counts, and for how many it does not: the kit's stands above it."""
+    """For how many entries a word counts, and for how many it does not: the kit's stands above it.
+
+    Or, of those `idle`, what was said again changes nothing.
+    """
 
     counting: int
     beyond: int
+    idle: int = 0
 
 
 async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: KitAway | None = None) -> Ruled:
@@ -223,7 +231,7 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
         await _check_said_again(server, frozenset(named))
     ruled = 0
     judged: list[tuple[bytes, bytes]] = []
-    drafts = []
+    of_office, to_rule = list[Entry](), list[tuple[bytes, list[bytes]]]()
     wanted, found = frozenset(named), set[bytes]()
     held, settled = await _held(server), await _settled(server)
     for space, entries in (held if accept else await _and_let_count(server, held, wanted)).items():
@@ -238,24 +246,24 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
         ruled += len(chief)
         by_server = [entry for entry in chosen if entry.header.kind in SAID_AGAIN and entry not in earlier]
         again = by_server if accept else []
-        shown = (await changes_shown(server.replica)).get(space) if again else None
-        name = None if shown is None else shown[1]
-        drafts += [_said_again(server, each, roster, name, await _payload_again(server, each)) for each in again]
-        await _note_let_in(server, again)
-        taken = {entry.id for entry in again}
-        judged += [(space, entry.id) for entry in chief if entry.id not in taken]
-        for ruling in _rulings([entry.id for entry in with_wraps], taken, accept=accept):
-            names = (*ruling.accepted, *ruling.refused)
-            # the kit signs nothing that names parents, and stands above all of them
-            parents = await ruling_before(server.replica, space, names, server.rank) if kit is None else ()
-            grant = server.grant if kit is None else None
-            drafts.append(Draft(space, Kind.RULING, grant, ruling.encode(), parents=parents))
+        of_office += again
+        judged += [(space, entry.id) for entry in chief if entry not in again]
+        to_rule.append((space, [entry.id for entry in with_wraps]))
     if unknown := wanted - found:
         raise BadInput(
             Code.UNKNOWN_HAND_IN,
             f"nothing of {min(unknown).hex()} waits; `waiting` shows what does. Rights and names are accepted one by "
             "one, by their own id",
         )
+    taken, stands = {entry.id for entry in of_office}, await _say_again(server, of_office)
+    drafts = []
+    for space, ids in to_rule:
+        for ruling in _rulings([one for one in ids if one in stands or one not in taken], taken, accept=accept):
+            names = (*ruling.accepted, *ruling.refused)
+            # the kit signs nothing that names parents, and stands above all of them
+            parents = await ruling_before(server.replica, space, names, server.rank) if kit is None else ()
+            grant = server.grant if kit is None else None
+            drafts.append(Draft(space, Kind.RULING, grant, ruling.encode(), parents=parents))
     if kit is not None:
         for draft in drafts:  # one at a time: the command is shown all that it is about
             await write_as_root(server, kit, [draft])
@@ -265,7 +273,8 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: Kit
     for space, entry in judged:
         roster = (await server.replica.view(space)).roster
         beyond += entry in roster.held_back if accept else entry not in roster.refused
-    return Ruled(ruled - beyond, beyond)
+    idle = len(taken - stands)
+    return Ruled(ruled - beyond - idle, beyond, idle)
 
 
 def _chosen(
@@ -325,11 +334,13 @@ def goes_with_all(entry: Entry) -> bool:
 async def _check_said_again(server: Server, ids: Collection[bytes]) -> None:
     """Raise `BadInput(USAGE)` where one of these is said in another way than by `accept`."""
     for entry in (await server.store.get(sorted(ids))).values():
-        if (why := why_not_again(entry)) is not None:
-            whom = (await topics(server, [entry], lambda device: server.contacts.of(device).name))(entry)
-            shown = f". It names {whom}" if commands_anew(entry) and whom is not None else ""
-            raise BadInput(Code.USAGE, f"{why}{shown}")
         given = parsed(entry, Grant.parse) if entry.header.kind == Kind.GRANT else None
+        roster = (await server.replica.view(entry.header.space)).roster
+        is_reported = given is not None and is_out(roster, given.signing)
+        if (why := why_not_again(entry, is_reported=is_reported)) is not None:
+            whom = (await topics(server, [entry], lambda device: server.contacts.of(device).name))(entry)
+            is_named = bool(commands_anew(entry, is_reported=is_reported)) and whom is not None
+            raise BadInput(Code.USAGE, f"{why}. It names {whom}" if is_named else why)
         if given is not None and await with_its_certificate(server, given) is None:
             raise BadInput(
                 Code.USAGE,
@@ -378,40 +389,21 @@ def _may_be_accepted(entry: Entry, roster: Roster) -> bool:
     return is_acceptable(kind) or (kind in BY_ITSELF and roster.is_held_with_its_author(entry))
 
 
+async def _say_again(server: Server, entries: Sequence[Entry]) -> set[bytes]:
+    """Say these in the server's own name; the ids of what stands by that, or by others, and waits no more."""
+    if not entries:
+        return set()
+    await _note_let_in(server, entries)
+    await server.write(await drafts_again(server, entries, server.grant), _notes_of)
+    return await _ids_said_again(server)
+
+
 async def _note_let_in(server: Server, again: Iterable[Entry]) -> None:
     """Whose devices those are of which somebody says a grant again, by its own id."""
     for entry in again:
         given = parsed(entry, Grant.parse) if entry.header.kind == Kind.GRANT else None
         if given is not None:
             await note_named(server, given.person, (given.signing, given.agreement), given.role)
-
-
-async def _payload_again(server: Server, entry: Entry) -> bytes:
-    """What is said again of an entry; of a right with the certificate that is the device's."""
-    payload = payload_again(entry) or b""
-    if entry.header.kind != Kind.GRANT:
-        return payload
-    given = await with_its_certificate(server, Grant.parse(payload))
-    return payload if given is None else given.encode()
-
-
-def _said_again(server: Server, entry: Entry, roster: Roster, name: bytes | None, payload: bytes) -> Draft:
-    """The same in the server's own name; of somebody who is listed, or a class, in the place of what is shown.
-
-    `name` is the entry by which the class has its name now, if it was ever renamed.
-    """
-    header = entry.header
-    listed = None if header.subject is None else roster.persons.get(header.subject)
-    replaced = name if header.kind == Kind.SPACE_CHANGE else None if listed is None else listed.entry
-    return Draft(
-        header.space,
-        Kind(header.kind),
-        server.grant,
-        payload,
-        subject=header.subject,
-        target=header.target,
-        parents=() if replaced is None else (replaced,),
-    )
 
 
 _MISSED: Final = frozenset({Kind.REVISION, Kind.WITHDRAW, Kind.RESTORE, Kind.FEEDBACK, Kind.HAND_IN, Kind.WRAP})
@@ -421,15 +413,17 @@ _MISSED: Final = frozenset({Kind.REVISION, Kind.WITHDRAW, Kind.RESTORE, Kind.FEE
 async def _ids_said_again(server: Server) -> set[bytes]:
     """What is accepted by being said again, and was: the same came here since, and counts.
 
-    Of an erasure, and a report, that is asked of what they order: whoever has a copy of the server's key says the same
-    and takes it back in one breath.
+    Of what one word stands for all that is asked of the one that stands; of an erasure, and a report, of what they
+    order: whoever has a copy of the server's key says the same and takes it back in one breath.
     """
     said = await server.store.scan_kinds(sorted(BY_ITSELF - {Kind.ERASE, Kind.REVOKE}))
     now_ms = server.now_ms()
     counting = await counting_where_they_lie(
         server.replica, said, lambda one: one.header.space, lambda roster, one: still_says(roster, one, now_ms)
     )
-    return said_again(said, (one.id for one in counting), saying)
+    stand = await standing(server.replica, said)
+    binding = {one.id for one in counting if one.header.kind not in ONE_FOR_ALL} | stand
+    return said_again(said, binding, saying)
 
 
 async def _waits_by_itself(
