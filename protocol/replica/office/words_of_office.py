@@ -106,9 +106,11 @@ async def standing(replica: Replica, said: Iterable[Entry]) -> set[bytes]:
     nothing.
     """
     lists = [one for one in said if one.header.kind in ONE_FOR_ALL]
+    if not lists:
+        return set()
     persons = {one.header.subject for one in lists if one.header.subject is not None}
     found = {each.entry for there in (await listings_of(replica, persons)).values() for each in there.values()}
-    return found | {entry for _, entry in (await changes_shown(replica)).values()} if lists else found
+    return found | {entry for _, entry in (await changes_shown(replica)).values()}
 
 
 def still_says(roster: Roster, entry: Entry, now_ms: int) -> bool:
