@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.errors import BadInput
+from protocol.errors import BadInput, Refused
 from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, Grant, Invite, PersonRecord, Revocation
 from protocol.replica.office.arrivals import note_arrivals
@@ -33,7 +33,7 @@ async def _accepted(found: Theft, kind: str) -> list[str]:
         if row["kind"] == kind:
             try:
                 await office.do("accept", named=[row["id"]])
-            except BadInput as why:
+            except (BadInput, Refused) as why:
                 told.append(str(why))
     return told
 

@@ -21,7 +21,7 @@ from protocol.replica.office.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.storage.sqlite import SqliteStore
 from sync_server.handlers.store.codes_of_before import enrolment_at
 from sync_server.opened.app import Server, _with_certificate, _with_next_keys
-from sync_server.opened.keys import ServerKeys, Territory
+from sync_server.opened.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 from tests.harness.wire import Frontage
 from tests.simulation.disk import Disk, Power, stores
 from tests.simulation.founding import ServerBirth
@@ -77,6 +77,8 @@ async def open_server(
     server = await SimServer.over(folder or _NOWHERE, territory, keys, sqlite, replica, now_ms=now_ms, entropy=entropy)
     # the same in each life: drawn from the world's randomness it would be another history
     server.responder.challenges = Challenges(bytes(32), now_ms)
+    server._link_key = bytes(CAPABILITY_KEY_BYTES)
+    server.responder.station = replace(server.responder.station, capability_key=server._link_key)
     server.responder.add_handler(Call.ENROLL, enrolment_at(server).answer)
     return server
 
