@@ -150,9 +150,10 @@ def _differ(one: SpaceFold, other: SpaceFold) -> bool:
     return not alike or one.coursework != other.coursework
 
 
-def _unordered(roster: Roster) -> tuple[Roster, frozenset[Authority]]:
-    """A roster, and its grants, which it lists in the order in which they came."""
-    return replace(roster, authorities=()), frozenset(roster.authorities)
+def _unordered(roster: Roster) -> tuple[Roster, frozenset[Authority], frozenset[Authority]]:
+    """A roster, and its grants of now and before, which it lists in the order in which they came."""
+    bare = replace(roster, authorities=(), former=())
+    return bare, frozenset(roster.authorities), frozenset(roster.former)
 
 
 async def _acknowledged(world: World) -> None:
