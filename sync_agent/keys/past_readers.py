@@ -46,14 +46,13 @@ from sync_agent.keys.confirming import NOT_HERE, Reader, named_by, own_device, r
 from sync_agent.keys.said_by_space import said_by_space
 from sync_agent.keys.seals_read import Seal, seals
 from sync_agent.keys.seen_readers import (
-    BEGINNING_BYTES,
     back_in,
-    beginnings,
     has_another,
     is_looked_at,
     returns_of,
     space_mark,
 )
+from sync_agent.machine.beginnings import BEGINNING_BYTES, beginnings
 from sync_agent.machine.marks import KNOWN_READER_MARKS, KNOWN_RETURN_MARKS, PAST_READER_MARKS, PAST_WORKS_MARKS
 from sync_agent.space_names import space_names
 

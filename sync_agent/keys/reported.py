@@ -18,7 +18,7 @@ from protocol.rights.roster import Roster
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import own_in_use
 from sync_agent.keys.reports_known import Report, answered, reports_here
-from sync_agent.keys.seen_readers import BEGINNING_BYTES
+from sync_agent.machine.beginnings import BEGINNING_BYTES
 
 
 async def reported(agent: Agent) -> frozenset[bytes]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Revocation
 from sync_agent.app import Agent
-from sync_agent.keys.seen_readers import BEGINNING_BYTES, beginnings
+from sync_agent.machine.beginnings import beginnings, noting
 from sync_agent.machine.marks import YES_DESPITE_MARKS
 
 
@@ -41,8 +41,7 @@ async def said_yes_despite(agent: Agent, key: bytes) -> dict[str, bytes]:
     if not known:
         return {}
     mark = YES_DESPITE_MARKS + key.hex()
-    noted = beginnings(await agent.replica.store.mark(mark))
-    return {mark: b"".join(sorted(noted.union(name[:BEGINNING_BYTES] for name in known)))}
+    return {mark: noting(known | beginnings(await agent.replica.store.mark(mark)))}
 
 
 async def answered(agent: Agent) -> Mapping[bytes, frozenset[bytes]]:

@@ -10,18 +10,17 @@ Rules (docs/adr/0272; docs/protocol.md, "Confirmed devices"):
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Collection, Container, Iterable, Mapping
+from typing import NamedTuple, TypeAlias
 
-from protocol.model.entry import PERSON_BYTES, Entry, Kind, parsed
-from protocol.model.structure import Revocation
+from protocol.model.entry import PERSON_BYTES, Kind
 from protocol.replica.office.held_in_space import not_held_back
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
 from sync_agent.app import Agent
+from sync_agent.keys.reports_known import Report, reports_here
+from sync_agent.machine.beginnings import BEGINNING_BYTES, beginnings, noting
 from sync_agent.machine.marks import KNOWN_READER_MARKS, KNOWN_RETURN_MARKS, WAS_THERE
-
-BEGINNING_BYTES: Final = 8
 
 
 async def looked_at(agent: Agent, shown: Iterable[tuple[bytes, bytes, bytes, bool]]) -> dict[str, bytes]:
@@ -63,9 +62,11 @@ async def returns_of(agent: Agent, devices: Iterable[Device]) -> Returns:
 
     Whatever is held back of any of it by now; and what cut one of them off, and is held back.
     """
-    devices = list(devices)
+    keys = {key for key, _ in devices}
+    if not keys:
+        return {}
     door, store = agent.replica.door, agent.replica.store
-    given = {one.grant: one for key in {key for key, _ in devices} for one in door.authorities_of(key)}
+    given = {one.grant: one for key in keys for one in door.authorities_of(key)}
     named = {name: entry.header.parents for name, entry in (await store.get(list(given))).items()}
     parents = await store.get(list({parent for some in named.values() for parent in some}))
     cuts = {name for name, entry in parents.items() if entry.header.kind == Kind.REVOKE}
@@ -74,17 +75,16 @@ async def returns_of(agent: Agent, devices: Iterable[Device]) -> Returns:
     for name, some in named.items():
         if name in after_an_end or not cuts.isdisjoint(some):
             found[given[name].key].append(_Back(name, given[name].space))
-    for cut, key in await _cuts_held_back(agent, {key for key, _ in devices}):
+    for cut, key in await _cuts_held_back(agent, keys):
         found[key].append(_Back(cut.id, cut.header.space))
     return found
 
 
-async def _cuts_held_back(agent: Agent, keys: Collection[bytes]) -> list[tuple[Entry, bytes]]:
-    """What cut one of these keys off and is held back where it lies, with the key."""
-    said = [one for one in await agent.replica.store.scan_kinds([Kind.REVOKE]) if one.header.target is None]
-    cuts = [(one, cut.key) for one in said if (cut := parsed(one, Revocation.parse)) is not None and cut.key in keys]
-    counting = {one.id for one in await not_held_back(agent.replica, [one for one, _ in cuts])} if cuts else set()
-    return [(one, key) for one, key in cuts if one.id not in counting]
+async def _cuts_held_back(agent: Agent, keys: Container[bytes]) -> list[Report]:
+    """What cut one of these keys off and is held back where it lies."""
+    said = [one for some in (await reports_here(agent)).values() for one in some if one.key in keys]
+    counting = {one.id for one in await not_held_back(agent.replica, [each.entry for each in said])}
+    return [one for one in said if one.entry.id not in counting]
 
 
 async def _after_an_end(agent: Agent, given: Mapping[bytes, Authority]) -> set[bytes]:
@@ -120,19 +120,13 @@ async def returns_looked_at(agent: Agent, shown: Iterable[tuple[bytes, bytes, Co
         name = space_mark(KNOWN_RETURN_MARKS, space, device)
         before = marks.get(name, known.get(name))
         if has_another(back, before):
-            marks[name] = b"".join(sorted(beginnings(before).union(back)))
+            marks[name] = noting(beginnings(before).union(back))
     return marks
 
 
 def has_another(some: Iterable[bytes], mark: bytes | None) -> bool:
     """Whether there is one among these, by their beginnings, at which the teacher has not looked."""
     return not beginnings(mark).issuperset(some)
-
-
-def beginnings(mark: bytes | None) -> frozenset[bytes]:
-    """Those that are noted."""
-    value = mark or b""
-    return frozenset(value[at : at + BEGINNING_BYTES] for at in range(0, len(value), BEGINNING_BYTES))
 
 
 def space_mark(prefix: str, space: bytes, name: bytes) -> str:

@@ -32,15 +32,15 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.held_in_space import held_by_space
-from protocol.replica.office.words_of_office import ONE_FOR_ALL, said_again, standing, still_says
+from protocol.replica.office.words_of_office import binding, said_again, still_says
 from protocol.rights.door import Door
 from protocol.rights.roster import Roster, is_acceptable
 from sync_agent.app import Agent
+from sync_agent.machine.beginnings import noting
 from sync_agent.machine.marks import HELD_BACK_SEEN_MARKS
 
 _LISTED: Final = 20
 _FEW: Final = 200
-_BEGINNING_BYTES: Final = 8
 _MOST_NAMED: Final = 64
 _TOPICS_AT_ONCE: Final = 1_024
 """Of so many things it is found out in one pass what was said of them since: a thief speaks of thousands."""
@@ -140,7 +140,7 @@ def _held_by(entry: Entry, roster: Roster, device: bytes) -> _HeldBy:
     cuts = sorted(name for name, key in roster.revocations.items() if key == device)
     refused = roster.refused.get(entry.id)
     names = cuts if refused is None else [*cuts, refused]
-    return _HeldBy(refused is not None, b"".join(name[:_BEGINNING_BYTES] for name in names[-_MOST_NAMED:]))
+    return _HeldBy(refused is not None, noting(names[-_MOST_NAMED:]))
 
 
 def _seen_mark(word: Entry) -> str:
@@ -250,10 +250,7 @@ async def _not_said_by_others(agent: Agent, held: Sequence[Entry], roster: Roste
     said = await agent.replica.store.scan_kinds(sorted(kinds)) if kinds else ()
     here = [one for one in said if one.header.space == roster.space]
     counting = [one for one in here if still_says(roster, one, agent.now_ms())]
-    stand = await standing(agent.replica, here)
-    again = said_again(
-        here, (one.id for one in counting if one.header.kind not in ONE_FOR_ALL or one.id in stand), _words
-    )
+    again = said_again(here, await binding(agent.replica, counting), _words)
     return [entry for entry in held if not _is_so(entry, roster, again)]
 
 

@@ -112,12 +112,12 @@ async def _says_it_behind(held: Held, *, is_list: bool) -> None:
     await held.here.sync()
 
 
-async def _all(_replica: object, said: Iterable[Entry]) -> set[bytes]:
-    return {one.id for one in said}
+async def _all(_replica: object, counting: Iterable[Entry]) -> set[bytes]:
+    return {one.id for one in counting}
 
 
 @pytest.mark.parametrize("is_list", [True, False])
-@attack(ROW, off={"sync_server.handlers.by_kit.waiting.standing": _all})
+@attack(ROW, off={"sync_server.handlers.by_kit.waiting.binding": _all})
 async def test_a_heads_name_waits_though_a_copied_key_says_the_same_behind_what_is_shown(
     tmp_path: Path, *, is_list: bool
 ) -> None:
@@ -129,7 +129,7 @@ async def test_a_heads_name_waits_though_a_copied_key_says_the_same_behind_what_
 
 
 @pytest.mark.parametrize("is_list", [True, False])
-@attack(ROW, off={"sync_agent.school.held_back.standing": _all})
+@attack(ROW, off={"sync_agent.school.held_back.binding": _all})
 async def test_her_computer_tells_of_it_too(tmp_path: Path, *, is_list: bool) -> None:
     async with town(tmp_path) as here:
         held = await _held_back(here, is_list=is_list)
@@ -156,7 +156,7 @@ async def test_who_was_taken_off_a_list_again_and_again_is_on_it_once_a_heads_wo
         assert not await held.waits()
 
 
-@attack(ROW, off={"sync_agent.school.held_back.standing": _all})
+@attack(ROW, off={"sync_agent.school.held_back.binding": _all})
 async def test_what_was_accepted_and_is_undone_once_more_her_computer_tells_again(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         held = await _held_back(here, is_list=True)

@@ -15,7 +15,7 @@ Rules (docs/protocol.md, "Conflicts"; docs/adr/0561):
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeAlias
 
@@ -35,14 +35,16 @@ _SAID_OF: Final[Mapping[int, str]] = {
     Kind.SPACE_CHANGE: "name",
 }
 """Of what one word takes the place of another through `parents`, and what it is about."""
-_OF_ALL: Final = frozenset({Kind.PERSON, Kind.SPACE_CHANGE})
+ONE_FOR_ALL: Final = frozenset({Kind.PERSON, Kind.SPACE_CHANGE})
+"""What a list says of somebody, and what a class is called: of these one word stands for all."""
 _MOST: Final = 8
 _Topic: TypeAlias = tuple[str, bytes | None, bytes | None]
 
 
 async def following(replica: Replica, author: bytes, drafts: Sequence[Draft]) -> list[Draft]:
     """These drafts of an author's, each naming beside what it names what was said of the same and is not shown."""
-    return [await _following(replica, author, draft) for draft in drafts]
+    lying = _Lying(replica)
+    return [await _following(lying, author, draft) for draft in drafts]
 
 
 async def overlooks(replica: Replica, author: bytes, draft: Draft) -> bool:
@@ -51,26 +53,43 @@ async def overlooks(replica: Replica, author: bytes, draft: Draft) -> bool:
     return said != draft
 
 
-async def _following(replica: Replica, author: bytes, draft: Draft) -> Draft:
+class _Lying:
+    """What lies in spaces: read once, however many drafts are about it."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+        self._read: dict[tuple[bytes, bytes | Kind], Sequence[Entry]] = {}
+
+    async def of_kind(self, space: bytes, kind: Kind) -> Sequence[Entry]:
+        if (space, kind) not in self._read:
+            self._read[space, kind] = [each.entry for each in await self.replica.store.of_kinds(space, (kind,))]
+        return self._read[space, kind]
+
+    async def authored(self, space: bytes, keys: Sequence[bytes]) -> Sequence[Entry]:
+        for key in keys:
+            if (space, key) not in self._read:
+                self._read[space, key] = await self.replica.store.authored(space, key)
+        return [entry for key in keys for entry in self._read[space, key]]
+
+
+async def _following(lying: _Lying, author: bytes, draft: Draft) -> Draft:
     topic = _topic(draft.kind, draft.subject, draft.target)
     if topic is None:
         return draft
-    roster = (await replica.view(draft.space)).roster
+    roster = (await lying.replica.view(draft.space)).roster
     is_silent = not roster.speaks(draft.grant)
     if not roster.held_back and not is_silent:
         return draft
-    keys = None if draft.kind in _OF_ALL else _keys_of(replica, roster, author, draft.grant)
-    said = [one for one in await _said(replica, draft, keys) if _of(one) == topic and not roster.is_erased(one)]
-    unseen = said if is_silent else [one for one in said if one.id in roster.held_back]
-    named = _foremost(unseen, [one for one in said if one not in unseen], keys or ())
+    keys = [] if draft.kind in ONE_FOR_ALL else _keys_of(lying.replica, roster, author, draft.grant)
+    here = await (lying.authored(draft.space, keys) if keys else lying.of_kind(draft.space, draft.kind))
+    said = [one for one in here if _of(one) == topic and not roster.is_erased(one)]
+    unseen = [one for one in said if is_silent or one.id in roster.held_back]
+    if not unseen:
+        return draft
+    beside = [] if is_silent else [one for one in said if one.id not in roster.held_back]
+    named = _foremost(unseen, beside, keys)
     first, rest = draft.parents[:1], draft.parents[1:]
     return replace(draft, parents=tuple(dict.fromkeys((*first, *named, *rest)))[:MAX_PARENTS])
-
-
-async def _said(replica: Replica, draft: Draft, keys: Collection[bytes] | None) -> list[Entry]:
-    if keys is None:
-        return [stored.entry for stored in await replica.store.of_kinds(draft.space, (draft.kind,))]
-    return [entry for key in keys for entry in await replica.store.authored(draft.space, key)]
 
 
 def _keys_of(replica: Replica, roster: Roster, author: bytes, grant: bytes | None) -> list[bytes]:

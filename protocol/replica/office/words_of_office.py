@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from protocol.errors import PeerFault
 from protocol.model.entry import Entry, Kind, parsed
@@ -23,6 +23,7 @@ from protocol.replica.at_work.space_names import changes_shown
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, Mentioned, mentioned
 from protocol.replica.office.people import listings_of
+from protocol.replica.office.said_before import ONE_FOR_ALL
 from protocol.replica.office.spaces import shown_by_id
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
@@ -43,10 +44,6 @@ KINDS = (
     Kind.DRILL,
     Kind.QUARANTINE,
 )
-
-
-ONE_FOR_ALL: Final = frozenset({Kind.PERSON, Kind.SPACE_CHANGE})
-"""What a list says of somebody, and what a class is called: of these one word stands for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +96,18 @@ def said_again(in_order: Sequence[Entry], counting: Iterable[bytes], about: Call
     return found
 
 
-async def standing(replica: Replica, said: Iterable[Entry]) -> set[bytes]:
-    """Of what `said` words are about the words that stand now, where one does for all.
+async def binding(replica: Replica, counting: Iterable[Entry]) -> set[bytes]:
+    """Which of the words that count bind anybody: where one stands for all, that one.
 
     Whoever has a key says the same as an honest word that is held back, behind what is shown: it counts, and changes
     nothing.
     """
-    lists = [one for one in said if one.header.kind in ONE_FOR_ALL]
-    if not lists:
-        return set()
-    persons = {one.header.subject for one in lists if one.header.subject is not None}
-    found = {each.entry for there in (await listings_of(replica, persons)).values() for each in there.values()}
+    words = list(counting)
+    found = {one.id for one in words if one.header.kind not in ONE_FOR_ALL}
+    if len(found) == len(words):
+        return found
+    persons = {one.header.subject for one in words if one.header.kind in ONE_FOR_ALL and one.header.subject is not None}
+    found |= {each.entry for there in (await listings_of(replica, persons)).values() for each in there.values()}
     return found | {entry for _, entry in (await changes_shown(replica)).values()}
 
 

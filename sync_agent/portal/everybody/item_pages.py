@@ -10,6 +10,7 @@ from aiohttp import web
 
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.folds.coursework import Item, Version
+from protocol.model.entry import Entry
 from protocol.model.work import ContentRef
 from protocol.portable_names import portable_form
 from protocol.replica.console import parameters as given
@@ -155,11 +156,7 @@ class ItemPages:
         if not visit.teaches or piece.item.withdrawn:
             return None
         word = await switched_by(self._shelf.agent.replica, piece.item)
-        if word is None:
-            return None
-        author = visit.author(self._shelf, piece.room, word.header.grant)
-        day = visit.say.day(word.timestamp_ms, visit.now_ms)
-        return visit.say("item.shown_again" if author else "item.shown_again_by_nobody", author=author or "", day=day)
+        return None if word is None else self._said_by(visit, piece, word, "item.shown_again_by")
 
     async def _withdrawn_by_others(self, visit: Visit, piece: Piece) -> str | None:
         """For a teacher, by whom it was withdrawn, if that is no word of theirs: it may count no more one day."""
@@ -168,9 +165,13 @@ class ItemPages:
             return None
         if (await own_voice(self._shelf.agent, piece.room.space)).stands_by_word(word):
             return None
+        return self._said_by(visit, piece, word, "item.withdrawn_by")
+
+    def _said_by(self, visit: Visit, piece: Piece, word: Entry, key: str) -> str:
+        """By whom a word about an item was said, and when: in so many words, or that it is in nobody's name."""
         author = visit.author(self._shelf, piece.room, word.header.grant)
         day = visit.say.day(word.timestamp_ms, visit.now_ms)
-        return visit.say("item.withdrawn_by" if author else "item.withdrawn_by_nobody", author=author or "", day=day)
+        return visit.say(key if author else f"{key}_nobody", author=author or "", day=day)
 
     async def _earlier(self, visit: Visit, piece: Piece) -> list[dict[str, object]]:
         """What was shown before, for a teacher to bring back, the newest first; what is a head is none of it."""

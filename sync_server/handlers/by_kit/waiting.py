@@ -43,7 +43,7 @@ from protocol.replica.office.held_in_space import counting_where_they_lie, held_
 from protocol.replica.office.known_here import leave_marks, note_named, ruled_marks
 from protocol.replica.office.said_here import noted_refused
 from protocol.replica.office.taking_back import ruling_before
-from protocol.replica.office.words_of_office import ONE_FOR_ALL, is_out, said_again, standing, still_says, topics
+from protocol.replica.office.words_of_office import binding, is_out, said_again, still_says, topics
 from protocol.rights.roster import Roster, is_acceptable
 from protocol.rights.successions import successors_of
 from sync_server.handlers.by_kit.held_rights import LetsIn, lets_in, names_of
@@ -421,9 +421,7 @@ async def _ids_said_again(server: Server) -> set[bytes]:
     counting = await counting_where_they_lie(
         server.replica, said, lambda one: one.header.space, lambda roster, one: still_says(roster, one, now_ms)
     )
-    stand = await standing(server.replica, said)
-    binding = {one.id for one in counting if one.header.kind not in ONE_FOR_ALL} | stand
-    return said_again(said, binding, saying)
+    return said_again(said, await binding(server.replica, counting), saying)
 
 
 async def _waits_by_itself(
