@@ -251,10 +251,11 @@ class SignIns:
     """Sign-in of one space. `on`: shared machines show a person's own things to that person only.
 
     `switch` is what another word about it names; `unsettled` are the words that say on, are held back or said by who
-    speaks for nobody, and count nevertheless. `undone` are, by person, verifiers that are held back and would take the
-    place of what counts, the foremost first; of who is `in_doubt` nothing is set until another one names these. `uses`
-    are the keys under which something counts that was set; `claimed` those under which a device has set something that
-    is cut off since, what is held back of it included, each with such devices.
+    speaks for nobody, and count nevertheless; it `lasts` if nothing that is held back would be shown before what
+    counts. `undone` are, by person, verifiers that are held back and would take the place of what counts, the foremost
+    first; of who is `in_doubt` nothing is set until another one names these. `uses` are the keys under which something
+    counts that was set; `claimed` those under which a device has set something that is cut off since, what is held back
+    of it included, each with such devices.
     """
 
     on: bool
@@ -262,6 +263,7 @@ class SignIns:
     persons: Mapping[bytes, SignIn]
     given: GivenKeys
     unsettled: frozenset[bytes] = frozenset()
+    lasts: bool = True
     uses: Mapping[bytes, KeyUse] = field(default_factory=dict)
     claimed: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
     undone: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)
@@ -320,18 +322,20 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
     }
     switch = found.pop(b"", None)
     held = _held_above(ever, versions, roster)
+    above = [one.id for one in held.pop(b"", ())]
     back = _let_in(roster)
     in_doubt = frozenset(person for person, above in held.items() if any(back(one) for one in above))
     for person in in_doubt & found.keys():
         found[person] = replace(found[person], record=SignInRecord())
     unsettled = _unsettled(entries, versions[b""], roster)
-    settling = _to_settle(unsettled, roster)
+    settling, line = _to_settle(unsettled, roster), () if switch is None else switch.line
     return SignIns(
         on=(switch is not None and switch.record.on) or bool(unsettled),
-        switch=(*settling, *(() if switch is None else switch.line))[:MAX_PARENTS],
+        switch=tuple(dict.fromkeys((*settling, *above[: MAX_PARENTS // 8], *line)))[:MAX_PARENTS],
         persons=found,
         given=given.result(),
         unsettled=frozenset(one.id for one in unsettled),
+        lasts=not above,
         uses=_uses(versions.values(), records),
         claimed=_claimed(entries, roster),
         undone={person: tuple(one.id for one in above[: MAX_PARENTS // 4]) for person, above in held.items()},
@@ -363,11 +367,11 @@ def _in_force(
 def _held_above(
     ever: Mapping[bytes, Sequence[Entry]], counting: Mapping[bytes, Sequence[Entry]], roster: Roster
 ) -> dict[bytes, list[Entry]]:
-    """By person, what is held back and would be shown before all that counts, the foremost first."""
+    """By person, and of the switch, what is held back and would be shown before what counts, the foremost first."""
     found = {}
     for person, said in ever.items():
         words = [one for one in said if not lets_try_again(one)]
-        held = [one for one in words if person and one.id in roster.held_back and not roster.is_erased(one)]
+        held = [one for one in words if one.id in roster.held_back and not roster.is_erased(one)]
         if held:
             all_said = in_order_of_showing({one.id: one for one in (*counting.get(person, ()), *held)}, words)
             if above := list(takewhile(lambda one: one.id in roster.held_back, all_said)):

@@ -222,14 +222,14 @@ class SignInBook:
     # --- what a teacher does ------------------------------------------------------------------------------------------
 
     async def switch(self, space: bytes, *, on: bool) -> None:
-        """Switch sign-in on or off; where a word about it is held back, say how it is, so that it is settled.
+        """Switch sign-in on or off; where a word about it is held back, say how it is: that settles it, and lasts.
 
         Raises `BadInput(UNKNOWN_SPACE)`, `Refused(NO_RIGHT)`.
         """
         async with self._agent.writing:
             right = await self._agent.right(space, Kind.SIGN_IN)
             sign_ins = await self.of(space)
-            if sign_ins.on != on or sign_ins.unsettled:
+            if sign_ins.on != on or sign_ins.unsettled or not sign_ins.lasts:
                 record = SignInRecord(on=on).encode()
                 await self._agent.write(Draft(space, Kind.SIGN_IN, right.grant, record, parents=sign_ins.switch))
 

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
-from protocol.model.entry import Kind
+import pytest
+
+from protocol.identity import DeviceKeys
+from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.console.frame import Notices
@@ -15,6 +18,7 @@ from protocol.roles import Role
 from sync_agent.coursework.file_notes import FileNote
 from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.coursework.reading import find_item
+from sync_agent.school.sign_in import SignInBook
 from sync_agent.watching.files import look_at
 from sync_agent.watching.folders import WatchedFolder
 from sync_agent.watching.publishing import notes_of, publish_title
@@ -24,7 +28,7 @@ from tests.harness.classroom import Device, Given
 from tests.harness.commands import Desk
 from tests.harness.copied_keys import granted, thief_says
 from tests.harness.lost_laptop import another_laptop, let_in_again
-from tests.harness.office_devices import town
+from tests.harness.office_devices import Town, town
 from tests.harness.spied_class import SpiedClass, spied_class
 from tests.harness.territory import new_device
 
@@ -98,28 +102,51 @@ async def test_so_does_what_she_says_on_her_other_laptop(tmp_path: Path) -> None
         assert await _marks(here) == ["4/20"]
 
 
+async def _names(here: Town) -> list[str]:
+    return [row["name"] for row in await here.office.do("person list", space=here.office.space)]
+
+
+async def _said_by(here: Town, device: Device) -> tuple[bytes, ...]:
+    """What it said last in the school and in the class."""
+    replica = here.office.server.replica
+    return (*await replica.tips(here.school, device.agent.device), *await replica.tips(here.space, device.agent.device))
+
+
+async def _cut_off_in_the_school(here: Town, device: Device, before: tuple[bytes, ...]) -> tuple[DeviceKeys, bytes]:
+    """The same at an office; the device of the copied key's, and its word."""
+    server, spy, now_ms = here.office.server, new_device(Random(9).randbytes), here.office.clock()
+    let_in = Draft(here.school, Kind.GRANT, server.grant, granted(spy, Role.ADMIN, None))
+    (right,) = await thief_says(here.office, let_in)
+    cut = Draft(here.school, Kind.REVOKE, right.id, Revocation(device.agent.device, before).encode())
+    (said,) = await server.replica.write([cut], author=spy.signing, now_ms=now_ms, entropy=os.urandom, unsent=False)
+    return spy, said.id
+
+
+async def _let_the_head_in_again(here: Town, head: Device, cut: bytes) -> None:
+    again = granted(head.agent.keys, Role.HEAD, None)
+    await thief_says(here.office, Draft(here.school, Kind.GRANT, here.office.server.grant, again, parents=(cut,)))
+    for _ in range(2):
+        await here.sync()
+
+
+async def _and_goes_from_the_school(here: Town, spy: DeviceKeys) -> None:
+    gone = Revocation(spy.signing.public, ()).encode()
+    await thief_says(here.office, Draft(here.school, Kind.REVOKE, here.office.server.grant, gone))
+
+
 @attack(ROW, off={"sync_server.opened.app.following": _as_it_stands})
 async def test_so_does_what_the_office_calls_somebody_whom_a_head_had_renamed(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
-        office, server = here.office, here.office.server
-        pupil = await office.add_person("Tim", "pupil")
+        office, pupil = here.office, await here.office.add_person("Tim", "pupil")
         head = await here.head_of_the_school()
-        before = [*await server.replica.tips(here.school, head.agent.device)]
-        before += await server.replica.tips(here.space, head.agent.device)
+        before = await _said_by(here, head)
         for name in ("Tim Durand", "Tim Durant", "Tim Dupont"):
             await Desk(head.agent).ask("person rename", person=pupil, name=name, called=None)
             await here.sync(head)
-        spy = new_device(Random(9).randbytes)
-        (right,) = await thief_says(
-            office, Draft(here.school, Kind.GRANT, server.grant, granted(spy, Role.ADMIN, None))
-        )
-        cut = Draft(here.school, Kind.REVOKE, right.id, Revocation(head.agent.device, tuple(before)).encode())
-        now_ms = office.clock()
-        await server.replica.write([cut], author=spy.signing, now_ms=now_ms, entropy=os.urandom, unsent=False)
+        spy, _ = await _cut_off_in_the_school(here, head, before)
         await office.do("person rename", person=pupil, name="Léo Martin", called=None, renamed_too=True)
-        gone = Draft(here.school, Kind.REVOKE, server.grant, Revocation(spy.signing.public, ()).encode())
-        await thief_says(office, gone)
-        assert [row["name"] for row in await office.do("person list", space=office.space)] == ["Léo Martin"]
+        await _and_goes_from_the_school(here, spy)
+        assert await _names(here) == ["Léo Martin"]
 
 
 async def _nothing_is(*_: object) -> bool:
@@ -172,30 +199,69 @@ async def test_so_is_that_something_is_withdrawn(tmp_path: Path) -> None:
 @attack(ROW, off={"sync_agent.school.measure_commands.is_in_doubt": _nothing_is})
 async def test_so_is_a_quarantine_whose_end_is_held_back(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
-        office, server = here.office, here.office.server
         head = await here.head_of_the_school()
         await Desk(head.agent).ask("quarantine start")
         await here.sync()
-        before = tuple(await server.replica.tips(here.school, head.agent.device))
+        before = tuple(await here.office.server.replica.tips(here.school, head.agent.device))
         await Desk(head.agent).ask("quarantine stop")
         await here.sync()
-        spy = new_device(Random(9).randbytes)
-        let_in = Draft(here.school, Kind.GRANT, server.grant, granted(spy, Role.ADMIN, None))
-        (right,) = await thief_says(office, let_in)
-        cut = Draft(here.school, Kind.REVOKE, right.id, Revocation(head.agent.device, before).encode())
-        now_ms = office.clock()
-        (said,) = await server.replica.write([cut], author=spy.signing, now_ms=now_ms, entropy=os.urandom, unsent=False)
-        back = Draft(
-            here.school, Kind.GRANT, server.grant, granted(head.agent.keys, Role.HEAD, None), parents=(said.id,)
-        )
-        await thief_says(office, back)
-        for _ in range(2):
-            await here.sync()
+        spy, cut = await _cut_off_in_the_school(here, head, before)
+        await _let_the_head_in_again(here, head, cut)
         await Desk(head.agent).ask("quarantine start")
         await here.sync()
-        gone = Draft(here.school, Kind.REVOKE, server.grant, Revocation(spy.signing.public, ()).encode())
-        await thief_says(office, gone)
-        assert (await server.replica.view(here.school)).measures.quarantines
+        await _and_goes_from_the_school(here, spy)
+        assert (await here.office.server.replica.view(here.school)).measures.quarantines
+
+
+def _it_is(*_: object) -> bool:
+    return True
+
+
+@attack(ROW, off={"protocol.replica.office.people._is_same": _it_is})
+@pytest.mark.parametrize("at_server", [False, True])
+async def test_so_is_what_somebody_is_called(tmp_path: Path, *, at_server: bool) -> None:
+    async with town(tmp_path) as here:
+        pupil = await here.office.add_person("Tim", "pupil")
+        head = await here.head_of_the_school()
+        ask = here.office.do if at_server else Desk(head.agent).ask
+        await ask("person rename", person=pupil, name="Tim Durand", called=None)
+        await here.sync()
+        before = await _said_by(here, head)
+        await Desk(head.agent).ask("person rename", person=pupil, name="Tim Dupont", called=None, renamed_too=True)
+        await here.sync()
+        spy, cut = await _cut_off_in_the_school(here, head, before)
+        await _let_the_head_in_again(here, head, cut)
+        assert await _names(here) == ["Tim Durand"]
+        await ask("person rename", person=pupil, name="Tim Durand", called=None, renamed_too=True)
+        await here.sync()
+        await _and_goes_from_the_school(here, spy)
+        assert await _names(here) == ["Tim Durand"]
+
+
+def _nothing(*_: object) -> dict[bytes, list[Entry]]:
+    return {}
+
+
+@attack(ROW, off={"protocol.folds.sign_in._held_above": _nothing})
+async def test_so_is_that_sign_in_is_on(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        hers, space = here.teacher, here.room.space
+        await SignInBook(hers.agent).switch(space, on=True)
+        await here.sync()
+        before = tuple(await here.room.territory.replica.tips(space, hers.agent.device))
+        await SignInBook(hers.agent).switch(space, on=False)
+        await here.sync()
+        await _an_administrator_cuts_off(here, hers, before)
+        await let_in_again(here, hers, Role.TEACHER, here.room.teacher_person)
+        for _ in range(2):
+            await here.sync()
+        assert (await SignInBook(here.machine.agent).of(space)).on
+        await SignInBook(hers.agent).switch(space, on=True)
+        await here.sync()
+        await _and_goes(here)
+        for _ in range(2):
+            await here.sync()
+        assert (await SignInBook(here.machine.agent).of(space)).on
 
 
 async def test_what_her_folder_publishes_by_itself_ends_no_version_of_which_she_was_to_be_told(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ async def freeze_person(office: Office, person: bytes) -> int:
                 raise BadInput(Code.USAGE, f"a {listed.role} is not frozen: what they said is about others as well")
             if one in (await office.replica.view(space)).roster.erased:
                 raise BadInput(Code.NOT_YET, "this person is being forgotten; `sync-server unerase` takes that back")
-            if not listed.frozen or listed.entry not in own:
+            if not (listed.frozen and listed.lasts) or listed.entry not in own:
                 said = PersonRecord(listed.name, listed.role, listed.left, listed.same_as, frozen=True)
                 drafts.append(list_draft(one, said, space, listed.line))
     await _say(office, drafts)
@@ -95,7 +95,7 @@ async def unfreeze_person(office: Office, person: bytes) -> int:
         own = await said_by_this_key(office, {each.entry for each in lists.values()})
         froze = {word.header.space for word in freezing.get(one, ())}
         for space, listed in lists.items():
-            if listed.frozen or (space in froze and listed.entry not in own):
+            if listed.frozen or (space in froze and not (listed.entry in own and listed.lasts)):
                 said = PersonRecord(listed.name, listed.role, listed.left, listed.same_as)
                 drafts.append(list_draft(one, said, space, listed.line))
     await _say(office, drafts)

@@ -17,6 +17,7 @@ Rules (docs/adr/0489):
 - what is not said by the office's present key, the root's, or a device that it knows, it says itself: on a list, off
   one, called something. What others say goes as their keys do, as with rights (docs/adr/0188), be it what a server said
   with an earlier key (docs/adr/0505);
+- nor does it stay where it gives way to what is held back, once that counts again (docs/adr/0572);
 - of roles the first counts that nothing holds back but others' words: by these a copied key's is the first;
 - of who is frozen it says nothing: a server's key alone freezes, and a copied one too. Whoever runs the server does.
 """
@@ -198,11 +199,15 @@ async def listing_drafts(office: Office, person: bytes, spaces: Iterable[bytes])
 
 
 async def _to_list(office: Office, listed: Mapping[bytes, Listing], spaces: Iterable[bytes]) -> list[bytes]:
-    """On which of these lists an office is to put somebody whom these lists have: where no word stays that does."""
+    """On which of these lists an office is to put somebody whom these lists have: where no word stays that does.
+
+    Nor does one that gives way to what is held back, once that counts again.
+    """
     words, there = await ListWords.of(office), {space: listed[space] for space in spaces if space in listed}
     said = await office.replica.store.get([each.entry for each in there.values() if not each.left])
     stay = await said_by_this_key(office, said)
     stay |= {name for name, entry in said.items() if await words.whose(entry) is Whose.KNOWN}
+    stay &= {each.entry for each in there.values() if each.lasts}
     return [space for space in spaces if space not in there or there[space].entry not in stay]
 
 
@@ -227,7 +232,7 @@ async def leaving_drafts(
 
 async def _leaving(office: Office, listed: Mapping[bytes, Listing], spaces: Collection[bytes]) -> list[bytes]:
     sure = await own_leaves(office, {each.entry for each in listed.values() if each.leaves})
-    own = await said_by_this_key(office, sure)
+    own = await said_by_this_key(office, sure) & {each.entry for each in listed.values() if each.lasts}
     return [
         space
         for space, each in listed.items()

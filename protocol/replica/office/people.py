@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -26,7 +26,10 @@ from protocol.roles import ARE_TAUGHT, PersonRole
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a space's list last said of somebody, the entry that says it, and the line that a further one replaces."""
+    """What a space's list last said of somebody, the entry that says it, and the line that a further one replaces.
+
+    It `lasts` if it would be shown as well were nothing held back (docs/adr/0572).
+    """
 
     name: str
     role: PersonRole
@@ -35,6 +38,7 @@ class Listing:
     line: tuple[bytes, ...]
     frozen: bool = False
     same_as: bytes | None = None
+    lasts: bool = True
 
     @property
     def leaves(self) -> bool:
@@ -115,10 +119,15 @@ async def listings_of(replica: Replica, persons: Collection[bytes]) -> dict[byte
     found: dict[bytes, dict[bytes, Listing]] = {person: {} for person in persons}
     for person, lists in (await mentions(replica, persons)).items():
         for space, entries in lists.items():
-            listed = listing(entries, (await replica.view(space)).roster.hides)
+            roster = (await replica.view(space)).roster
+            listed, once_back = (listing(entries, passed) for passed in (roster.hides, roster.is_erased))
             if listed is not None:
-                found[person][space] = listed
+                found[person][space] = replace(listed, lasts=_is_same(listed, once_back))
     return found
+
+
+def _is_same(listed: Listing, once_back: Listing | None) -> bool:
+    return once_back is not None and once_back.entry == listed.entry
 
 
 async def mentions(replica: Replica, persons: Collection[bytes]) -> dict[bytes, dict[bytes, list[Entry]]]:
