@@ -4,6 +4,7 @@ Rules (docs/protocol.md, "Confirmed devices", C13 to C18; docs/adr/0064):
 - the server's word alone gives a device none of a teacher's keys and nothing that was handed in before: one of the
   teacher's own devices says so, after a human has compared six words on both;
 - what a human confirmed is what was shown: a colleague's device becomes none of one's own, whatever lists say (0461);
+- what is confirmed ends with a right: of several that say the same with the first, or what lasts longer (0573);
 - what is confirmed of a colleague whose stay has a last day ends with it (0510);
 - listed is in a class who has said a key there, be it destroyed, and whoever speaks, whatever there is of it (0554);
 - a yes is about the classes in which the device was listed to who says it, as what and as whose: where anything has
@@ -24,6 +25,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Final, NamedTuple
 
 from blake3 import blake3
@@ -533,13 +535,20 @@ def _last_day_beside(roster: Roster, word: Word, grant: Authority) -> tuple[byte
 
 
 def _speakers(roster: Roster) -> list[tuple[Device, Authority]]:
-    """Who stands for a teacher in a space, as whose, each with the grant of highest rank that says so."""
-    found = {
-        (grant.pair, grant.person): grant
-        for grant in sorted(roster.authorities, key=lambda each: each.rank)
-        if grant.role in HAS_READING_KEYS and grant.person is not None
-    }
-    return [(pair, grant) for (pair, _), grant in found.items()]
+    """Who stands for a teacher in a space, as whose, each with the grant that a word about it names."""
+    found = defaultdict[Standing, list[Authority]](list)
+    for grant in roster.authorities:
+        if grant.role in HAS_READING_KEYS and grant.person is not None:
+            found[grant.pair, grant.person].append(grant)
+    return [(pair, _named_of(grants)) for (pair, _), grants in found.items()]
+
+
+def _named_of(grants: Sequence[Authority]) -> Authority:
+    """Of grants that say the same of a device, as they came, that of the highest rank; of these which lasts longest.
+
+    Then the first: by a later one whoever has the server has a word end that is about what it says once more.
+    """
+    return max(grants, key=lambda each: (each.rank, inf if each.until_ms is None else each.until_ms))
 
 
 def name_of(key: Entry | None) -> str | None:
