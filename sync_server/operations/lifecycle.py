@@ -26,7 +26,7 @@ from protocol.replica.office.doubles import made_one_with
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force
 from protocol.replica.office.frozen import freeze_person, unfreeze_person
 from protocol.replica.office.further_words import ask_whether_meant, ask_who_is_let_in, called_by, doubted_to_leave
-from protocol.replica.office.leaving import told_of_partings
+from protocol.replica.office.leaving import tell_of_hidden_lists, told_of_partings
 from protocol.replica.office.list_words import ListWords
 from protocol.replica.office.names import device_id, entry_id, hex_or_none, person_id
 from protocol.replica.office.namesakes import told_of_numbers
@@ -194,7 +194,12 @@ async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> 
     await ask_whether_meant(person, found, outgoing, called=called_by(params))
     others = await commands.told_of_others(server, person, outgoing)
     await _ask_whether_replaced(server, person, params, outgoing, "nobody has been taken off yet")
-    return others | await commands.told_of_gone(server, await withdrawals.retire_person(server, person), outgoing)
+    told = await commands.told_of_gone(server, await withdrawals.retire_person(server, person), outgoing)
+    return others | told | await _tell_of_hidden_lists(server, person, outgoing)
+
+
+async def _tell_of_hidden_lists(server: Server, person: bytes, outgoing: Outgoing) -> dict[str, JSON]:
+    return await tell_of_hidden_lists(server, [person, *await made_one_with(server, [person])], outgoing)
 
 
 async def _person_freeze(server: Server, params: Params, outgoing: Outgoing) -> JSON:
@@ -208,7 +213,7 @@ async def _person_freeze(server: Server, params: Params, outgoing: Outgoing) -> 
         "here or closes their classes; tell their teachers: on a machine that has not called they see it still"
     )
     await tell_of_unheard(server, [person], outgoing, _STILL_SHOWN)
-    return {"person": person.hex(), "lists": lists}
+    return {"person": person.hex(), "lists": lists, **await _tell_of_hidden_lists(server, person, outgoing)}
 
 
 async def _ask_whether_replaced(
@@ -223,7 +228,9 @@ async def _ask_whether_replaced(
 async def _person_unfreeze(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     person = person_id(given.text(params, "person"))
     others = await commands.told_of_others(server, person, outgoing)
-    return {"person": person.hex(), "lists": await unfreeze_person(server, person), **others}
+    lists = await unfreeze_person(server, person)
+    hidden = await _tell_of_hidden_lists(server, person, outgoing)
+    return {"person": person.hex(), "lists": lists, **others, **hidden}
 
 
 async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:

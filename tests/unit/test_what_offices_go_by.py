@@ -37,10 +37,11 @@ WHY = {
     """,
     TELLS: """
         device_cuts._let_in_elsewhere device_cuts._overcome device_cuts.reports_taken_back doubles.others_called
-        erasures.erased_besides erasures.is_in_doubt grants._let_in heard._counts held_codes.came_by_reported_codes
-        losses._hidden_works namesakes.places_in not_shown.not_shown not_shown.why_hidden people.listings_of
-        phrases_of_lost._counts phrases_of_lost.phrases_of_lost replaced._how sign_ins_of_lost.gone_devices
-        taking_back.ruling_before taking_back._of_use taking_back._standing taking_back._whose withdrawals.copies_let_in
+        erasures.erased_besides erasures.is_in_doubt grants._let_in heard._counts
+        held_codes.came_by_reported_codes leaving.hidden_lists losses._hidden_works namesakes.places_in
+        not_shown.not_shown not_shown.why_hidden people.listings_of phrases_of_lost._counts
+        phrases_of_lost.phrases_of_lost replaced._how sign_ins_of_lost.gone_devices taking_back._of_use
+        taking_back._standing taking_back._whose taking_back.ruling_before withdrawals.copies_let_in
         words_of_office.is_out words_of_office.still_says
     """,
     REFUSES: """

@@ -40,7 +40,8 @@ LIFTED_BY: Final = "`sync-server person unfreeze ID` lifts that"
 class Frozen:
     """Somebody who is frozen, and since when; an id alone, as names are looked for with it.
 
-    `lifted` are the words of lists by which they are so no more, though no command of this server's has said it.
+    `lifted` are the words of lists by which they are shown all the same, though no command of this server's has lifted
+    it: what a copied key says, or a list says that was hidden as somebody froze them (docs/adr/0574).
     """
 
     person: bytes
@@ -185,8 +186,9 @@ async def frozen_persons(replica: Replica) -> list[Frozen]:
     for person, lists in (await listings_of(replica, ever.keys())).items():
         since = [*freezing.get(person, ())]
         since += (await replica.store.get([each.entry for each in lists.values() if each.frozen])).values()
-        where = {word.header.space for word in freezing.get(person, ())}
-        lifting = [lists[space].entry for space in where & lists.keys() if not lists[space].frozen]
+        froze = {word.header.space for word in freezing.get(person, ())}
+        shows = [space for space, each in lists.items() if not each.frozen and (space in froze or not each.left)]
+        lifting = [lists[space].entry for space in shows if froze]
         lifted = sorted((await replica.store.get(lifting)).values(), key=lambda said: (said.timestamp_ms, said.id))
         if since:
             found.append(Frozen(person, min(each.timestamp_ms for each in since), tuple(lifted)))

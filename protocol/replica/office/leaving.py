@@ -6,7 +6,8 @@ Rules (docs/adr/0439):
 - so somebody has surely left a list by the kit's word, one that this office has said itself, or one of a device of
   which it knows how it came in; and only what that word leads to is over: whatever else the list has said of them, they
   are on it as long as that is hidden;
-- a list that the kit has closed is none. Any other that is hidden has whom it ever had.
+- a list that the kit has closed is none. Any other that is hidden has whom it ever had;
+- what is said on all lists of somebody is said on none that is hidden: whoever says it is told which (docs/adr/0574).
 
 docs/privacy.md, "How long".
 """
@@ -14,7 +15,7 @@ docs/privacy.md, "How long".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +25,7 @@ from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import made_spaces
-from protocol.replica.console.operation import JSON
+from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.erasures import closed_by_kit
 from protocol.replica.office.list_words import SURE, ListWords, Whose
@@ -36,6 +37,8 @@ from protocol.roles import ARE_TAUGHT, RANK, Role
 
 MAX_TOLD: Final = 10
 """Of more lists that somebody is off it is told how many they are: whoever has the server's key says as many."""
+HIDDEN_LISTS: Final = "hidden_lists"
+"""The spaces on whose lists a command said nothing, since these are hidden."""
 _ASK: Final = "ask the school whether they have left"
 
 
@@ -106,6 +109,39 @@ async def last_word(
     if words is not None:
         return Parting(space, said, await words.whose(said), there)
     return Parting(space, said, Whose.STRANGE if said.header.grant else Whose.KIT, there)
+
+
+async def hidden_lists(office: Office, persons: Iterable[bytes]) -> dict[bytes, list[Entry]]:
+    """By space the words about these people of each list that shows nothing of them, as all that it says is hidden.
+
+    But for what the root hides: who is forgotten by the kit's word, a list that it has closed, or what it holds back.
+    """
+    replica, closed = office.replica, await closed_by_kit(office.replica)
+    found = defaultdict[bytes, list[Entry]](list)
+    for person, lists in (await mentions(replica, [*persons])).items():
+        for space, entries in lists.items():
+            roster = (await replica.view(space)).roster
+            is_over = any(covered in closed for covered in (person, *replica.door.lineage(space)))
+            by_others = [each for each in entries if each.id not in roster.held_by_root]
+            if by_others and not is_over and listing(entries, roster.hides) is None:
+                found[space] += by_others
+    return found
+
+
+async def tell_of_hidden_lists(office: Office, persons: Iterable[bytes], outgoing: Outgoing) -> dict[str, JSON]:
+    """Say on which lists of these people nothing is said, since they are hidden, and why; and as commands say it."""
+    hidden = await hidden_lists(office, persons)
+    names = {space: record.name for space, record in (await made_spaces(office.replica)).items()}
+    for space, entries in list(hidden.items())[:MAX_TOLD]:
+        why = await why_hidden(office.replica, (await office.replica.view(space)).roster, entries)
+        reasons = "; ".join(dict.fromkeys(reason for reason in why.values() if reason))
+        await outgoing.progress(
+            f"warning: nothing was said on the list of “{names.get(space, space.hex())}”, which is hidden ({reasons}). "
+            "Once it is shown it is as it was: say this again then"
+        )
+    if len(hidden) > MAX_TOLD:
+        await outgoing.progress(f"warning: nor on {len(hidden) - MAX_TOLD} more lists")
+    return {HIDDEN_LISTS: [space.hex() for space in hidden]} if hidden else {}
 
 
 async def off_in_doubt(office: Office, space: bytes) -> dict[bytes, Parting]:

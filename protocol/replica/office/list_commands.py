@@ -10,6 +10,7 @@ from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.further_words import ask_whether_renamed, doubted_to_rename, rename_person
+from protocol.replica.office.leaving import tell_of_hidden_lists
 from protocol.replica.office.names import person_id
 from protocol.replica.office.namesakes import called_in
 from protocol.replica.office.people import list_persons
@@ -23,7 +24,7 @@ async def person_rename(office: Office, params: Params, outgoing: Outgoing) -> J
     others = await doubted_to_rename(office, person, name)
     await ask_whether_renamed(person, others, outgoing, is_meant=params.get("renamed_too") is True)
     await rename_person(office, person, name)
-    return {}
+    return await tell_of_hidden_lists(office, [person], outgoing)
 
 
 async def person_list(office: Office, params: Params, _outgoing: Outgoing) -> JSON:
