@@ -178,6 +178,15 @@ class Session:
         return await self._asking.compose(run.said, run.sharing)
 
     async def _run(self, run: Run) -> None:
+        """All that is said, from the first question on: whichever of them is refused, what it lacks is brought once."""
+        while True:
+            try:
+                return await self._say_all(run)
+            except Refused as refusal:
+                if refusal.code is not Code.REVOKED or not await self._show_rights(refusal):
+                    raise
+
+    async def _say_all(self, run: Run) -> None:
         if not self._began:
             await forget_unknown(self._store)
             self._asking.challenge = await self._store.mark(CHALLENGE_MARK)
@@ -196,12 +205,7 @@ class Session:
             meanwhile, self._meanwhile = self._meanwhile, None
             if meanwhile is not None:
                 meanwhile()
-            try:
-                answer = await self._calls.sync(asked.request)
-            except Refused as refusal:
-                if refusal.code is Code.REVOKED and await self._show_rights(refusal):
-                    continue
-                raise
+            answer = await self._calls.sync(asked.request)
             if answer.unlike:
                 run.said.by_name = True
                 asked = await self._compose(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,12 @@ from protocol.errors import Code, NoAnswer, Refused
 from protocol.identity import SigningKey
 from protocol.messages.calls import SyncRequest
 from protocol.model.entry import Entry, Kind, compose
-from protocol.model.structure import PersonRecord, Revocation
+from protocol.model.structure import Erasure, PersonRecord, Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office import heads
 from protocol.roles import PersonRole
 from sync_agent.sync.line_of_rights import LineOfRights
+from sync_agent.sync.session import Session
 from sync_agent.transport.sealed_calls import SealedCalls
 from sync_server.handlers.by_kit.rotation import rotate_server
 from sync_server.handlers.by_kit.territory import kit_in
@@ -157,3 +159,43 @@ async def test_what_one_revocation_leaves_and_another_takes_is_brought_where_it_
         async with refused_by_a_server_made_anew(here, tmp_path, far) as anew:
             await requests_to_bring(here, far)
             assert here.space in await anew.replica.readable(far.agent.device)
+
+
+async def _has_a_header_alone(here: Town, device: Device, stolen: SigningKey, grant: bytes) -> None:
+    """With a server's key somebody made up is erased, and named by a header alone."""
+
+    def said(number: int, kind: Kind, payload: bytes, subject: bytes | None = None) -> Entry:
+        at, salt = at_from(here.office.clock(), number), os.urandom(16)
+        return compose(
+            author=stolen, space=here.space, kind=kind, grant=grant, at=at, payload=payload, salt=salt, subject=subject
+        )
+
+    nobody = os.urandom(16)
+    await take(device, [said(0, Kind.ERASE, Erasure(nobody).encode())])
+    named = said(1, Kind.PERSON, PersonRecord("Élève", PersonRole.PUPIL).encode(), nobody)
+    await take(device, [replace(named, salt=None, payload=None)])
+
+
+async def _goes_through(device: Device) -> bool:
+    with suppress(Refused):
+        await device.session.sync()
+        return True
+    return False
+
+
+@attack(
+    "a header alone is asked for before a server made anew is brought what it lacks",
+    off={"sync_agent.sync.session.Session._run": Session._say_all},
+)
+async def test_who_lacks_a_payload_brings_a_server_made_anew_what_it_lacks_all_the_same(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        await here.office.add_person("Léa", "pupil")
+        far = await here.device("machine")
+        await _has_a_header_alone(here, far, here.office.server.keys.signing, here.office.server.grant)
+        await rotate(here, tmp_path)
+        await here.sync(far)
+        assert await far.agent.replica.bare.lacking()
+        async with refused_by_a_server_made_anew(here, tmp_path, far) as server:
+            await far.starts_again()
+            assert await _goes_through(far)
+            assert here.space in await server.replica.readable(far.agent.device)
