@@ -11,6 +11,7 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.limits import MAX_FAILED_SIGN_INS_PER_DAY
 from protocol.replica.office import acts
+from sync_server.handlers.record.destroying import destroy_what_is_due
 from tests.harness.administration import NAME, ask, cookie_of, sign_in, with_account
 from tests.harness.attack import attack
 from tests.harness.fleet import pages_over
@@ -18,6 +19,7 @@ from tests.harness.server_in_process import Office, office
 
 ROW = "an administrator acts, and nobody can tell which"
 LIMIT = "MAX_ACTS_OF_ONE_PER_DAY"
+_HOUR_MS = 3_600_000
 FLOOD_ROW = "lines about who did what are pushed out by others"
 
 
@@ -109,6 +111,23 @@ async def test_nor_does_who_sets_the_clock_a_year_ahead_for_a_moment(tmp_path: P
             await desk.server.acts.note_failed_sign_in("pages: ?", "passphrase")
         desk.clock.advance(-366 * DAY_MS)
         assert len([row for row in await noted(desk) if row[1] == "erase"]) > 150
+
+
+@attack(FLOOD_ROW, off={"sync_server.handlers.overview.long_gone._WATCHED_MS": 0})
+async def test_nor_does_that_take_what_machines_were_called_that_were_cut_off(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as desk:
+        hour = 0
+        desk.server.steady_ms = lambda: hour * _HOUR_MS
+        machine = await desk.enrol(await desk.invite("machine"), name="PC 1")
+        await desk.do("revoke", device=machine.id)
+        await destroy_what_is_due(desk.server)
+        for hour in range(1, 8 * 24):
+            desk.clock.advance(_HOUR_MS)
+            is_set_ahead = hour % 24 == 0
+            desk.clock.advance(400 * DAY_MS if is_set_ahead else 0)
+            await destroy_what_is_due(desk.server)
+            desk.clock.advance(-400 * DAY_MS if is_set_ahead else 0)
+        assert [row["name"] for row in await desk.do("devices")] == ["PC 1"]
 
 
 async def test_nor_does_who_guesses_on_many_days_of_one_afternoon(tmp_path: Path) -> None:

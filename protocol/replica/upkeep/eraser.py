@@ -31,6 +31,7 @@ from typing import Final
 from blake3 import blake3
 
 from protocol.folds.erasing import Order, Place, carried_out_whole, day_of, due, is_destroyed_by
+from protocol.identity import KEY_BYTES
 from protocol.limits import CURSOR_HASH_BYTES, HELD_MS
 from protocol.model.entry import Entry
 from protocol.replica.at_work.destroyed import (
@@ -73,6 +74,8 @@ LOOKED_MARK: Final = "erasure-looked"
 """→ 8 bytes of ms, when this replica last looked, by the time of its looks (`pace`); a note of `steady`, or none."""
 HELD: Final = LainSince("held-since", _NAME_BYTES)
 """Since when each entry has waited in quarantine, by the beginning of its id."""
+LONG_GONE: Final = LainSince("long-gone-since", KEY_BYTES)
+"""Since when each device that was cut off has been one of which a server is to remember nothing."""
 LEFTOVERS_MARK: Final = "erasure-leftovers"
 """→ something was destroyed here, and what lies beside the database may hold it still: until that was seen to."""
 LEAPT_MARK: Final = "erasure-leapt"
@@ -254,10 +257,15 @@ class Eraser:
 
     async def note_look(self, now_ms: int, leapt_ms: int, note: bytes = b"") -> None:
         """A look at `now_ms`. Over so many ms since the last nothing has waited, and no day has passed."""
-        if self._replica.door.has_erasures or await are_parts_left(self._store, self._replica.content):
+        if await self._does_anything_wait():
             # what comes meanwhile may end a week that would be written again
             async with self._replica.nothing_comes():
                 await self._store.set_marks(await self._marks_of_look(now_ms, leapt_ms, note))
+
+    async def _does_anything_wait(self) -> bool:
+        if self._replica.door.has_erasures or await self._store.mark(LONG_GONE.mark):
+            return True
+        return await are_parts_left(self._store, self._replica.content)
 
     async def _marks_of_look(self, now_ms: int, leapt_ms: int, note: bytes) -> dict[str, bytes | None]:
         marks: dict[str, bytes | None] = {LOOKED_MARK: now_ms.to_bytes(8, "big") + note}
@@ -269,6 +277,7 @@ class Eraser:
             marks |= await here_less(self._store, leapt_ms)
             marks |= await DOUBTED.less(self._store, leapt_ms)
             marks |= await HELD.less(self._store, leapt_ms)
+            marks |= await LONG_GONE.less(self._store, leapt_ms)
         return marks
 
     async def _orders(

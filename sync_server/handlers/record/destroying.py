@@ -23,7 +23,7 @@ async def destroy_what_is_due(server: Server) -> int:
     if looked.entries:
         _log.info("%d erased entries have been destroyed", len(looked.entries))
     await server.forget_names()
-    await forget_long_gone(server)
+    await forget_long_gone(server, looked.at_ms)
     if confirmed := await confirm_destroyed(server, looked.at_ms):
         _log.info("%d erasures of devices that were cut off since are the server's word now", confirmed)
     return confirmed
