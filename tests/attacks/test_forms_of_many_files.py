@@ -46,7 +46,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> int:
 @attack(
     ROW,
     off={
-        "sync_agent.portal.everybody.work_pages.form_with_files": _of_any_number,
+        "sync_agent.portal.each_page.desk.form_with_files": _of_any_number,
         "sync_agent.portal.everybody.work_pages.check_number": lambda _: None,
     },
 )

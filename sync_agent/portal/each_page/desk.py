@@ -3,6 +3,8 @@
 Rules:
 - whatever a page changes, it changes by the command of the same name, with the same checks;
 - a form that is sent twice (a double click, a reload) acts once: it names a number drawn when it was shown;
+- who sends a form, and what there is, is asked once all of it has come: it comes for as long as somebody likes, and who
+  began it may be signed in no more (docs/adr/0580);
 - an error is a page with a sentence of the catalogue, a way back, and the stable code; logs carry no name.
 """
 
@@ -12,28 +14,32 @@ import asyncio
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
-from protocol.errors import Code, Refused, RelaisError
+from protocol.errors import Code, LocalFailure, Refused, RelaisError
+from protocol.limits import MAX_FILES_PER_REVISION
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Params, Table
 from sync_agent.machine.called import is_called_anothers, name_called
 from sync_agent.portal.door import Door, ExpiredPage, Handler, page_policy
 from sync_agent.portal.each_page.sessions import IDLE_S, Sessions
-from sync_agent.portal.each_page.visit import Visit, remember, visit_of
+from sync_agent.portal.each_page.visit import Visit, remember, session_token, visit_of
 from sync_agent.portal.files.lessons import Lessons, address_in, frame_permissions, origin_of
 from sync_agent.portal.files.saving import Quiet
-from sync_agent.portal.files.uploads import simple_form
+from sync_agent.portal.files.uploads import Form, form_with_files, simple_form
 from sync_agent.portal.rendering import Rendering
 from sync_agent.portal.shown.shelf import Shelf
 from sync_agent.portal.wording import CATALOGUES, Register
 from sync_agent.scheduler import Outcome
 
 ONCE_FIELD: Final = "once"
+_WHOLE: Final = web.RequestKey("whole", bool)
+"""Of a request whose form has all come."""
 _REMEMBERED_FORMS: Final = 256
 MAX_NAMED: Final = 8
 """Of so many spaces a page says that a stick lacks them; `courier export` names all."""
@@ -75,7 +81,12 @@ class Desk:
     # --- showing ------------------------------------------------------------------------------------------------------
 
     async def visit(self, request: web.Request) -> Visit:
-        """Who asks."""
+        """Who asks; of a form once all of it has come."""
+        if request.method == "POST" and _WHOLE not in request:
+            raise LocalFailure(Code.INTERNAL, "it was asked who sends a form before all of it had come")
+        return await self._visit(request)
+
+    async def _visit(self, request: web.Request) -> Visit:
         return await visit_of(request, self.shelf, self.door, self.sessions, self._outcome())
 
     def page(
@@ -164,9 +175,23 @@ class Desk:
 
     async def fields(self, request: web.Request) -> dict[str, str]:
         """The fields of a form without files, its token checked."""
-        return dict(await simple_form(request, self.token_check(request)))
+        fields = dict(await simple_form(request, self._token_check(request)))
+        request[_WHOLE] = True
+        return fields
 
-    def token_check(self, request: web.Request) -> Callable[[str | None], None]:
+    @asynccontextmanager
+    async def form(
+        self, request: web.Request, *, as_named: bool, most_files: int = MAX_FILES_PER_REVISION
+    ) -> AsyncIterator[tuple[Visit, Form]]:
+        """A form with files, as `form_with_files` takes it, and who sends it: asked at its end."""
+        self.sessions.find(session_token(request), used=True)  # who sends hours of work sits here when that begins
+        check = self._token_check(request)
+        kept = form_with_files(request, self.shelf.agent.folder, check, as_named=as_named, most_files=most_files)
+        async with kept as form:
+            request[_WHOLE] = True
+            yield await self.visit(request), form
+
+    def _token_check(self, request: web.Request) -> Callable[[str | None], None]:
         """What a form's token must pass; raises `ExpiredPage`."""
         return lambda token: self.door.check_token(request, token)
 
@@ -209,7 +234,7 @@ class Desk:
             status = self.status(error)
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 _log.warning("a page could not be made: %s (%s)", error, error.code)
-            visit = await self.visit(request)
+            visit = await self._visit(request)
             return self._error_page(visit, error.code.value, status, self.sentence(visit, error))
         except web.HTTPException as refusal:
             if refusal.status < HTTPStatus.BAD_REQUEST:
@@ -241,7 +266,7 @@ class Desk:
         return visit.say(key if visit.say.has(key) else "error.other", **facts)
 
     async def _error(self, request: web.Request, code: str, status: HTTPStatus) -> web.Response:
-        visit = await self.visit(request)
+        visit = await self._visit(request)
         return self._error_page(visit, code, status, self._sentence(visit, code, ""))
 
     def _error_page(self, visit: Visit, code: str, status: HTTPStatus, sentence: str) -> web.Response:

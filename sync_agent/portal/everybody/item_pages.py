@@ -212,8 +212,8 @@ class ItemPages:
 
     async def fetch(self, request: web.Request) -> web.Response:
         """Bring back what made way here; the page that follows shows it."""
-        visit = await self._desk.visit(request)
         await self._desk.fields(request)
+        visit = await self._desk.visit(request)
         piece = await self.visible(visit, request)
         await self._desk.do("fetch", {"item": piece.item.id.hex()})
         return see(f"/item/{piece.item.id.hex()}")

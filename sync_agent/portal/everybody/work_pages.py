@@ -23,7 +23,7 @@ from sync_agent.portal.everybody.class_work import Standing, rows_of, standing_o
 from sync_agent.portal.everybody.item_pages import PERSONAL_FILE, ItemPages, listed_files, save_file
 from sync_agent.portal.everybody.remarks import Remarks, remarks_on
 from sync_agent.portal.files.joined import JoinedFiles
-from sync_agent.portal.files.uploads import Form, KeptFiles, form_with_files
+from sync_agent.portal.files.uploads import Form, KeptFiles
 from sync_agent.portal.shown.proof import attested, picture_of
 from sync_agent.portal.shown.shelf import Piece, newest_first
 from sync_agent.portal.wording import Words
@@ -81,10 +81,8 @@ class WorkPages:
                 await self._shelf.drafts.drop(begun.owner, piece.item.id, only=begun.kept)
             return f"/work/{done['id']}?done=kept"
 
-        folder = self._shelf.agent.folder
-        visit = await self._desk.visit(request)
-        check = self._desk.token_check(request)
-        async with form_with_files(request, folder, check, as_named=False, most_files=MAX_FILES_PER_HAND_IN) as form:
+        sent = self._desk.form(request, as_named=False, most_files=MAX_FILES_PER_HAND_IN)
+        async with sent as (visit, form):
             person = form.text("person")
             chosen = given.person({"person": person}, "person")
             piece = await self._items.visible(visit, request)

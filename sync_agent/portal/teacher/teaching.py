@@ -23,7 +23,7 @@ from sync_agent.portal.each_page.visit import Visit
 from sync_agent.portal.everybody.item_pages import PERSONAL_FILE, ItemPages
 from sync_agent.portal.files.archive import Archive
 from sync_agent.portal.files.saving import OneFile
-from sync_agent.portal.files.uploads import Form, form_with_files
+from sync_agent.portal.files.uploads import Form
 from sync_agent.portal.shown.shelf import Piece
 from sync_agent.portal.teacher.changing import Change, change_meant, change_of
 
@@ -102,22 +102,21 @@ class Teaching:
             if form.problems:
                 raise BadInput(Code.BAD_NAME, "names do not fit")
             if item is not None:
-                piece = await self._items.visible(await self._desk.visit(request), request)
+                piece = await self._items.visible(visit, request)
                 params |= await change_meant(self._shelf, piece, form)
             done = await self._desk.do("publish", params, form.files if form.files.files else NO_FILES)
             self._desk.note_left_out(str(done["item"]), form.left_out[:MAX_LISTED_NAMES])
             return f"/item/{done['item']}?done=published"
 
-        check = self._desk.token_check(request)
-        async with form_with_files(request, self._shelf.agent.folder, check, as_named=True) as form:
+        async with self._desk.form(request, as_named=True) as (visit, form):
             try:
                 return see(await self._desk.once(form.text(ONCE_FIELD), form.digest, act))
             except RelaisError as error:
-                return await self._again(request, form, error)
+                return await self._again(await self._desk.visit(request), form, error)
 
-    async def _again(self, request: web.Request, form: Form, error: RelaisError) -> web.Response:
+    async def _again(self, visit: Visit, form: Form, error: RelaisError) -> web.Response:
         """The form with what was written, why it was not published, and of each name that does not fit why."""
-        visit = await self._desk.visit(request)
+        request = visit.request
         piece = await self._items.visible(visit, request) if "item" in request.match_info else None
         change = None
         if piece is not None:
@@ -208,9 +207,7 @@ class Teaching:
             await self._desk.do("feedback", params, form.files if form.files.files else NO_FILES)
             return f"/work/{work}?done=given"
 
-        visit = await self._desk.visit(request)
-        check = self._desk.token_check(request)
-        async with form_with_files(request, self._shelf.agent.folder, check, as_named=False) as form:
+        async with self._desk.form(request, as_named=False) as (visit, form):
             return see(await self._desk.once(form.text(ONCE_FIELD), form.digest, act))
 
 
