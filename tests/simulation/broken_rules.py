@@ -113,6 +113,7 @@ BROKEN_RULES: Final = {
         BrokenRule(class_mutations.takes_what_it_did_not_ask_for, 72),
         BrokenRule(class_mutations.takes_all_that_neighbours_push, 72),
         BrokenRule(class_mutations.takes_any_class_from_a_bundle, 594),
+        BrokenRule(class_mutations.takes_the_place_of_what_is_shown_alone, 122),
         BrokenRule(freezing.counts_the_frozen_as_settled, 3538),
     )
 }

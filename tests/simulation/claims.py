@@ -136,7 +136,7 @@ async def grant_to_device(world: World, head: Machine, office: SchoolOffice, ran
     ]
     if not there:
         return "-"
-    spoken_of = [each for each in there if each.device in world.trust.doubted or _is_falsely_granted(world, each)]
+    spoken_of = [each for each in there if each.device in world.trust.doubted or is_falsely_granted(world, each)]
     machine = random.choice(spoken_of if spoken_of and random.random() < _LIKELY else there)
     device, space = machine.device, random_class(world, office, random)
     before = set(head.disk.store._entries)
@@ -149,7 +149,8 @@ async def grant_to_device(world: World, head: Machine, office: SchoolOffice, ran
     return machine.name
 
 
-def _is_falsely_granted(world: World, machine: Machine) -> bool:
+def is_falsely_granted(world: World, machine: Machine) -> bool:
+    """Whether whoever has the server's key has said another right of it."""
     held = grants_in(world.office.disk.store._entries.values(), machine.device)
     return any(entry.id in world.trust.false_grants for entry, _ in held)
 

@@ -8,6 +8,7 @@ from unittest import mock
 
 from protocol.identity import AgreementKey
 from protocol.model.entry import Entry, Header
+from protocol.replica.at_work.replica import Draft
 from protocol.rights.door import Door, Verdict
 from protocol.roles import Role
 from sync_agent.app import Agent
@@ -81,3 +82,12 @@ def takes_any_class_from_a_bundle() -> AbstractContextManager[object]:
         self._opening.space = space
 
     return mock.patch.object(_Bundle, "_admit", admit)
+
+
+def takes_the_place_of_what_is_shown_alone() -> AbstractContextManager[object]:
+    """A word names what is shown, and not what its author said before that is not (docs/adr/0561)."""
+
+    async def as_it_is(_lying: object, _author: bytes, draft: Draft) -> Draft:
+        return draft
+
+    return mock.patch("protocol.replica.office.said_before._following", as_it_is)

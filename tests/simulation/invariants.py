@@ -49,6 +49,7 @@ from tests.simulation.people import STATE_RANK, can_open, check_item, opened
 from tests.simulation.school_invariants import SCHOOL
 from tests.simulation.sound import destroying, server_of, sound
 from tests.simulation.trust_invariants import TRUST
+from tests.simulation.word_invariants import WORDS
 from tests.simulation.world import World
 
 QUIET_BYTES: Final = 1_000
@@ -72,6 +73,7 @@ async def judge(world: World) -> None:
         *CRISIS,
         *CLAIMS,
         *CLASSES,
+        *WORDS,
         _quiet,
     ):
         try:

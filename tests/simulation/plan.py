@@ -200,6 +200,26 @@ OF_FREEZING: Final = (
 TOLD_OF_FREEZING: Final = 0.05
 _STORY_OF_FREEZING_STEPS: Final = 1_000
 
+# … and some of words that are hidden for a while, while more is said of the same thing
+OF_WORDS: Final = (
+    ("hand in", "all sync", "hers says", "hers says", "all sync", "hide", "all sync", "hers says", "all sync"),
+    (
+        "hand in",
+        "all sync",
+        "hers says",
+        "all sync",
+        "hers says",
+        "all sync",
+        "hide",
+        "all sync",
+        "hers says",
+        "hers says",
+    ),
+    ("hand in", "three laptops", "all sync", "hers confirm", "hers says", "all sync", "hide", "all sync", "hers says"),
+)
+TOLD_OF_WORDS: Final = 0.04
+_STORY_OF_WORDS_STEPS: Final = 1_100
+
 # a few histories are those of a whole school behind one relay
 CROWDED: Final = 0.001
 CROWD: Final = 28
@@ -316,6 +336,10 @@ def _with_stories(seed: int, steps: Sequence[Step], count: int) -> list[Step]:
     random = Random(f"story of freezing {seed}")
     if random.random() < TOLD_OF_FREEZING:
         told = _with_story(random, told, random.choice(OF_FREEZING), count, _STORY_OF_FREEZING_STEPS)
+    random = Random(f"story of words {seed}")
+    if random.random() < TOLD_OF_WORDS:
+        story = (*random.choice(OF_WORDS), "let words go", "all sync")
+        told = _with_story(random, told, story, count, _STORY_OF_WORDS_STEPS)
     return told
 
 

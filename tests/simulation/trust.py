@@ -154,6 +154,8 @@ class Trust:
     """At which head's computer somebody has named which laptop, told that it had been reported."""
     doubted: set[Device] = field(default_factory=set)
     """Honest laptops that a head has reported whom whoever has the server invented."""
+    hidden: dict[Device, tuple[Device, bytes]] = field(default_factory=dict)
+    """Honest laptops of which words were hidden; by which invented head, in which school."""
     strangers: set[Device] = field(default_factory=set)
     """Devices of somebody whom whoever has the server invented, and lists as a teacher."""
     claims: set[tuple[Device, Device]] = field(default_factory=set)

@@ -189,6 +189,30 @@ async def _hold_back(server: Server, head: Machine, heads: Mapping[bytes, Sequen
         await server.write([Draft(each.space, Kind.GRANT, server.grant, first.encode(), parents=(cut.id,))])
 
 
+class Pen:
+    """Writes what programs do not: each entry a moment after the one before."""
+
+    def __init__(self, now_ms: int, random: Random) -> None:
+        self._at = now_ms << 16
+        self._random = random
+
+    def said(
+        self, by: SigningKey, space: bytes, kind: Kind, grant: bytes, payload: bytes, parents: tuple[bytes, ...] = ()
+    ) -> Entry:
+        """An entry of whoever has this key."""
+        self._at += 1
+        return compose(
+            author=by,
+            space=space,
+            kind=kind,
+            grant=grant,
+            at=self._at,
+            payload=payload,
+            salt=self._random.randbytes(SALT_BYTES),
+            parents=parents,
+        )
+
+
 async def false_report(world: World, _machine: Machine, random: Random) -> str:
     """See the module."""
     there = [each for each in laptops(world) if not each.revoked]
@@ -203,28 +227,19 @@ async def false_report(world: World, _machine: Machine, random: Random) -> str:
 
     async def reported(server: Server) -> None:
         school = server.replica.door.parent(world.founding.spaces[0]) or b""
-        at, number = server.now_ms() << 16, 0
-
-        def said(author: SigningKey, space: bytes, kind: Kind, grant: bytes, payload: bytes) -> Entry:
-            nonlocal number
-            number += 1
-            salt = random.randbytes(SALT_BYTES)
-            return compose(
-                author=author, space=space, kind=kind, grant=grant, at=at + number, payload=payload, salt=salt
-            )
-
+        pen, ours = Pen(server.now_ms(), random), server.keys.signing
         given = Grant(invented, keys.agreement.public, keys.tls.fingerprint, Role.HEAD, None, None)
-        grant = said(server.keys.signing, school, Kind.GRANT, server.grant, given.encode())
+        grant = pen.said(ours, school, Kind.GRANT, server.grant, given.encode())
         spaces = [
             each.space
             for each in server.replica.door.authorities_of(laptop.device)
             if school in server.replica.door.lineage(each.space)
         ]
         reports = [
-            said(keys.signing, space, Kind.REVOKE, grant.id, Revocation(laptop.device, ()).encode())
+            pen.said(keys.signing, space, Kind.REVOKE, grant.id, Revocation(laptop.device, ()).encode())
             for space in dict.fromkeys(spaces)
         ]
-        cut = said(server.keys.signing, school, Kind.REVOKE, server.grant, Revocation(invented, ()).encode())
+        cut = pen.said(ours, school, Kind.REVOKE, server.grant, Revocation(invented, ()).encode())
         world.trust.forged |= {grant.id, cut.id}
         await server.replica.admit(
             [grant, *reports, cut], source=server.keys.signing.public, now_ms=server.now_ms(), unsent=False

@@ -28,6 +28,7 @@ from tests.simulation.freezing import EVENTS as OF_FREEZING
 from tests.simulation.freezing import lift_all
 from tests.simulation.full_disks import EVENTS as OF_FULL_DISKS
 from tests.simulation.full_disks import check_made_way
+from tests.simulation.hiding import EVENTS as HIDING
 from tests.simulation.journeys import EVENTS as JOURNEYS
 from tests.simulation.ledger import BrokenError, Ledger, holds_sealed
 from tests.simulation.lines import CALM
@@ -582,6 +583,7 @@ _EVENTS: Final[Mapping[str, Callable[[World, Machine, Random], Awaitable[str]]]]
     **OF_FREEZING,
     **OF_CLAIMS,
     **OF_USURPERS,
+    **HIDING,
     **THREE_LAPTOPS,
     **REPLAYING,
 }
