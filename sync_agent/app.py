@@ -154,6 +154,8 @@ class Agent:
         """Whether content is not fetched for want of room on the disk."""
         self.evicted: set[tuple[bytes, bytes]] = set()
         """Content of (space, stream) that made way for other."""
+        self.sealed_in_vain: dict[bytes, tuple[bytes, ...]] = {}
+        """Of works that lie here and that none of these wraps opens: they are not tried again at each look."""
         self.without_copies = 0
         """How many titles have no readable copy in DIR/coursework, because the disk budget has no room for it."""
         self.backups: Backups = ()

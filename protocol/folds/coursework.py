@@ -135,8 +135,8 @@ class Work:
     clock_doubtful: bool
     witnesses: tuple[Witness, ...] = ()
     given: frozenset[bytes] = frozenset()
-    wrapped_by: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
-    """The devices that wrapped the content key for each reader; a root of the territory among them."""
+    wrapped_by: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)
+    """The devices that made each reader's wraps (`readers`), in their order; a root of the territory among them."""
     meant_for: frozenset[bytes] = frozenset()
     """Whom its author sealed it to as it was handed in: the readers that there were then; nobody if that is not known.
 

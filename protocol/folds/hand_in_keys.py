@@ -56,7 +56,7 @@ def _in_turn(keys: Sequence[bytes], makers: Mapping[bytes, Iterable[Device]]) ->
 
 def is_given(work: Work, keys: Iterable[bytes], trusted: Collection[bytes]) -> bool:
     """Whether a device whose word counts has wrapped a work for one of these keys: what others wrap might not open."""
-    return any(not work.wrapped_by.get(key, frozenset()).isdisjoint(trusted) for key in keys)
+    return any(by in trusted for key in keys for by in work.wrapped_by.get(key, ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,14 +226,19 @@ def info_of_hand_in(entry: Entry) -> bytes | None:
     )
 
 
-def content_keys_of(work: Work, keys: Mapping[bytes, AgreementKey]) -> Iterator[bytes]:
+def content_keys_of(
+    work: Work, keys: Mapping[bytes, AgreementKey], *, by: Container[bytes] | None = None
+) -> Iterator[bytes]:
     """What was sealed to these keys as the content key of a hand-in, each once, of whom to believe most first.
 
     To a key of hers to which its author sealed nothing anybody's wrap is the first: it comes after those of others.
+    With `by`, what these devices sealed alone.
     """
     found: set[bytes] = set()
     for public in sorted(keys, key=partial(_doubt, work)):
-        for wrap in work.readers.get(public, ()):
+        for wrap, sealer in zip(work.readers.get(public, ()), work.wrapped_by.get(public, ()), strict=True):
+            if by is not None and sealer not in by:
+                continue
             try:
                 content_key = unwrap_key(wrap, keys[public], info_of(work))
             except PeerFault:

@@ -132,15 +132,15 @@ def first_readers(author: bytes, wraps: Iterable[Entry]) -> frozenset[bytes]:
 
 def readers_of(
     author: bytes, wraps: Iterable[Entry], sealers: Sealers
-) -> tuple[dict[bytes, tuple[bytes, ...]], frozenset[bytes], dict[bytes, frozenset[bytes]]]:
-    """Whose keys open it; which of them were given it by somebody to believe; and who wrapped for whom.
+) -> tuple[dict[bytes, tuple[bytes, ...]], frozenset[bytes], dict[bytes, tuple[bytes, ...]]]:
+    """Whose keys open it; which of them were given it by somebody to believe; and who made each of their wraps.
 
     Nobody can hide a good wrap behind bad ones: those of whom to believe come first, the author, with its later keys,
     then the root and teachers, then those of these that are gone. Nor can anybody have thousands tried: of each device
     a few count for a reader, and of all later keys of its author, and of all others, together.
     """
     readers: defaultdict[bytes, list[bytes]] = defaultdict(list)
-    wrapped_by: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    wrapped_by: defaultdict[bytes, list[bytes]] = defaultdict(list)
     counted: Counter[tuple[bytes, bytes | Place]] = Counter()
     given: set[bytes] = set()
 
@@ -166,11 +166,11 @@ def readers_of(
         for reader, sealed in () if record is None else record.wraps:
             if has_room(reader, entry.header.author, Place(place)):
                 readers[reader].append(sealed)
-                wrapped_by[reader].add(entry.header.author)
+                wrapped_by[reader].append(entry.header.author)
                 if place <= Place.BELIEVED:
                     given.add(reader)
     return (
         {reader: tuple(sealed) for reader, sealed in readers.items()},
         frozenset(given),
-        {reader: frozenset(devices) for reader, devices in wrapped_by.items()},
+        {reader: tuple(devices) for reader, devices in wrapped_by.items()},
     )

@@ -2,11 +2,14 @@
 
 Rules:
 - any device of the class may seal a key to any reader: one that is false opens nothing, and the next one is tried;
-- where the content has not come yet, the key of whom to believe most stands for all.
+- where the content has not come yet, the key of whom to believe most stands for all;
+- to others goes only what opens the content, or, where that does not lie here, what its author sealed, or a device that
+  this one has confirmed: any other key waits (docs/adr/0581).
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from contextlib import aclosing
 
 from protocol.errors import Code, LocalFailure, PeerFault
@@ -28,6 +31,24 @@ async def opening_key(agent: Agent, work: Work) -> bytes | None:
         if begins is None or _opens(key, *begins):
             return key
     return most_believed
+
+
+async def sure_key(agent: Agent, work: Work, sure: Container[bytes]) -> bytes | None:
+    """The content key that others may be given; None where no key is sure, yet or at all.
+
+    `sure` are the devices from which each reader would count as given it: what they sealed is no less true passed on.
+    """
+    keys = reading_keys(agent)
+    sealed = tuple(wrap for key in sorted(keys) for wrap in work.readers.get(key, ()))
+    if agent.sealed_in_vain.get(work.id) == sealed:
+        return None
+    begins = await _begins(agent, work)
+    if begins is None:
+        return next(content_keys_of(work, keys, by=sure), None)
+    found = next((key for key in content_keys_of(work, keys) if _opens(key, *begins)), None)
+    if found is None:
+        agent.sealed_in_vain[work.id] = sealed
+    return found
 
 
 async def _begins(agent: Agent, work: Work) -> tuple[bytes, bool] | None:

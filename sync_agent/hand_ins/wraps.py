@@ -55,7 +55,7 @@ from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device
 from sync_agent.app import Agent
 from sync_agent.hand_ins.heard_opened import has_heard_opened, read_receipts
-from sync_agent.hand_ins.opening import opening_key
+from sync_agent.hand_ins.opening import sure_key
 from sync_agent.keys.acquaintances import is_acquaintance, turns
 from sync_agent.keys.confirming import circle_of, own_grant, own_grants
 from sync_agent.keys.first_met import remember_firsts
@@ -179,7 +179,7 @@ async def _pass_on(agent: Agent) -> int:
     """A teacher's device wraps what it has opened for colleagues who came later: its author has no key any more.
 
     And for the kit, where its author had never heard of that. Only for who was not given it by somebody to believe, and
-    a part at a time: what this writes calls for the next round.
+    a part at a time: what this writes calls for the next round. Only by a key that is sure: it is this device's word.
     """
     keys = reading_keys(agent)
     drafts: list[Draft] = []
@@ -208,7 +208,7 @@ async def _pass_on(agent: Agent) -> int:
             wanted = [key for theirs in lacking if done.isdisjoint(theirs) for key in theirs]
             # who says one key after another has those before, by which it was given the work already
             readers = _as_many_as_bounded(wanted, done, view.roster, kit)[:MAX_READERS_PER_HAND_IN]
-            content_key = await opening_key(agent, work) if readers else None
+            content_key = await sure_key(agent, work, {*trusted, work.author}) if readers else None
             if content_key is not None:
                 drafts += await _wrap(agent, work, readers, content_key)
     return await agent.write_unasked(*drafts)

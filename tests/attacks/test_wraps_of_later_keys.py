@@ -66,5 +66,5 @@ async def test_what_a_pc_with_new_keys_wraps_of_earlier_work_is_crowded_out_by_n
             await pc.session.sync()
             await substitute.session.sync()
         found = await work_of(substitute, room, work)
-        assert pcs & found.wrapped_by[key.public]
+        assert pcs.intersection(found.wrapped_by[key.public])
         assert content_key_of(found, reading_keys(substitute.agent)) is not None

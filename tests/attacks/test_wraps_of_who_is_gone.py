@@ -55,7 +55,7 @@ async def test_what_she_gave_a_colleague_opens_once_her_laptop_is_gone_whatever_
         pcs = await _crowded(room, work, tuple(reading_keys(laptop.agent)), here.teacher)
         await here.sync(laptop)
         found = await work_of(laptop, room, work)
-        assert any(pcs & authors for authors in found.wrapped_by.values()), "it has heard them"
+        assert any(pcs.intersection(authors) for authors in found.wrapped_by.values()), "it has heard them"
         assert await opening_key(laptop.agent, found) == key
 
 

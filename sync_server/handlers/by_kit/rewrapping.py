@@ -35,17 +35,13 @@ async def rewrap(
     How many works, and how many were passed over, since a root of the territory has wrapped them for it (none if
     `again`). Raises what the command with the kit refuses with.
     """
-    opened = passed_over = 0
+    opened, passed_over, roots = 0, 0, frozenset(server.replica.door.roots)
     for each in chosen:
         if each.is_spent:
             continue
         space, key = each.space, each.reading_key
         here = [*(await server.replica.view(space)).coursework.hand_ins.values()]
-        works = [
-            work
-            for work in here
-            if again or work.wrapped_by.get(key, frozenset()).isdisjoint(server.replica.door.roots)
-        ]
+        works = [work for work in here if again or roots.isdisjoint(work.wrapped_by.get(key, ()))]
         passed_over += len(here) - len(works)
         seals = await kit.rewrapped(works, each.device, each.said)
         drafts = [
