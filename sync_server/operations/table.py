@@ -26,7 +26,7 @@ from protocol.replica.office.left_over import left_pupils
 from protocol.replica.office.names import invited_role, person_role
 from protocol.replica.office.people import add_person
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named
-from protocol.replica.office.stays_out import lines_of, reported_before
+from protocol.replica.office.stays_out import Reported, lines_of, reported_before
 from protocol.trust.invitation import territory_fingerprint
 from sync_server.handlers.accounts.administrators import (
     add_administrator,
@@ -167,7 +167,7 @@ async def _invite(server: Server, params: Params, outgoing: Outgoing) -> JSON:
 async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     elsewhere = await _told_of_the_key(server, outgoing)
     held, found, left = await totals(server), await restored(server), await left_pupils(server)
-    await _tell_of_reported(server, outgoing)
+    reported = await _told_of_reported(server, outgoing)
     return {
         "territory": server.replica.territory.hex(),
         "fingerprint": territory_fingerprint(territory_id(server.replica.door.root_now)),
@@ -184,6 +184,7 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         "classes_not_closed": [each.row() for each in await not_closed(server)],
         "left_pupils": [each.row() for each in left if each.is_sure and found is None],
         "left_in_doubt": [each.row() for each in left if not each.is_sure or found is not None],
+        "reported_before": [each.row() for each in reported],
         "frozen_persons": [each.row() for each in await frozen_persons(server.replica)],
         "came_after_closing": [each.row() for each in await came_after_closing(server)],
         "unforeseen": [met.shown() for met in server.unforeseen.rows()],
@@ -192,11 +193,18 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     }
 
 
-async def _tell_of_reported(server: Server, outgoing: Outgoing) -> None:
+async def _told_of_reported(server: Server, outgoing: Outgoing) -> Sequence[Reported]:
     """Whose computers stay out of what is given to them, since a report of before the restore is nobody's here."""
-    for reported in (await reported_before(server))[: commands.MAX_TOLD_DEVICES]:
-        for line in await lines_of(server, reported, "sync-server"):
+    reported = await reported_before(server)
+    for each in reported[: commands.MAX_TOLD_DEVICES]:
+        for line in await lines_of(server, each, "sync-server"):
             await outgoing.progress(line)
+    if len(reported) > commands.MAX_TOLD_DEVICES:
+        await outgoing.progress(
+            f"and {len(reported) - commands.MAX_TOLD_DEVICES} more people of whom a computer was reported before: "
+            "`reported_before` of `status --json` lists all, and `grant --person` tells the same of each"
+        )
+    return reported
 
 
 async def _devices(server: Server, _params: Params, outgoing: Outgoing) -> JSON:

@@ -271,6 +271,7 @@ async def test_the_status_adds_up(desk: Office) -> None:
         "classes_not_closed",
         "left_pupils",
         "left_in_doubt",
+        "reported_before",
         "frozen_persons",
         "came_after_closing",
         "unforeseen",

@@ -20,6 +20,7 @@ from typing import Final
 from protocol.beside_words import unlike_words
 from protocol.clock import rfc3339
 from protocol.model.entry import Entry, Kind
+from protocol.replica.console.operation import JSON
 from protocol.replica.console.text import local_time
 from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
 from protocol.replica.office.bureau import Office
@@ -56,6 +57,14 @@ class Reported:
     person: bytes
     lost: tuple[tuple[Device, CutOff], ...]
     waiting: tuple[Device, ...]
+
+    def row(self) -> dict[str, JSON]:
+        """For `status --json`."""
+        lost: list[JSON] = [
+            {"device": device[0].hex(), "at": rfc3339(cut.word.at_ms), "by": cut.word.by.hex()}
+            for device, cut in self.lost
+        ]
+        return {"person": self.person.hex(), "lost": lost, "waiting": [device[0].hex() for device in self.waiting]}
 
 
 async def cut_off_by(office: Office, devices: Collection[bytes]) -> dict[bytes, CutOff]:
@@ -127,7 +136,10 @@ async def reported_by_others(office: Office, person: bytes, spaces: Sequence[byt
 
 
 async def reported_before(office: Office) -> list[Reported]:
-    """The same of everybody, at a server that came out of a backup: others have noted what was said there."""
+    """The same of everybody, at a server that came out of a backup: others have noted what was said there.
+
+    In the order in which lists here had them first: whoever makes people up has them reported first.
+    """
     if not (await KnownHere.of(office)).at_once:
         return []
     cut = orders_by_key(await office.replica.store.scan_kinds([Kind.REVOKE]))
@@ -137,7 +149,8 @@ async def reported_before(office: Office) -> list[Reported]:
     for person in persons:
         cuts = await standing_cuts(office, devices_of(office, [person]), [person])
         found.append(await _reported(office, person, cuts))
-    return [each for each in found if each is not None]
+    place = {person: number for number, person in enumerate(await mentioned(office.replica))}
+    return sorted((each for each in found if each is not None), key=lambda each: place.get(each.person, len(place)))
 
 
 async def _reported(office: Office, person: bytes, cuts: Sequence[DeviceCut]) -> Reported | None:
