@@ -25,6 +25,7 @@ from sync_agent.sync.session import Session
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
+from tests.harness.couriers import bring, courier_class, export, know_keys, make
 from tests.harness.territory import NOW_MS
 from tests.harness.wire import MemoryTransport
 from tests.integration.test_clones import pc, stopped
@@ -192,6 +193,33 @@ async def test_nor_is_one_a_stranger_once_what_that_server_has_confirmed_is_take
         await agent.close()
         assert keys == 5
         assert len(shown) < MAX_CREDENTIALS
+
+
+async def test_one_whose_line_an_earlier_version_made_too_long_is_known_once_a_stick_has_brought_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.replica.steady._beginning", bytes)
+    monkeypatch.setattr("sync_agent.transport.sealed_calls.MAX_CREDENTIALS", 6)
+    async with courier_class(tmp_path) as room:
+        teacher, machine = await room.teacher(), await room.machine()
+        item = await assignment(room, teacher, machine)
+        await know_keys(room, machine, teacher)
+        work = await room.hand_in(machine, item, WORK)
+        room.devices.remove(machine)
+        await machine.close()
+        bind(machine.agent.folder, A_PC, Random(9).randbytes)
+        agent, _ = await _told_for_weeks(room, machine.agent.folder, 5)
+        way = MemoryTransport(room.frontage)
+        machine = Device(agent, Session(agent, way), way)
+        with pytest.raises(Refused, match="not known here"):
+            await machine.session.sync()
+        make(tmp_path / "stick")
+        await export(machine, tmp_path / "stick")
+        await bring(teacher, tmp_path / "stick")
+        await teacher.session.sync()
+        await machine.session.sync()
+        await agent.close()
+        assert work in (await room.territory.replica.view(room.space)).coursework.hand_ins
 
 
 def _by_the_keys_that_it_knows(agent: Agent, work: Work) -> bool:
