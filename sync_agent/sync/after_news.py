@@ -1,10 +1,11 @@
 """What is due once something has come, whoever brought it: the server, a neighbour or a stick (R18, R19).
 
-What follows from news must not wait for the server: it may be away for weeks, or in wrong hands. Whom this device
-meets, and what was opened, it notes at once: whoever has the server would else be whom it meets first after weeks among
-neighbours, and name readers of what it was told was opened (docs/adr/0270; docs/protocol.md, "Sealed hand-ins"). And in
-the place of a laptop's that was reported meanwhile the teacher's others make new reading keys: until there is one, new
-work is sealed to nobody of hers (docs/adr/0271; docs/protocol.md, "Reading keys").
+What follows from news must not wait for the server: it may be away for weeks, or in wrong hands; nor for content,
+which a line may cut for as long (docs/adr/0595). Whom this device meets, and what was opened, it notes at once:
+whoever has the server would else be whom it meets first after weeks among neighbours, and name readers of what it was
+told was opened (docs/adr/0270; docs/protocol.md, "Sealed hand-ins"). And in the place of a laptop's that was reported
+meanwhile the teacher's others make new reading keys: until there is one, new work is sealed to nobody of hers
+(docs/adr/0271; docs/protocol.md, "Reading keys").
 
 How much each of these says is bounded by what this device has said before, and by its clock: by whom and how often it
 is told of news makes no difference.

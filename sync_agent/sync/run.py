@@ -25,6 +25,8 @@ class Run:
     """How often in a row something was due to be said although nothing had come."""
     sent: int = 0
     again: bool = False
+    heard_out: bool = False
+    """Whether the last answer has said all that there was to be said."""
     links: list[Link] = field(default_factory=list)
     early: list[InlinePack] = field(default_factory=list)
     early_bytes: int = 0

@@ -2,7 +2,8 @@
 
 Rules:
 - one request and one answer when nothing, or little, is new; more only while they bring something forward: a sync ends;
-- entries before content, parents before children; what an answer brings is durable, with its cursor, before the next;
+- entries before content, parents before children, and what follows from entries before content too, however the sync
+  ends (docs/adr/0595); what an answer brings is durable, with its cursor, before the next;
 - the server's word is what its sealed answers say: what it took leaves the outbox, what it lacks goes back into it;
   what a store took that our cursors do not fit leaves it once sets were compared (ADR 0231);
 - content and sets that differ are rooms of their own (`content`, `repair`).
@@ -119,6 +120,7 @@ class Session:
                     raise run.failure
             except RelaisError as error:
                 self._told = self._told or run.told
+                await self._look_all_the_same(run)
                 await self._note_failure(run, error)
                 if (meant := await as_meant(self.agent, error)) is not None:
                     raise meant from error
@@ -214,9 +216,7 @@ class Session:
             if answer.live is not None and self.on_live is not None:
                 self._asking.wants_live = False
                 self.on_live(answer.live)
-            await self._apply(run, asked, answer)
-            self._remember_closed(run)
-            said = await self._keep_readers(run)
+            said = await self._hear(run, asked, answer)
             more = run.again or said or asked.has_news or answer.pages or answer.lacks
             if self._budget.is_paused or not (more or _is_to_be_told(run)):
                 return
@@ -233,8 +233,26 @@ class Session:
         await take_withdrawals_with(self.agent, refusal, (await self._calls.server()).key)
         return await self._rights.bring(await self.agent.spaces())
 
-    async def _apply(self, run: Run, asked: Asked, answer: SyncAnswer) -> None:
-        """Everything that an answer asks for."""
+    async def _hear(self, run: Run, asked: Asked, answer: SyncAnswer) -> bool:
+        """Everything that an answer asks for. Whether there was something to say because of it.
+
+        What follows from news waits for no content: a line that is cut in each long transfer keeps nobody from meeting
+        whom they have heard (docs/adr/0595). Content may have more follow.
+        """
+        answer = await self._take(run, asked, answer)
+        self._remember_closed(run)
+        if run.said.fetching:
+            return False
+        said = await self._keep_readers(run)
+        await self._moving.work_off(run)
+        await self._moving.answer_lacks(run, asked, answer)
+        if run.brought:
+            said = await self._keep_readers(run) or said
+        return said
+
+    async def _take(self, run: Run, asked: Asked, answer: SyncAnswer) -> SyncAnswer:
+        """What an answer brings and says of entries, and what of content came inside; what is left of it to be done."""
+        run.heard_out = False
         another = answer.generation is not None and await self._repair.is_another_store(answer.generation)
         await self._repair.note_store(answer, is_another=another or bool(answer.stale))
         await self._note_answer(run, asked, answer)
@@ -262,14 +280,14 @@ class Session:
         await self._moving.take_links(run, asked, answer)
         await self._repair.compare(run, answer.pages)
         run.said.fetching = run.again and _has_more(answer)
+        run.heard_out = not run.said.fetching
         if run.said.fetching:
-            return
+            return answer
         if another:
             await bring_from_closed(self.agent, self._calls)
         await self._repair.reconcile_if_needed(run, answer, all_spaces=another or bool(answer.stale))
         await self._note_proven(run, answer, left)
-        await self._moving.work_off(run)
-        await self._moving.answer_lacks(run, asked, answer)
+        return answer
 
     async def _without_ended(self, run: Run, answer: SyncAnswer) -> SyncAnswer:
         """Without pages of spaces that are closed to this device: who sends them lacks the revocation, and gets it."""
@@ -310,6 +328,17 @@ class Session:
             self._tended = latest  # not before: what found no room is due with the next sync, whatever comes
         run.rounds_alone += said > 0
         return said > 0
+
+    async def _look_all_the_same(self, run: Run) -> None:
+        """However a sync ends, what it has heard is looked at: whoever cuts each one would else decide when that is.
+
+        Not what a server was in the middle of saying: what takes back the first of it may come with the last.
+        """
+        try:
+            if run.heard_out:
+                await self._keep_readers(run)
+        except LocalFailure as failure:
+            _log.info("what has come cannot be looked at before the next sync: %s", failure)
 
     # --- entries ------------------------------------------------------------------------------------------------------
 

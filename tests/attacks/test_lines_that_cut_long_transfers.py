@@ -1,0 +1,109 @@
+"""A line on which each long transfer is cut: what has been heard is looked at all the same (docs/attacks.md)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from random import Random
+
+from protocol.clock import DAY_MS
+from protocol.errors import Code, NoAnswer
+from protocol.messages.calls import SyncAnswer
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import PersonKey
+from protocol.roles import Role
+from sync_agent.sync.asking import Asked
+from sync_agent.sync.run import Run
+from sync_agent.sync.session import Session
+from tests.harness.attack import attack
+from tests.harness.classroom import LARGE, WORK, Classroom, Device, assignment, classroom, keeps_key_of
+from tests.harness.commands import Desk
+from tests.harness.territory import new_device
+from tests.harness.wire import MemoryTransport
+
+ROW = "a line lets nothing long through"
+
+
+class _Line(MemoryTransport):
+    """Requests get through, and transfers are cut."""
+
+    async def fetch(self, capability: str, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
+        if length != 0:
+            raise NoAnswer(Code.UNREACHABLE, f"the line was cut at {start} of {capability}")
+        yield b""
+
+
+async def _content_first(self: Session, run: Run, asked: Asked, answer: SyncAnswer) -> bool:
+    answer = await self._take(run, asked, answer)
+    if not run.said.fetching:
+        await self._moving.work_off(run)
+        await self._moving.answer_lacks(run, asked, answer)
+    return await self._keep_readers(run)
+
+
+async def _nothing(_self: Session, _run: Run) -> None:
+    return
+
+
+OFF: dict[str, object] = {
+    "sync_agent.sync.session.Session._hear": _content_first,
+    "sync_agent.sync.session.Session._look_all_the_same": _nothing,
+}
+
+
+@asynccontextmanager
+async def _class_at_such_a_line(folder: Path) -> AsyncIterator[tuple[Classroom, Device, Device]]:
+    """A class, the laptop of its teacher, and a PC that has agreed with the server before the line was so."""
+    async with classroom(folder) as room:
+        teacher = await room.teacher()
+        for _ in range(2):
+            await teacher.session.sync()
+        yield room, teacher, await room.device(Role.MACHINE, way=_Line)
+
+
+async def _a_month(room: Classroom, machine: Device) -> None:
+    for _ in range(30):
+        with suppress(NoAnswer):
+            await machine.session.sync()
+        room.territory.clock.advance(DAY_MS)
+
+
+@attack(ROW, off=OFF)
+async def test_whom_a_pc_has_heard_on_it_for_a_month_it_has_met(tmp_path: Path) -> None:
+    async with _class_at_such_a_line(tmp_path) as (room, teacher, machine):
+        await room.publish(teacher, LARGE)
+        await teacher.session.sync()
+        await _a_month(room, machine)
+        spy = new_device(Random(666).randbytes)
+        (grant,) = await room.territory.let_in(spy, Role.TEACHER, room.space, person=room.teacher_person)
+        key = compose(
+            author=spy.signing,
+            space=room.space,
+            kind=Kind.PERSON_KEY,
+            grant=grant.id,
+            at=1 << 20,
+            payload=PersonKey(spy.agreement.public).encode(),
+            salt=bytes(16),
+            subject=room.teacher_person,
+        )
+        await room.territory.replica.admit([key], source=b"who has the key", now_ms=room.territory.clock())
+        await _a_month(room, machine)
+        roster = (await machine.agent.replica.view(room.space)).roster
+        speaks = {key for key, _ in roster.speaking[room.teacher_person]}
+        assert speaks == {teacher.agent.device}
+
+
+@attack(ROW, off=OFF)
+async def test_a_pc_that_has_heard_on_it_that_a_work_was_opened_opens_it_no_more(tmp_path: Path) -> None:
+    async with _class_at_such_a_line(tmp_path) as (room, teacher, machine):
+        item = await assignment(room, teacher, machine)
+        work = await room.hand_in(machine, item, WORK)
+        for each in (machine, teacher):
+            await each.session.sync()
+        await Desk(teacher.agent).ask("confirm-opened", id=work.hex())
+        await room.publish(teacher, LARGE)
+        for _ in range(2):
+            await teacher.session.sync()
+        await _a_month(room, machine)
+        assert not await keeps_key_of(machine, work)
