@@ -9,8 +9,8 @@ Rules:
   the content itself: what any other says of work that it never had, stands for nothing;
 - it signs for so many hand-ins that name the same bytes, and for so many of one device that nobody else has yet;
 - a machine to which somebody else had to bring back what it wrote itself has forgotten: it keeps no copies and signs
-  nothing, and what it signed before counts for nothing here; a header that lies
-  there, to which its payload comes back, was not forgotten.
+  nothing, and what it signed before counts for nothing here; a header that lies there, to which its payload comes back,
+  was not forgotten.
 
 docs/protocol.md, "Second copies".
 """

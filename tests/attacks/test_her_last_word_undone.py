@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
-from random import Random
 
 from protocol.clock import DAY_MS, MAX_AT
 from protocol.folds.coursework import Work
@@ -26,6 +25,8 @@ from tests.harness.last_word import (
     AFTER,
     BEFORE,
     NOTICE,
+    an_administrator_cuts_off,
+    and_is_cut_off,
     her_last_word,
     hold_back_since,
     told_by_status,
@@ -35,7 +36,6 @@ from tests.harness.lost_laptop import let_in_again
 from tests.harness.office_devices import town
 from tests.harness.portal import Surfer, portal
 from tests.harness.spied_class import spied_class
-from tests.harness.territory import new_device
 
 ROW = "a teacher's last word is undone"
 
@@ -142,16 +142,13 @@ async def test_that_another_cut_holds_it_back_is_news(tmp_path: Path) -> None:
         await here.sync()
         async with portal(hers.agent) as surfer:
             for number in range(2):
-                here.spy = new_device(Random(number).randbytes)
-                (right,) = await territory.let_in(here.spy, Role.ADMIN, space)
-                here.grant = right.id
-                await here.say(Kind.REVOKE, Revocation(hers.agent.device, before).encode(), None)
+                await an_administrator_cuts_off(here, hers, before, number)
                 await let_in_again(here, hers, Role.TEACHER, here.room.teacher_person)
                 for _ in range(2):
                     await here.sync()
                 assert NOTICE in await surfer.page("/")
                 await _sees(surfer)
-                await territory.say(space, Kind.REVOKE, Revocation(here.spy.signing.public, ()).encode())
+                await and_is_cut_off(here)
                 await here.sync()
                 assert await own_held_back(hers.agent) == [], "it counts"
 

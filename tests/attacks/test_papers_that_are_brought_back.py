@@ -24,6 +24,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
+from tests.harness.last_word import an_administrator_cuts_off, and_is_cut_off
 from tests.harness.lost_laptop import another_laptop, let_in_again, report_by_head
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import own_keys, spied_class
@@ -73,20 +74,6 @@ async def _two_laptops(here: Here) -> tuple[Device, Device, tuple[bytes, ...], t
     return first, second, tuple(await tips(space, first.agent.device)), tuple(await tips(space, second.agent.device))
 
 
-async def _thief_hides(here: Here, seed: int, laptop: Device, before: tuple[bytes, ...]) -> None:
-    """Whoever has a copy of the server's key lets a device in, which cuts a laptop off as of before its phrase."""
-    here.spy = new_device(Random(seed).randbytes)
-    (right,) = await here.room.territory.let_in(here.spy, Role.ADMIN, here.room.space)
-    here.grant = right.id
-    await here.say(Kind.REVOKE, Revocation(laptop.agent.device, before).encode(), None)
-
-
-async def _thief_is_cut_off(here: Here) -> None:
-    """By whoever found out, or by the thief: what it said hides nothing any more."""
-    ended = Revocation(here.spy.signing.public, ()).encode()
-    await here.room.territory.say(here.room.space, Kind.REVOKE, ended)
-
-
 async def _weeks(here: Here, *laptops: Device) -> None:
     for _ in range(3):
         here.room.territory.clock.advance(READING_KEY_PAUSE_MS)
@@ -98,18 +85,18 @@ async def _weeks(here: Here, *laptops: Device) -> None:
 async def test_a_paper_that_is_hidden_while_another_is_drawn_is_not_in_force_again(here: Here, *, back: bool) -> None:
     first, second, before_first, before_second = await _two_laptops(here)
     paper = await drawn(here, first, second, first)
-    await _thief_hides(here, 1, first, before_first)
+    await an_administrator_cuts_off(here, first, before_first, 1)
     if back:
         await let_in_again(here, first, Role.TEACHER, here.room.teacher_person)
     await here.sync(second)
     await drawn(here, second, second)
-    await _thief_is_cut_off(here)
+    await and_is_cut_off(here)
     await _weeks(here, first, second)
     work = await handed_in(here, first, second)
     assert not await opens(here, paper, work)
-    await _thief_hides(here, 2, second, before_second)
+    await an_administrator_cuts_off(here, second, before_second, 2)
     await here.sync(first, here.machine, first)
-    await _thief_is_cut_off(here)
+    await and_is_cut_off(here)
     await _weeks(here, first, second)
     assert not await opens(here, paper, work), "her first laptop gives its keys to no earlier paper"
 
@@ -134,7 +121,7 @@ async def test_nor_is_that_of_a_laptop_that_was_lost_with_it_and_found(here: Her
         await here.sync(head)
         await Desk(head.agent).ask("lost", device=second.agent.device.hex())
     else:
-        await _thief_hides(here, 2, second, before_second)
+        await an_administrator_cuts_off(here, second, before_second, 2)
     await here.sync(head, first, here.machine, first)
     assert not await opens(here, paper, work)
 
@@ -143,13 +130,13 @@ async def test_nor_is_that_of_a_laptop_that_was_lost_with_it_and_found(here: Her
 async def test_nor_is_one_that_is_hidden_until_the_other_one_is(here: Here) -> None:
     first, second, before_first, before_second = await _two_laptops(here)
     paper = await drawn(here, first, second, first)
-    await _thief_hides(here, 1, first, before_first)
+    await an_administrator_cuts_off(here, first, before_first, 1)
     await let_in_again(here, first, Role.TEACHER, here.room.teacher_person)
     await here.sync(second)
     await drawn(here, second, second)
     await here.sync(first, here.machine, first)
-    await _thief_is_cut_off(here)
-    await _thief_hides(here, 2, second, before_second)
+    await and_is_cut_off(here)
+    await an_administrator_cuts_off(here, second, before_second, 2)
     await here.sync(first, here.machine, first, here.machine)
     assert not await opens(here, paper, await handed_in(here, first))
 
@@ -161,13 +148,13 @@ async def test_a_paper_that_is_said_again_is_no_newer_for_it(here: Here) -> None
     here.room.territory.clock.advance(DAY_MS)
     new = await drawn(here, second)
     await here.sync(second, first, second, here.machine)
-    await _thief_hides(here, 1, first, before_first)
+    await an_administrator_cuts_off(here, first, before_first, 1)
     await here.say(Kind.REVOKE, Revocation(second.agent.device, before_second).encode(), None)
     await let_in_again(here, first, Role.TEACHER, here.room.teacher_person)
     here.room.territory.clock.advance(DAY_MS)
     await here.sync(first)
     assert len(await _words_of(here, first)) > 1, "it says its own phrase under its new right"
-    await _thief_is_cut_off(here)
+    await and_is_cut_off(here)
     await _weeks(here, first, second)
     work = await handed_in(here, first, second)
     assert await opens(here, new, work)

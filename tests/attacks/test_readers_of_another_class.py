@@ -54,12 +54,20 @@ async def looked_at(here: SpiedClass) -> None:
         assert "M. X" not in await surfer.page("/")
 
 
+async def _named_and_looked_at(here: SpiedClass, *spaces: bytes) -> bytes:
+    """M. X, who is on the lists of these classes: the server gives him a device in hers, and she has looked at it."""
+    x = await here.room.territory.person("M. X", PersonRole.TEACHER, *spaces)
+    await here.name_the_spy(x)
+    for _ in range(2):
+        await here.sync()
+    await looked_at(here)
+    return x
+
+
 @attack(ROW, off={"sync_agent.keys.confirming.looked_at": _everywhere})
 async def test_whom_she_has_looked_at_in_one_class_is_news_in_the_next(here: SpiedClass) -> None:
-    territory, (first, second) = here.room.territory, here.room.territory.classes
-    x = await territory.person("M. X", PersonRole.TEACHER, first, second)
-    await here.name_the_spy(x, back_ms=0)
-    await looked_at(here)
+    first, second = here.room.territory.classes
+    x = await _named_and_looked_at(here, first, second)
     other = replace(here, room=replace(here.room, space=second if here.room.space == first else first))
     await other.name_the_spy(x, back_ms=0)
     await here.sync(here.teacher)
@@ -120,11 +128,7 @@ async def test_whom_she_looked_at_and_had_cut_off_is_news_once_he_was_let_in_aga
 ) -> None:
     async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, space = here.room.territory, here.room.space
-        x = await territory.person("M. X", PersonRole.TEACHER, space)
-        await here.name_the_spy(x)
-        for _ in range(2):
-            await here.sync()
-        await looked_at(here)
+        x = await _named_and_looked_at(here, space)
 
         async def cut_off() -> bytes:
             said = await territory.say(space, Kind.REVOKE, Revocation(here.spy.signing.public, ()).encode())
@@ -159,11 +163,7 @@ async def _none_came(*_: object) -> set[bytes]:
 async def test_so_is_whoever_is_given_another_right_after_the_end_of_the_one_that_she_looked_at(tmp_path: Path) -> None:
     async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, space = here.room.territory, here.room.space
-        x = await territory.person("M. X", PersonRole.TEACHER, space)
-        await here.name_the_spy(x)
-        for _ in range(2):
-            await here.sync()
-        await looked_at(here)
+        x = await _named_and_looked_at(here, space)
         end = Revocation(here.spy.signing.public, ()).encode()
         await territory.say(space, Kind.REVOKE, end, target=here.grant)
         for _ in range(2):
@@ -178,11 +178,7 @@ async def test_so_is_whoever_is_given_another_right_after_the_end_of_the_one_tha
 async def test_whose_right_is_said_anew_before_the_earlier_one_ends_is_no_news(tmp_path: Path) -> None:
     async with spied_class(tmp_path, kept_for=__name__) as here:
         territory, space = here.room.territory, here.room.space
-        x = await territory.person("M. X", PersonRole.TEACHER, space)
-        await here.name_the_spy(x)
-        for _ in range(2):
-            await here.sync()
-        await looked_at(here)
+        x = await _named_and_looked_at(here, space)
         before = here.grant
         await here.name_the_spy(x)
         end = Revocation(here.spy.signing.public, ()).encode()
@@ -201,11 +197,7 @@ async def _none_is(*_: object) -> list[object]:
 async def test_so_is_whoever_is_back_since_the_word_that_cut_them_off_is_held_back(tmp_path: Path) -> None:
     async with spied_class(tmp_path) as here:
         territory, space = here.room.territory, here.room.space
-        x = await territory.person("M. X", PersonRole.TEACHER, space)
-        await here.name_the_spy(x)
-        for _ in range(2):
-            await here.sync()
-        await looked_at(here)
+        await _named_and_looked_at(here, space)
         office = new_device(Random(5).randbytes)
         (right,) = await territory.let_in(office, Role.ADMIN, space)
         cut = Revocation(here.spy.signing.public, ()).encode()

@@ -27,6 +27,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Device, Given
 from tests.harness.commands import Desk
 from tests.harness.copied_keys import granted, thief_says
+from tests.harness.last_word import an_administrator_cuts_off, and_is_cut_off
 from tests.harness.lost_laptop import another_laptop, let_in_again
 from tests.harness.office_devices import Town, town
 from tests.harness.spied_class import SpiedClass, spied_class
@@ -47,18 +48,6 @@ async def _marks(here: SpiedClass) -> list[str | None]:
     return [note.record.mark for note in work.remarks]
 
 
-async def _an_administrator_cuts_off(here: SpiedClass, hers: Device, before: tuple[bytes, ...]) -> None:
-    """A device of the copied key's, since a moment before what she said last."""
-    (right,) = await here.room.territory.let_in(here.spy, Role.ADMIN, here.room.space)
-    here.grant = right.id
-    await here.say(Kind.REVOKE, Revocation(hers.agent.device, before).encode(), None)
-
-
-async def _and_goes(here: SpiedClass) -> None:
-    gone = Revocation(here.spy.signing.public, ()).encode()
-    await here.room.territory.say(here.room.space, Kind.REVOKE, gone)
-
-
 @attack(ROW, off=AS_THEY_STAND)
 async def test_what_she_says_meanwhile_stands_once_the_cut_is_over_and_not_what_she_had_said_before(
     tmp_path: Path,
@@ -69,13 +58,13 @@ async def test_what_she_says_meanwhile_stands_once_the_cut_is_over_and_not_what_
         for mark in ("2/20", "12/20", "18/20"):
             await desk.ask("feedback", id=here.work.hex(), text="", mark=mark)
         await here.sync()
-        await _an_administrator_cuts_off(here, hers, before)
+        await an_administrator_cuts_off(here, hers, before)
         await let_in_again(here, hers, Role.TEACHER, here.room.teacher_person)
         for _ in range(2):
             await here.sync()
         await desk.ask("feedback", id=here.work.hex(), text="Recopié.", mark="4/20")
         await here.sync()
-        await _and_goes(here)
+        await and_is_cut_off(here)
         for _ in range(2):
             await here.sync()
         assert await _marks(here) == ["4/20"]
@@ -90,13 +79,13 @@ async def test_so_does_what_she_says_on_her_other_laptop(tmp_path: Path) -> None
         for mark in ("2/20", "12/20", "18/20"):
             await Desk(first.agent).ask("feedback", id=here.work.hex(), text="", mark=mark)
         await here.sync(*everybody)
-        await _an_administrator_cuts_off(here, first, before)
+        await an_administrator_cuts_off(here, first, before)
         for _ in range(2):
             await here.sync(second, here.machine)
         assert await _marks(here) == []
         await Desk(second.agent).ask("feedback", id=here.work.hex(), text="Recopié.", mark="4/20")
         await here.sync(second)
-        await _and_goes(here)
+        await and_is_cut_off(here)
         for _ in range(2):
             await here.sync(*everybody)
         assert await _marks(here) == ["4/20"]
@@ -162,14 +151,14 @@ async def test_what_is_so_already_is_said_while_her_later_word_is_held_back(tmp_
         before = tuple(await here.room.territory.replica.tips(here.room.space, hers.agent.device))
         await desk.ask("feedback", id=here.work.hex(), text="", mark="18/20")
         await here.sync()
-        await _an_administrator_cuts_off(here, hers, before)
+        await an_administrator_cuts_off(here, hers, before)
         await let_in_again(here, hers, Role.TEACHER, here.room.teacher_person)
         for _ in range(2):
             await here.sync()
         assert await _marks(here) == ["4/20"]
         await desk.ask("feedback", id=here.work.hex(), text="", mark="4/20")
         await here.sync()
-        await _and_goes(here)
+        await and_is_cut_off(here)
         for _ in range(2):
             await here.sync()
         assert await _marks(here) == ["4/20"]
@@ -184,13 +173,13 @@ async def test_so_is_that_something_is_withdrawn(tmp_path: Path) -> None:
         before = tuple(await here.room.territory.replica.tips(here.room.space, hers.agent.device))
         await desk.ask("restore", item=here.item.hex())
         await here.sync()
-        await _an_administrator_cuts_off(here, hers, before)
+        await an_administrator_cuts_off(here, hers, before)
         await let_in_again(here, hers, Role.TEACHER, here.room.teacher_person)
         for _ in range(2):
             await here.sync()
         await desk.ask("withdraw", item=here.item.hex())
         await here.sync()
-        await _and_goes(here)
+        await and_is_cut_off(here)
         for _ in range(2):
             await here.sync()
         assert (await here.machine.agent.replica.view(here.room.space)).coursework.items[here.item].withdrawn
@@ -251,14 +240,14 @@ async def test_so_is_that_sign_in_is_on(tmp_path: Path) -> None:
         before = tuple(await here.room.territory.replica.tips(space, hers.agent.device))
         await SignInBook(hers.agent).switch(space, on=False)
         await here.sync()
-        await _an_administrator_cuts_off(here, hers, before)
+        await an_administrator_cuts_off(here, hers, before)
         await let_in_again(here, hers, Role.TEACHER, here.room.teacher_person)
         for _ in range(2):
             await here.sync()
         assert (await SignInBook(here.machine.agent).of(space)).on
         await SignInBook(hers.agent).switch(space, on=True)
         await here.sync()
-        await _and_goes(here)
+        await and_is_cut_off(here)
         for _ in range(2):
             await here.sync()
         assert (await SignInBook(here.machine.agent).of(space)).on
@@ -284,14 +273,14 @@ async def test_what_her_folder_publishes_by_itself_ends_no_version_of_which_she_
         wish = Wish(None, title.item, None, "Eau : plus de verre", keep=shown.id)
         await publish(hers.agent, wish, Given({"a.html": b"<h1>sans verre</h1>"}), Notices())
         await here.sync()
-        await _an_administrator_cuts_off(here, hers, before)
+        await an_administrator_cuts_off(here, hers, before)
         await let_in_again(here, hers, Role.TEACHER, here.room.teacher_person)
         for _ in range(2):
             await here.sync()
         (place / "Eau" / "b.html").write_text("<p>annexe</p>")
         await look(title, await notes_of(hers.agent, title))
         await here.sync()
-        await _and_goes(here)
+        await and_is_cut_off(here)
         for _ in range(2):
             await here.sync()
         item = (await here.machine.agent.replica.view(here.room.space)).coursework.items[title.item]

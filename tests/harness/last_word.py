@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any, Final
 
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import PersonRecord, Revocation
 from protocol.roles import PersonRole, Role
+from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.lost_laptop import let_in_again
 from tests.harness.spied_class import SpiedClass
+from tests.harness.territory import new_device
 
 BEFORE: Final = "Nul. Tu recommences tout."
 AFTER: Final = "Pardon, je m'étais trompée de copie : très bien."
@@ -63,6 +66,20 @@ async def hold_back_since(here: SpiedClass, heads: tuple[bytes, ...]) -> None:
     await let_in_again(here, hers, Role.TEACHER, room.teacher_person)
     for _ in range(2):
         await here.sync(hers, here.machine)
+
+
+async def an_administrator_cuts_off(here: SpiedClass, hers: Device, before: tuple[bytes, ...], seed: int = 666) -> None:
+    """Another device that whoever has a copy of the server's key lets in, but for what these lead to."""
+    here.spy = new_device(Random(seed).randbytes)
+    (right,) = await here.room.territory.let_in(here.spy, Role.ADMIN, here.room.space)
+    here.grant = right.id
+    await here.say(Kind.REVOKE, Revocation(hers.agent.device, before).encode(), None)
+
+
+async def and_is_cut_off(here: SpiedClass) -> None:
+    """By whoever found out, or by the thief: what that device said hides nothing any more."""
+    ended = Revocation(here.spy.signing.public, ()).encode()
+    await here.room.territory.say(here.room.space, Kind.REVOKE, ended)
 
 
 async def her_last_word(here: SpiedClass) -> bytes:
