@@ -6,7 +6,8 @@ Rules:
   (rendezvous hashing), never one that forgets; a device with several keys, which it gave itself, is one device;
 - who holds the whole of somebody else's work, durably, signs a `receipt-safe` over it, unless the server already has;
 - the author's device believes the receipts of readers and relays, and of those machines only which it asked and gave
-  the content itself: what any other says of work that it never had, stands for nothing;
+  the content itself: what any other says of work that it never had, stands for nothing. Who is which says the roster of
+  now, and who was cut off keeps no copy for anybody (docs/adr/0582);
 - it signs for so many hand-ins that name the same bytes, and for so many of one device that nobody else has yet;
 - a machine to which somebody else had to bring back what it wrote itself has forgotten: it keeps no copies and signs
   nothing, and what it signed before counts for nothing here; a header that lies there, to which its payload comes back,
@@ -30,6 +31,7 @@ from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.work import Receipt
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.content.holdings import work_need
+from protocol.rights.roster import Roster
 from protocol.roles import READS_HAND_INS
 from sync_agent.app import Agent
 from sync_agent.hand_ins.for_good import still_to_arrive
@@ -50,14 +52,16 @@ class Copies:
     async def entrusted(self, space: bytes, device: bytes) -> frozenset[bytes]:
         """The sealed streams of works of this device that `device` is asked to keep."""
         agent = self._agent
-        works = (await agent.replica.view(space)).coursework.hand_ins.values()
+        view = await agent.replica.view(space)
+        roster, works = view.roster, view.coursework.hand_ins.values()
         needs_copies = await still_to_arrive(agent, space)
         under_way = [work for work in works if agent.made(work) and needs_copies(work)]
         if not under_way:
             return frozenset()
         asked = await agent.replica.store.marks(ENTRUSTED_MARKS)
+        at = {work.id: {key for key in work.copies if vouches(agent, roster, work, key, asked)} for work in under_way}
         # who has signed for it is asked again by a device that has forgotten whom it asked
-        due = [work for work in under_way if not (device in work.copies and vouches(agent, work, device, asked))]
+        due = [work for work in under_way if device not in at[work.id]]
         if not due:
             return frozenset()
         forgetful = await forgetful_devices(agent)
@@ -66,7 +70,7 @@ class Copies:
         found = set()
         marks: dict[str, bytes | None] = {}
         for work in due:
-            lasting = {key for key in work.copies if vouches(agent, work, key, asked)} - forgetful
+            lasting = at[work.id] - forgetful
             left = CARRIERS - len(lasting)
             if left <= 0:
                 continue
@@ -198,11 +202,13 @@ def carriers_of(
     return set(sorted(ranked, key=lambda key: places[key])[:count])
 
 
-def vouches(agent: Agent, work: Work, key: bytes, marks: Collection[str]) -> bool:
+def vouches(agent: Agent, roster: Roster, work: Work, key: bytes, marks: Collection[str]) -> bool:
     """Whether this device believes the receipt for a copy at `key`; `marks` say whom it has asked to keep work."""
+    if not roster.may_read(key):
+        return False
     if not agent.made(work) or _entrusted_mark(work, key) in marks:
         return True
-    return any(said.role in READS_HAND_INS for said in agent.replica.door.authorities_of(key))
+    return any(given.key == key and given.role in READS_HAND_INS for given in roster.authorities)
 
 
 # --- machines that forget ---------------------------------------------------------------------------------------------
@@ -230,13 +236,13 @@ async def forgetful_devices(agent: Agent) -> frozenset[bytes]:
     return frozenset(bytes.fromhex(key.removeprefix(FORGETS_MARKS)) for key in marks)
 
 
-def lasting_state(agent: Agent, work: Work, marks: Collection[str]) -> HandInState:
+def lasting_state(agent: Agent, roster: Roster, work: Work, marks: Collection[str]) -> HandInState:
     """The state of a hand-in when copies on machines that forget, and those that this device doubts, count for nothing.
 
     `marks` say who forgets, and whom this device has asked to keep work.
     """
     if work.state is HandInState.SAFE and not any(
-        FORGETS_MARKS + copy.hex() not in marks and vouches(agent, work, copy, marks) for copy in work.copies
+        FORGETS_MARKS + copy.hex() not in marks and vouches(agent, roster, work, copy, marks) for copy in work.copies
     ):
         return HandInState.LOCAL
     return work.state

@@ -43,6 +43,7 @@ from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.namesakes import called_in
 from protocol.replica.office.said_before import overlooks
 from protocol.replica.office.whose_words import names_of_words, whose_words
+from protocol.rights.roster import Roster
 from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.transfer.chunking import ChunkRef
 from protocol.trust.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info
@@ -473,9 +474,9 @@ async def fate_marks(store: EntryStore) -> dict[str, bytes]:
     return {mark: value for prefix in prefixes for mark, value in (await store.marks(prefix)).items()}
 
 
-def state_of(agent: Agent, work: Work, fates: Collection[str]) -> HandInState:
-    """How far a hand-in has come; `fates` are the keys of `fate_marks`."""
-    state = lasting_state(agent, work, fates)
+def state_of(agent: Agent, roster: Roster, work: Work, fates: Collection[str]) -> HandInState:
+    """How far a hand-in has come, by the roster of its space; `fates` are the keys of `fate_marks`."""
+    state = lasting_state(agent, roster, work, fates)
     if state is not HandInState.LOCAL:
         return state
     if f"{REFUSED_MARKS}{work.id.hex()}" in fates:
@@ -491,8 +492,8 @@ async def _work_row(
     sealed_lists: SealedLists,
     called: Mapping[bytes, str],
 ) -> dict[str, JSON]:
-    state = state_of(agent, work, refused)
     view = await agent.replica.view(work.space)
+    state = state_of(agent, view.roster, work, refused)
     person = view.roster.named(work.person)
     item = view.coursework.items.get(work.item)
     return {

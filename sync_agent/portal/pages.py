@@ -139,7 +139,7 @@ class Pages:
         works = piece.works_of(None) if piece.is_assignment else []
         if visit.me is not None and not visit.teaches:
             mine = [work for work in works if visit.is_mine(work)]
-            told = self._shelf.told(mine[0], refusals) if mine else None
+            told = self._shelf.told(piece.room, mine[0], refusals) if mine else None
         is_read_here = piece.item.shown.record.kind is ItemKind.ANNOUNCEMENT
         if piece.readable is not None and is_read_here:
             text = await self._shelf.text(piece.room.space, piece.readable.record.content)

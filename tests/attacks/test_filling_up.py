@@ -40,12 +40,11 @@ from protocol.transfer.delta import Own, Spliced
 from protocol.transfer.delta_writer import DeltaWriter
 from sync_agent.app import RoomLimits
 from sync_agent.hand_ins.copies import Copies
-from sync_agent.hand_ins.handing_in import fate_marks, state_of
 from sync_agent.sync.room import Room
 from sync_agent.transport.sealed_calls import SealedCalls
 from tests.harness.attack import attack
 from tests.harness.caller import caller, pack_files
-from tests.harness.classroom import LARGE, Classroom, Device, assignment, work_of
+from tests.harness.classroom import LARGE, Classroom, Device, assignment, state_at, work_of
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.territory import new_device
 
@@ -124,8 +123,7 @@ async def test_who_signs_for_work_that_it_was_not_given_makes_nothing_safe_and_t
     ]
     await lea.agent.replica.admit([successor, *receipts], source=liar.agent.device, now_ms=room.territory.clock())
     assert len((await work_of(lea, room, work.id)).copies) == 2
-    marks = await fate_marks(lea.agent.replica.store)
-    assert state_of(lea.agent, await work_of(lea, room, work.id), marks) is HandInState.LOCAL
+    assert await state_at(lea, room, work.id) is HandInState.LOCAL
     copies = Copies(lea.agent, lambda: {liar.agent.device, honest.agent.device})
     assert await copies.entrusted(room.space, honest.agent.device)
 

@@ -10,10 +10,10 @@ from protocol.replica.at_work.replica import Admission
 from protocol.replica.console.frame import Notices
 from protocol.roles import PersonRole
 from sync_agent.hand_ins.copies import Copies, forgetful_devices
-from sync_agent.hand_ins.handing_in import fate_marks, hand_in, state_of
+from sync_agent.hand_ins.handing_in import hand_in
 from sync_agent.upkeep.erasing import destroy_erased
 from tests.harness.attack import attack
-from tests.harness.classroom import WORK, Classroom, Device, Given, assignment, work_of
+from tests.harness.classroom import WORK, Classroom, Device, Given, assignment, state_at
 from tests.harness.lan import exchange
 
 ROW = "who was forgotten and is shown again makes PCs machines that forget"
@@ -57,8 +57,7 @@ async def test_a_pc_that_is_brought_a_payload_that_it_destroyed_keeps_second_cop
         await exchange(author.agent, pc.agent)
         await Copies(pc.agent, set).tend()
     await exchange(author.agent, pc.agent)
-    found = await work_of(author, room, another)
-    assert state_of(author.agent, found, await fate_marks(author.agent.replica.store)) is HandInState.SAFE
+    assert await state_at(author, room, another) is HandInState.SAFE
 
 
 async def test_that_a_pc_was_brought_a_payload_back_is_held_against_it_from_no_earlier_version(room: Classroom) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from protocol.errors import NoAnswer
-from protocol.folds.coursework import Work
+from protocol.folds.coursework import HandInState, Work
 from protocol.identity import DeviceKeys
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.work import ItemKind
@@ -22,7 +22,7 @@ from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
 from sync_agent.coursework.publisher import Published, Wish, publish
 from sync_agent.hand_ins.for_good import opened_for_good
-from sync_agent.hand_ins.handing_in import hand_in
+from sync_agent.hand_ins.handing_in import fate_marks, hand_in, state_of
 from sync_agent.hand_ins.wraps import Kept, mark_of
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, Enrolment
 from sync_agent.machine.eviction import Worth
@@ -230,6 +230,13 @@ def faulty(frontage: Frontage) -> Faulty:
 
 async def work_of(device: Device, room: Classroom, hand_in: bytes) -> Work:
     return (await device.agent.replica.view(room.space)).coursework.hand_ins[hand_in]
+
+
+async def state_at(device: Device, room: Classroom, hand_in: bytes) -> HandInState:
+    """How far a hand-in has come, as a device says."""
+    agent = device.agent
+    roster, marks = (await agent.replica.view(room.space)).roster, await fate_marks(agent.replica.store)
+    return state_of(agent, roster, await work_of(device, room, hand_in), marks)
 
 
 async def sealed_key_of(device: Device, hand_in: bytes) -> bytes | None:

@@ -13,8 +13,8 @@ from protocol.folds.coursework import HandInState
 from protocol.roles import Role
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies, carriers_of, forgetful_devices
-from sync_agent.hand_ins.handing_in import confirm_opened, fate_marks, state_of
-from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, work_of
+from sync_agent.hand_ins.handing_in import confirm_opened
+from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, state_at, work_of
 from tests.harness.lan import exchange
 
 LONG: dict[str, bytes] = {"film.bin": Random(3).randbytes(300_000)}
@@ -30,8 +30,7 @@ class Handed:
     hand_in: bytes
 
     async def state(self, device: Device) -> HandInState:
-        work = await work_of(device, self.room, self.hand_in)
-        return state_of(device.agent, work, await fate_marks(device.agent.replica.store))
+        return await state_at(device, self.room, self.hand_in)
 
     async def holds(self, device: Device) -> bool:
         stream = (await work_of(self.author, self.room, self.hand_in)).record.content.stream

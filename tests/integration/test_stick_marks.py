@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from protocol.folds.coursework import HandInState
-from sync_agent.hand_ins.handing_in import fate_marks, state_of
 from sync_agent.upkeep.erasing import destroy_erased
 from sync_agent.upkeep.stick_marks import REPORT_MS
-from tests.harness.classroom import SMALL, Classroom, Device, assignment, work_of
+from tests.harness.classroom import SMALL, Classroom, Device, assignment, state_at, work_of
 from tests.harness.couriers import bring, export, know_keys
 
 pytestmark = pytest.mark.usefixtures("space_keys")
@@ -39,9 +38,7 @@ async def test_notes_about_a_work_that_a_stick_carried_end_a_month_later_once_it
 
     room.territory.clock.advance(REPORT_MS + 1_000)
     await destroy_erased(lea.agent)
-    work = await work_of(lea, room, hand_in)
-    fates = await fate_marks(lea.agent.replica.store)
-    assert state_of(lea.agent, work, fates) is HandInState.CARRIED, "nobody is known to have it"
+    assert await state_at(lea, room, hand_in) is HandInState.CARRIED, "nobody is known to have it"
 
     for device in (hibou, lea):
         await device.session.sync()

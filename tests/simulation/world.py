@@ -416,7 +416,8 @@ class World:
         store = agent.replica.store
         marks = {**await store.marks(FORGETS_MARKS), **await store.marks(ENTRUSTED_MARKS)}
         for work in await works_of(agent):
-            if lasting_state(agent, work, marks) is HandInState.SAFE:
+            roster = (await agent.replica.view(work.space)).roster
+            if lasting_state(agent, roster, work, marks) is HandInState.SAFE:
                 self._check_copies(machine, work)
             rank, key = STATE_RANK[work.state], (id(machine.disk), work.id)
             if rank < self._states.get(key, 0) and not self.doubtful:

@@ -73,7 +73,7 @@ class ItemPages:
             files = [file for file in files if file.path != TEXT_FILE]
         refusals = await self._shelf.refusals()
         works = [
-            self._shelf.told(work, refusals)
+            self._shelf.told(piece.room, work, refusals)
             for work in (piece.works_of(None) if not visit.teaches else [])
             if visit.me is None or visit.is_mine(work)
         ]

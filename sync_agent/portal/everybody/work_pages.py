@@ -132,7 +132,7 @@ class WorkPages:
             return await self._overview(visit)
         refusals = await self._shelf.refusals()
         told = [
-            (room, self._shelf.told(work, refusals))
+            (room, self._shelf.told(room, work, refusals))
             for room in visit.rooms
             for work in room.coursework.hand_ins.values()
             if (visit.sees(work, made_here=self._shelf.agent.made(work)) if visit.me is None else visit.is_mine(work))
@@ -168,7 +168,7 @@ class WorkPages:
         agent = self._shelf.agent
         wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
         room, work = await self._shelf.work(visit.rooms, wanted)
-        told = self._shelf.told(work, await self._shelf.refusals())
+        told = self._shelf.told(room, work, await self._shelf.refusals())
         mine = visit.is_mine(work)
         if not visit.sees(work, made_here=told.made_here):
             raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
@@ -208,7 +208,7 @@ class WorkPages:
         visit = await self._desk.visit(request)
         wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
         room, work = await self._shelf.work(visit.rooms, wanted)
-        told = self._shelf.told(work, await self._shelf.refusals())
+        told = self._shelf.told(room, work, await self._shelf.refusals())
         if not visit.sees(work, made_here=told.made_here):
             raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
         return self._desk.page(

@@ -43,7 +43,7 @@ async def proof_of(agent: Agent, wanted: bytes, language: str | None) -> dict[st
         "called": called,
         "at": rfc3339(work.at_ms),
         "late": work.late,
-        "state": state_of(agent, work, await fate_marks(agent.replica.store)).value,
+        "state": state_of(agent, view.roster, work, await fate_marks(agent.replica.store)).value,
         "receipts": [
             {
                 "state": each.says.value,

@@ -339,12 +339,12 @@ class Shelf:
         """`handing_in.fate_marks`, with why the server refused something for good."""
         return await fate_marks(self.agent.replica.store)
 
-    def told(self, work: Work, refusals: Mapping[str, bytes]) -> Told:
-        """A hand-in with its state."""
+    def told(self, room: Room, work: Work, refusals: Mapping[str, bytes]) -> Told:
+        """A hand-in of a room with its state."""
         reason = refusals.get(f"{REFUSED_MARKS}{work.id.hex()}")
         return Told(
             work,
-            state_of(self.agent, work, refusals),
+            state_of(self.agent, room.roster, work, refusals),
             self.agent.made(work),
             None if reason is None else reason.decode(errors="replace"),
         )
