@@ -66,7 +66,7 @@ from sync_server.opened.app import Server
 from sync_server.opened.kits_key import kits_key
 from sync_server.operations.command import Command, KitCommand
 from sync_server.operations.copies import confirm
-from sync_server.operations.newcomers import tell_of_newcomers
+from sync_server.operations.newcomers import cut_off_newcomers, tell_of_newcomers
 from sync_server.operations.unheard import tell_of_unheard
 from sync_server.operations.which_classes import check_chosen
 from sync_server.web.wording import Words
@@ -308,10 +308,7 @@ async def _tell_of_gone(off: OffTheList, outgoing: Outgoing) -> None:
 
 async def _lost(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     seen = {each.id: commands.Seen(each.name, each.heard.seen_ms) for each in await list_devices(server)}
-    told = await commands.report_loss(server, params, outgoing, seen)
-    if params.get("dry_run") is not True:
-        await let_go_of_all(server, device_id(given.text(params, "device")))
-    return told
+    return await commands.report_loss(server, params, outgoing, seen, besides=lambda key: let_go_of_all(server, key))
 
 
 async def _rewrap(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
@@ -336,6 +333,7 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit
     since_ms = commands.since_of(server, params)
     also = {device_id(text) for text in given.texts(params, "also")}
     made = await rotate_server(server, _needed(kit), since_ms=since_ms, anyway=params.get("anyway") is True, also=also)
+    gone = None if since_ms is None else await cut_off_newcomers(server, since_ms)
     if since_ms is None:
         stays = (
             "what the old keys signed until now stays valid. If somebody else had them, look at `audit`; and "
@@ -368,7 +366,7 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit
             "and destroyed a week from now: `waiting` names each; `unerase` says it anew of who is to stay"
         )
     await _tell_of_orders(server, held_back, outgoing)
-    await tell_of_newcomers(server, outgoing, since_ms)
+    await tell_of_newcomers(server, outgoing, gone)
     opened = await _opened_sign_ins(server, outgoing, since_ms)
     return {"server": made.hex(), "sign_ins": opened} if opened else {"server": made.hex()}
 

@@ -1,13 +1,15 @@
 """What `rotate server` tells of who came in by the old keys: a teacher's computer by its six words, a PC by its id.
 
 Each is told: of many computers those that come after the first have their ids alone, and all PCs have one line, so that
-none takes another's place (docs/adr/0564). docs/protocol.md, §5.
+none takes another's place (docs/adr/0564). Who is to be cut off is, before anything is told: the caller's line may be
+cut (docs/adr/0585). docs/protocol.md, §5.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from protocol.replica.console.operation import Outgoing
@@ -27,12 +29,36 @@ _WITH_WORDS: Final = 100
 """Of so many computers the six words are told: each takes a hundredth of a second, and keys are made for nothing."""
 
 
-async def tell_of_newcomers(server: Server, outgoing: Outgoing, since_ms: int | None) -> None:
-    """Who came in at a head teacher's computer by codes of the old keys, which end without ending that."""
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """Who was cut off as come in by codes of old keys, or `given_on` since, and which of these `stay` all the same."""
+
+    by_codes: tuple[Device, ...] = ()
+    given_on: tuple[Device, ...] = ()
+    stay: tuple[Device, ...] = ()
+
+
+async def cut_off_newcomers(server: Server, since_ms: int) -> CutOff:
+    """Cut off who goes with what old keys have said since then, whom those let in as well, and so on."""
     old = old_keys(server)
-    if since_ms is not None:
-        await _tell_of_cut_off(server, outgoing, old, since_ms)
+    roots, by_codes, given_on = set(old), dict[bytes, None](), dict[Device, None]()
+    while True:
+        came = await cut_off_with_codes(server, roots, since_ms)
+        further = await cut_off_where_given_on(server, roots, since_ms)
+        by_codes, given_on = by_codes | dict.fromkeys(came), given_on | dict.fromkeys(further)
+        if roots.issuperset(gone := {*came, *(key for key, _ in further)}):
+            break
+        roots |= gone
+    came_in = [server.replica.door.authorities_of(device)[0].pair for device in by_codes]
+    return CutOff(tuple(came_in), tuple(given_on), tuple(await given_on_elsewhere(server, roots)))
+
+
+async def tell_of_newcomers(server: Server, outgoing: Outgoing, gone: CutOff | None) -> None:
+    """Who came in at a head teacher's computer by codes of the old keys, and stays where nobody was cut off."""
+    if gone is not None:
+        await _tell_of_cut_off(server, outgoing, gone)
         return
+    old = old_keys(server)
     await _tell_of_each(
         outgoing,
         await strange_offices(server),
@@ -67,25 +93,16 @@ async def _tell_who_stays(server: Server, outgoing: Outgoing, came: Sequence[Dev
     )
 
 
-async def _tell_of_cut_off(server: Server, outgoing: Outgoing, old: Collection[bytes], since_ms: int) -> None:
-    """Who goes with what old keys have said since then, whom those let in as well, and so on."""
-    roots, by_codes, given_on = set(old), dict[bytes, None](), dict[Device, None]()
-    while True:
-        came = await cut_off_with_codes(server, roots, since_ms)
-        further = await cut_off_where_given_on(server, roots, since_ms)
-        by_codes, given_on = by_codes | dict.fromkeys(came), given_on | dict.fromkeys(further)
-        if roots.issuperset(gone := {*came, *(key for key, _ in further)}):
-            break
-        roots |= gone
+async def _tell_of_cut_off(server: Server, outgoing: Outgoing, gone: CutOff) -> None:
     await _tell_of_each(
         outgoing,
-        [server.replica.door.authorities_of(device)[0].pair for device in by_codes],
+        gone.by_codes,
         lambda device, words: (
             f"cut off: the device {device} (“{words}”), which came in by a code that counts no more; if the "
             f"school knows it, `sync-server grant --device {device} --space …` lets it back in"
         ),
     )
-    await _tell_of_given_on(server, outgoing, list(given_on), await given_on_elsewhere(server, roots))
+    await _tell_of_given_on(server, outgoing, gone.given_on, gone.stay)
 
 
 async def _tell_of_given_on(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -101,6 +101,8 @@ async def new_space(office: Office, params: Params, school: str, program: str, o
     now_ms = max(office.now_ms(), office.replica.proven_ms or 0)
     year = year_meant(said, now_ms)
     added = await add_space(office, given.text(params, "name"), school, year)
+    for person in persons:
+        await let_in_person(office, person, [added.id], program, outgoing)
     if said is None:
         await outgoing.progress(
             f"of the school year {year}, which is today's: `--year` says another, `--year {NO_YEAR}` that it is of none"
@@ -110,8 +112,6 @@ async def new_space(office: Office, params: Params, school: str, program: str, o
                 "if it is a class for September, it is past by then, and no command gives it another year: make one "
                 f"with `--year {following}`, and `space close` this one"
             )
-    for person in persons:
-        await let_in_person(office, person, [added.id], program, outgoing)
     for warning in added.warnings:
         await outgoing.progress(f"warning: {warning}")
     return {"space": added.id.hex()}
@@ -425,8 +425,12 @@ async def report_loss(
     outgoing: Outgoing,
     seen: Mapping[bytes, Seen],
     governs: Callable[[bytes], bool] = lambda _: True,
+    besides: Callable[[bytes], Awaitable[None]] | None = None,
 ) -> JSON:
-    """`lost`, with what the program knows of devices; `governs` as of `revoke_device`."""
+    """`lost`, with what the program knows of devices; `governs` as of `revoke_device`, `besides` cuts off what else is.
+
+    All that it does is done before anything is told (docs/adr/0585).
+    """
     cut = params.get("dry_run") is not True
     since_ms = since_of(office, params)
     device, anyway = device_id(given.text(params, "device")), params.get("anyway") is True
@@ -435,6 +439,8 @@ async def report_loss(
         return seen.get(key, UNSEEN).name
 
     loss = await lost(office, device, cut=cut, since_ms=since_ms, anyway=anyway, name_of=named, governs=governs)
+    if cut and besides is not None:
+        await besides(device)
     if loss.teaches and cut:
         await outgoing.progress(NEW_KEYS)
     if cut:
