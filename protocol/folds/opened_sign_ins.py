@@ -94,5 +94,6 @@ def _had(sign_ins: SignIns, name: bytes, device: Gone) -> bool:
     use, given = sign_ins.uses[name], sign_ins.given
     if device.key in use.by or not device.agreements.isdisjoint(given.by_makers.get(name, frozenset())):
         return True
-    is_said = device.key in sign_ins.claimed.get(name, ()) or not device.agreements.isdisjoint(given.of(name))
+    is_named = device.key in sign_ins.unknown or device.key in sign_ins.claimed.get(name, ())
+    is_said = is_named or not device.agreements.isdisjoint(given.of(name))
     return is_said and use.since < device.cut_at

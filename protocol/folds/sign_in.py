@@ -10,7 +10,7 @@ Rules:
 - of several verifiers of a person the shown head counts, as with a name; so does the switch, which is about nobody;
 - where a verifier that is held back would take its place, and whoever said it is let in again, nothing earlier proves
   that person, until a word that counts names it; while they are out it does, as a thief says verifiers too
-  (docs/adr/0312);
+  (docs/adr/0312). Nor where one that counts would, of which the header alone is here (docs/adr/0576);
 - a lock names the verifier that was guessed at, or the word by which somebody was let try again: another of these
   lifts it. Who lets somebody try again sets nothing: whose verifier it is counts on, or does not (docs/adr/0345);
 - a switch that says on stays on though it is held back, until a word that counts has taken its place, or names what
@@ -29,7 +29,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from itertools import takewhile
 from typing import Final, Self
 
 from cryptography.exceptions import InvalidTag
@@ -254,8 +253,8 @@ class SignIns:
     speaks for nobody, and count nevertheless; it `lasts` if nothing that is held back would be shown before what
     counts. `undone` are, by person, verifiers that are held back and would take the place of what counts, the foremost
     first; of who is `in_doubt` nothing is set until another one names these. `uses` are the keys under which something
-    counts that was set; `claimed` those under which a device has set something that is cut off since, what is held back
-    of it included, each with such devices.
+    counts that was set; `claimed` those under which a device has set something, or which it has sealed, that is cut off
+    since, what is held back of it included, each with such devices; `unknown` are such of which a header alone is left.
     """
 
     on: bool
@@ -266,6 +265,7 @@ class SignIns:
     lasts: bool = True
     uses: Mapping[bytes, KeyUse] = field(default_factory=dict)
     claimed: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
+    unknown: frozenset[bytes] = frozenset()
     undone: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)
     in_doubt: frozenset[bytes] = frozenset()
 
@@ -321,10 +321,12 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
         for subject, written in versions.items()
     }
     switch = found.pop(b"", None)
-    held = _held_above(ever, versions, roster)
+    held = _passed_above(ever, versions, roster)
     above = [one.id for one in held.pop(b"", ())]
     back = _let_in(roster)
-    in_doubt = frozenset(person for person, above in held.items() if any(back(one) for one in above))
+    in_doubt = frozenset(
+        person for person, above in held.items() if any(_is_lacking(one, roster) or back(one) for one in above)
+    )
     for person in in_doubt & found.keys():
         found[person] = replace(found[person], record=SignInRecord())
     unsettled = _unsettled(entries, versions[b""], roster)
@@ -338,6 +340,7 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
         lasts=not above,
         uses=_uses(versions.values(), records),
         claimed=_claimed(entries, roster),
+        unknown=_unknown(entries, roster),
         undone={person: tuple(one.id for one in above[: MAX_PARENTS // 4]) for person, above in held.items()},
         in_doubt=in_doubt,
     )
@@ -364,19 +367,32 @@ def _in_force(
     return SignIn(tried, records[shown.id], line, shown.id, locked)
 
 
-def _held_above(
+def _passed_above(
     ever: Mapping[bytes, Sequence[Entry]], counting: Mapping[bytes, Sequence[Entry]], roster: Roster
 ) -> dict[bytes, list[Entry]]:
-    """By person, and of the switch, what is held back and would be shown before what counts, the foremost first."""
+    """By person, and of the switch, what would be shown before what counts, the foremost first.
+
+    It is held back, or a header alone, though its author counts.
+    """
     found = {}
     for person, said in ever.items():
         words = [one for one in said if not lets_try_again(one)]
-        held = [one for one in words if one.id in roster.held_back and not roster.is_erased(one)]
-        if held:
-            all_said = in_order_of_showing({one.id: one for one in (*counting.get(person, ()), *held)}, words)
-            if above := list(takewhile(lambda one: one.id in roster.held_back, all_said)):
+        passed = {one.id: one for one in words if _is_lacking(one, roster) or _is_held_back(one, roster)}
+        if passed:
+            all_said = in_order_of_showing({**{one.id: one for one in counting.get(person, ())}, **passed}, words)
+            shown = next((place for place, one in enumerate(all_said) if one.id not in passed), len(all_said))
+            if above := all_said[:shown]:
                 found[person] = above
     return found
+
+
+def _is_held_back(entry: Entry, roster: Roster) -> bool:
+    return entry.id in roster.held_back and not roster.is_erased(entry)
+
+
+def _is_lacking(entry: Entry, roster: Roster) -> bool:
+    """Whether only the payload is missing: what that says instead of what counts, this replica does not know yet."""
+    return entry.payload is None and not roster.hides(entry) and entry.header.grant not in roster.unconfirmed
 
 
 def _let_in(roster: Roster) -> Callable[[Entry], bool]:
@@ -402,14 +418,27 @@ def _uses(versions: Iterable[Iterable[Entry]], records: Mapping[bytes, SignInRec
 
 
 def _claimed(entries: Iterable[Entry], roster: Roster) -> dict[bytes, frozenset[bytes]]:
-    """Who drew a key has it, though all that it ever said is held back since."""
+    """Who set something under a key, or sealed it, has it, though all that it ever said is held back since."""
     found: defaultdict[bytes, set[bytes]] = defaultdict(set)
     for one in entries:
-        if one.header.kind == Kind.SIGN_IN and one.header.author in roster.cut:
-            record = parsed(one, SignInRecord.parse)
-            if record is not None and record.key is not None:
-                found[record.key].add(one.header.author)
+        if one.header.author in roster.cut and (name := _key_named(one)) is not None:
+            found[name].add(one.header.author)
     return {name: frozenset(devices) for name, devices in found.items()}
+
+
+def _unknown(entries: Iterable[Entry], roster: Roster) -> frozenset[bytes]:
+    """Who is cut off, and has named a key of which nobody can say any more which that was: any may be theirs."""
+    headers = (one.header for one in entries if one.payload is None and one.header.kind != Kind.SIGN_IN_LOCK)
+    return frozenset(header.author for header in headers if header.author in roster.cut)
+
+
+def _key_named(entry: Entry) -> bytes | None:
+    """The key under which an entry sets something, or which it seals."""
+    if entry.header.kind == Kind.SIGN_IN_WRAP:
+        wraps = parsed(entry, SignInWraps.parse)
+        return None if wraps is None else wraps.key
+    record = parsed(entry, SignInRecord.parse) if entry.header.kind == Kind.SIGN_IN else None
+    return None if record is None else record.key
 
 
 def _unsettled(entries: Iterable[Entry], counting: Sequence[Entry], roster: Roster) -> list[Entry]:
@@ -510,13 +539,14 @@ def holders(roster: Roster, territory: bytes) -> list[bytes]:
     return list(dict.fromkeys(found))
 
 
-def newest_key(sign_ins: SignIns, wanted: Sequence[bytes]) -> bytes | None:
+def newest_key(sign_ins: SignIns, wanted: Sequence[bytes], drawn: bytes | None = None) -> bytes | None:
     """The name of a key in use that nobody else than `wanted` was ever given: what is set next may lie under it.
 
-    Nor one that a device that is cut off may have drawn.
+    Nor one that a device that is cut off may have drawn: where nobody can say which, the one that was `drawn` here.
     """
     allowed = set(wanted)
     in_use = {sign_in.record.key for sign_in in sign_ins.persons.values() if sign_in.record.key is not None}
+    in_use &= {drawn} if sign_ins.unknown else in_use
     good = [name for name in in_use - sign_ins.claimed.keys() if allowed.issuperset(sign_ins.given.of(name))]
     return min(good, default=None)
 

@@ -2,7 +2,7 @@
 
 Rules:
 - nothing about a key counts from anybody but a device of the person whom it is about, by the grant that it wrote under;
-- whose payload is destroyed said a key, by its header; whose payload is none says nothing (docs/adr/0554);
+- who said one says the header; which one, and that another is over, what holds a key here (docs/adr/0576);
 - what is spent (`spent_keys`) is sealed to no more;
 - a key in whose place its own device has said another is over, whatever else is hidden or held back of either.
 
@@ -29,27 +29,30 @@ Key: TypeAlias = tuple[bytes, bytes]
 
 
 def says_a_key(entry: Entry) -> bool:
-    """Whether an entry is a word about a reading key: which one it was, nobody can say of one that was destroyed.
+    """Whether an entry is a word about a reading key: which one, its payload says, if it is here and holds one."""
+    return entry.header.kind == Kind.PERSON_KEY
 
-    A payload that is here and holds none is no word: whoever wrote that never had a key to seal to.
-    """
-    return entry.header.kind == Kind.PERSON_KEY and (
-        entry.payload is None or parsed(entry, PersonKey.parse) is not None
-    )
+
+def holds_a_key(entry: Entry) -> bool:
+    """Whether an entry says which key."""
+    return says_a_key(entry) and parsed(entry, PersonKey.parse) is not None
 
 
 def replaced_keys(entries: Iterable[Entry]) -> frozenset[bytes]:
     """Which of the entries that say a key have had another said in their place by their own author (`parents`).
 
-    As whosever's and under whichever grant, and held back or not: only who said a key replaces it, for good.
+    As whosever's and under whichever grant, and held back or not: only who said a key replaces it, for good. But by a
+    word that is here, or leads to it: a header alone puts no key in the place of another, and holds its own.
     """
-    said = {entry.id: entry.header for entry in entries if says_a_key(entry)}
-    return frozenset(
-        name
-        for header in said.values()
-        for name in header.parents
-        if name in said and said[name].author == header.author
-    )
+    said = {entry.id: entry for entry in entries if says_a_key(entry)}
+    pending, found = [entry.header for entry in said.values() if holds_a_key(entry)], set[bytes]()
+    while pending:
+        header = pending.pop()
+        before = (name for name in header.parents if name in said and said[name].header.author == header.author)
+        fresh = set(before) - found
+        found |= fresh
+        pending += [said[name].header for name in fresh]
+    return frozenset(found)
 
 
 def keys_in_use(
@@ -123,7 +126,9 @@ def unknown_words(entries: Iterable[Entry]) -> frozenset[tuple[bytes, bytes]]:
     bare, said = Counter[tuple[bytes, bytes]](), Counter[tuple[bytes, bytes]]()
     for entry in entries:
         if says_a_key(entry) and entry.header.subject is not None:
-            (bare if entry.payload is None else said)[entry.header.author, entry.header.subject] += 1
+            author = entry.header.author, entry.header.subject
+            bare[author] += entry.payload is None
+            said[author] += holds_a_key(entry)
     return frozenset(one for one, count in bare.items() if count > said[one])
 
 

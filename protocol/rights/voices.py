@@ -1,11 +1,11 @@
 """Who confirmed whom in a space, from the entries that say so (docs/protocol.md, "Confirmed devices", C1 to C12).
 
 Rules:
-- a confirmation is the word of who wrote it, or, with a proof, of who drew the phrase that made this;
-- one that was destroyed, with somebody who is shown again, is the word of who wrote it: its header says all of that;
+- a confirmation is the word of who wrote it, by its header; with a proof, also of who drew the phrase that made this;
+- who says a reading key says it by its header. So who speaks for whom hangs on no payload that somebody keeps back, or
+  that is none (docs/adr/0576);
 - one about a grant that is over, or that names another which is (docs/adr/0510), is kept apart, and one that was said
   since a reported device was let in again is left out until others of its person have confirmed that (`letting_back`);
-- who says a reading key says it by its header, destroyed or not; a payload that holds none is no word (docs/adr/0554);
 - of what a device says few phrases and few proofs are looked at: each of them is a signature.
 
 Pure; called by the roster alone.
@@ -28,7 +28,7 @@ from protocol.model.entry import Entry, Kind
 from protocol.rights.door import Authority, Door
 from protocol.rights.keys_in_use import says_a_key
 from protocol.rights.letting_back import LetInAgain, Return, Returns
-from protocol.rights.vouching import Device, Voices, Word, is_drawn_by, is_proof, vouched
+from protocol.rights.vouching import Device, Voices, Vouch, Word, is_drawn_by, is_proof, proof_in
 from protocol.roles import HAS_READING_KEYS, Role
 from protocol.trust.person_keys import PhraseKey
 
@@ -102,19 +102,18 @@ def _confirmations(
 ) -> Iterable[tuple[Entry, Authority, Word, Authority]]:
     """Each confirmation, said under which grant, by the device that this names, what it says, and about which grant.
 
-    It is the author's, or that of who drew the phrase that proves it: under the grant under which that was.
+    It is the author's, but for one of itself that is proven; and of who drew the phrase that proves it, under the grant
+    under which that was.
     """
     proofs: Counter[tuple[bytes, bytes]] = Counter()
     for entry, author in said:
         target = _speaker(door, entry.header.target) if entry.header.kind == Kind.VOUCH else None
-        vouch = None if target is None else vouched(entry)
-        if target is None or target.person is None or vouch is None:
+        if target is None or target.person is None:
             continue
-        if entry.payload is None and target.pair == author.pair:
-            continue  # that was proven by a phrase, and of itself it says nothing
-        if vouch.proof is None:
-            if not _is_as_an_own_of_another_id(author, entry.header.subject, target.person):
-                yield entry, author, _word(target, author.person), target
+        vouch = proof_in(entry)
+        if _is_its_authors(entry, vouch, author, target):
+            yield entry, author, _word(target, author.person), target
+        if vouch is None or vouch.proof is None:
             continue
         proofs[author.grant, target.grant] += 1
         if proofs[author.grant, target.grant] <= MAX_PROOFS_PER_GRANT:
@@ -123,13 +122,18 @@ def _confirmations(
                 yield entry, under, word, target
 
 
+def _is_its_authors(entry: Entry, vouch: Vouch | None, author: Authority, target: Authority) -> bool:
+    """Whether a confirmation is the word of who wrote it: not of itself, where a phrase proves it, or nobody can say.
+
+    Nor where a device was taken for one's own by a list, as earlier programs did: that is no word about either id.
+    """
+    is_of_itself = target.pair == author.pair and (vouch is None or vouch.proof is not None)
+    is_by_a_list = entry.header.subject is not None and entry.header.subject == author.person != target.person
+    return not is_of_itself and not is_by_a_list
+
+
 def _word(named: Authority, by: bytes | None) -> Word:
     return Word(named.pair, named.person or b"", by, named.role is Role.HEAD)
-
-
-def _is_as_an_own_of_another_id(author: Authority, subject: bytes | None, named: bytes) -> bool:
-    """Whether a device was taken for one's own by a list, as earlier programs did: that is no word about either id."""
-    return subject is not None and subject == author.person != named
 
 
 class _Phrases:

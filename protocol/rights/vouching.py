@@ -69,12 +69,9 @@ class Vouch:
         return encode(compact(proof=self.proof, signing=self.signing))
 
 
-def vouched(entry: Entry) -> Vouch | None:
-    """What an entry of this kind says. What is destroyed of one is only whether there was a proof: the header says all.
-
-    Who signed it could have said the same without one.
-    """
-    return Vouch() if entry.payload is None else parsed(entry, Vouch.parse)
+def proof_in(entry: Entry) -> Vouch | None:
+    """What a confirmation says besides its header, which is its author's word: nothing where that cannot be read."""
+    return parsed(entry, Vouch.parse)
 
 
 def device_id(device: Device) -> bytes:

@@ -40,7 +40,7 @@ from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.erasures import closed_by_kit
 from protocol.rights.door import Authority, Door
-from protocol.rights.keys_in_use import says_a_key
+from protocol.rights.keys_in_use import holds_a_key, says_a_key
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Circle, Device, Standing, Vouch, Word, device_id, device_words
 from protocol.roles import HAS_READING_KEYS, Role
@@ -560,11 +560,11 @@ def name_of(key: Entry | None) -> str | None:
 def first_keys(said: Iterable[Entry], roster: Roster, door: Door) -> dict[Device, Entry]:
     """The first entry by which each device said a reading key, of those `said` in a space that nothing holds back.
 
-    One that still says what the device calls itself, or else one that was destroyed.
+    One that says what the device calls itself, or else one that was destroyed, is not here, or holds no key.
     """
     found: dict[Device, Entry] = {}
     counting = [entry for entry in said if not roster.hides(entry)]
-    for entry in sorted(counting, key=lambda entry: (entry.payload is None, entry.header.at, entry.id)):
+    for entry in sorted(counting, key=lambda entry: (not holds_a_key(entry), entry.header.at, entry.id)):
         grant = door.authority(entry.header.grant)
         if grant is not None and says_a_key(entry):
             found.setdefault(grant.pair, entry)

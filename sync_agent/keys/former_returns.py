@@ -33,7 +33,7 @@ from protocol.model.entry import Entry, Kind, parsed
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
-from protocol.rights.vouching import Device, Vouch, device_id, is_proof, vouched
+from protocol.rights.vouching import Device, Vouch, device_id, is_proof
 from protocol.trust.person_keys import PhraseKey
 from sync_agent.app import Agent
 from sync_agent.keys.confirming import (
@@ -318,9 +318,8 @@ def _when(entry: Entry) -> tuple[int, bytes]:
 
 
 def _confirmed_by(agent: Agent, entry: Entry) -> Device | None:
-    """The device for which an entry speaks by the word of who wrote it."""
-    vouch = vouched(entry) if entry.header.kind == Kind.VOUCH else None
-    named = agent.replica.door.authority(entry.header.target) if vouch is not None and vouch.proof is None else None
+    """The device for which an entry speaks by the word of who wrote it, be it also that of who drew a phrase."""
+    named = agent.replica.door.authority(entry.header.target) if entry.header.kind == Kind.VOUCH else None
     return None if named is None else named.pair
 
 

@@ -258,20 +258,24 @@ def _proofs(agent: Agent, place: Place, key: AgreementKey) -> list[Draft]:
     proof = prove(signer, place.person, mine, place.grant.grant).encode()
     words = place.roster.voices.words
     person = place.person
-    theirs = place.roster.voices.firsts.get(person, ())
-    is_known = any(_is_confirmed_own(words.get(device, ()), mine, person) for device in theirs if device != mine)
-    drafts = [] if is_known else [draft(place, Kind.VOUCH, proof, place.grant.grant)]
     drawers = {
         device
         for device, phrase in place.roster.phrases.get(place.person, ())
         if phrase.agreement == key.public and phrase.signing == signer.public and device != mine
     }
+    drafts = [] if _is_known_to(place, drawers, mine) else [draft(place, Kind.VOUCH, proof, place.grant.grant)]
     for each in place.roster.authorities:
         device = each.pair
         if device in drawers and each.person == person and not _is_confirmed_own(words.get(mine, ()), device, person):
             drafts.append(draft(place, Kind.VOUCH, Vouch().encode(), each.grant))
             drawers.discard(device)
     return drafts
+
+
+def _is_known_to(place: Place, drawers: Iterable[Device], mine: Device) -> bool:
+    """Whether one that drew the phrase has confirmed this device: who lets others in has any of these say so."""
+    words = place.roster.voices.words
+    return any(_is_confirmed_own(words.get(device, ()), mine, place.person) for device in drawers)
 
 
 def _is_confirmed_own(words: Iterable[Word], device: Device, person: bytes) -> bool:

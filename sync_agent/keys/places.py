@@ -64,6 +64,8 @@ class Place:
     """The phrases that were ever said there by this device, or one that is, or was, the teacher's too."""
     phrases_ever: tuple[tuple[Entry, PhraseKey], ...]
     """These, and what is hidden or does not count: what is so now need not be so tomorrow (docs/adr/0565)."""
+    phrases_over: frozenset[bytes]
+    """The entries in whose place one of these devices says, by a header that nothing hides, that it drew a phrase."""
     over: frozenset[bytes]
     """The phrases that this device has given up there."""
     replaced: frozenset[bytes] = frozenset()
@@ -219,6 +221,7 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
         frozenset({agent.device, *(device[0] for device in devices)}),
         frozenset(each.key for each in called if not roster.is_away(each.pair, each.person or b"")),
     )
+    phrases = list(_phrases(agent, held.phrases.get(space, ()), drawers, person, roster))
     return Place(
         space=space,
         grant=grant,
@@ -233,7 +236,8 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
         wraps=tuple(wraps),
         gifts=tuple(entry for entry in held.wraps.get(space, ()) if sealers.heed(entry, roster)),
         over=phrases_over_in(await agent.replica.store.mark(phrases_over_mark(space)) or b""),
-        phrases=tuple(_phrases(agent, held.phrases.get(space, ()), drawers, person, roster)),
+        phrases=tuple((one, phrase) for one in phrases if (phrase := parsed(one, PhraseKey.parse)) is not None),
+        phrases_over=frozenset(name for one in phrases for name in one.header.parents),
         phrases_ever=tuple(
             _phrases_ever(held.phrases.get(space, ()), drawers.union(each.key for each in called), person)
         ),
@@ -269,7 +273,7 @@ def _phrases(
     by: Container[bytes],
     person: bytes,
     roster: Roster,
-) -> Iterable[tuple[Entry, PhraseKey]]:
+) -> Iterable[Entry]:
     """What some devices have said of a teacher's phrases: what is not hidden.
 
     Of who is away what was said before the report: not under a grant by which somebody let a lost laptop in again, and
@@ -278,12 +282,12 @@ def _phrases(
     for entry in said:
         if entry.header.author not in by or roster.hides(entry):
             continue
-        granted, phrase = agent.replica.door.authority(entry.header.grant), parsed(entry, PhraseKey.parse)
-        if granted is None or phrase is None or not granted.person == entry.header.subject == person:
+        granted = agent.replica.door.authority(entry.header.grant)
+        if granted is None or not granted.person == entry.header.subject == person:
             continue
         is_own = entry.header.author == agent.device  # what a found laptop has drawn it keeps until it is confirmed
         if is_own or granted.grant not in roster.again or roster.speaks(granted.grant):
-            yield entry, phrase
+            yield entry
 
 
 def _phrases_ever(said: Iterable[Entry], by: Container[bytes], person: bytes) -> Iterable[tuple[Entry, PhraseKey]]:
@@ -298,10 +302,10 @@ def _phrases_ever(said: Iterable[Entry], by: Container[bytes], person: bytes) ->
 def _replaced(place: Place) -> Iterable[bytes]:
     """Those in whose place another was drawn: each stays so, whatever its date, who is lost since, and what hides it.
 
-    What draws in its place counts: whoever takes a laptop away draws on it too, and that is taken back.
+    What draws in its place counts: whoever takes a laptop away draws on it too, and that is taken back. It does so by
+    its header, which nobody can show without that: a paper that was lost opens nothing more (docs/adr/0576).
     """
-    named = {name for entry, _ in place.phrases for name in entry.header.parents}
-    return (phrase.agreement for entry, phrase in place.phrases_ever if entry.id in named)
+    return (phrase.agreement for entry, phrase in place.phrases_ever if entry.id in place.phrases_over)
 
 
 def _first_said(places: Iterable[Place]) -> dict[tuple[bytes, bytes], _Moment]:

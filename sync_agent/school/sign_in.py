@@ -57,6 +57,8 @@ from sync_agent.school.sign_in_tries import Tries
 
 TRIES_MARKS: Final = "sign-in-tries/"
 """+ person in hex / space in hex → how often somebody failed here to sign in there as that person (`sign_in_tries`)."""
+DRAWN_MARKS: Final = "sign-in-drawn/"
+"""+ space in hex → the name of the key of sign-in that this device drew there last."""
 
 
 class Try(Enum):
@@ -319,12 +321,13 @@ class SignInBook:
             right = await agent.right(space, Kind.SIGN_IN)
             sign_ins = await self.of(space)
             wanted = await self._holders(space)
-            name = newest_key(sign_ins, wanted)
+            name = newest_key(sign_ins, wanted, await agent.replica.store.mark(DRAWN_MARKS + space.hex()))
             key = None if name is None else await self.key(space, name)
             drafts: list[Draft] = []
             if key is None:
                 key = SignInKey(agent.entropy(SIGN_IN_KEY_BYTES))
                 drafts += _wrap_drafts(space, key, wanted, right.grant, agent.entropy)
+                await agent.replica.store.set_marks({DRAWN_MARKS + space.hex(): key.commitment})
             for person, verifier in verifiers.items():
                 sealed = key.seal(verifier, space, person, agent.entropy(NONCE_BYTES))
                 drafts.append(

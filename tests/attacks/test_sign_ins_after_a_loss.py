@@ -187,7 +187,7 @@ async def test_letting_a_pupil_try_again_makes_nobody_forget_that_a_lost_laptop_
         assert "Léa" in await school.notice(surfer)
 
 
-def _any_in_use(sign_ins: SignIns, _wanted: Sequence[bytes]) -> bytes | None:
+def _any_in_use(sign_ins: SignIns, _wanted: Sequence[bytes], _drawn: bytes | None) -> bytes | None:
     return min((each.record.key for each in sign_ins.persons.values() if each.record.key is not None), default=None)
 
 

@@ -1,4 +1,4 @@
-"""A copied key lets somebody in as a teacher, of whose reading key nothing can be read (docs/adr/0554).
+"""A copied key lets somebody in as a teacher, of whose reading key nothing can be read (docs/adr/0554, 0576).
 
 Destroyed before anybody got it; no key at all; or never said.
 """
@@ -14,12 +14,11 @@ import pytest
 
 from protocol.model.entry import Entry, Kind, compose, parsed
 from protocol.model.structure import Erasure, PersonKey, Revocation, Ruling
-from protocol.model.work import Receipt
 from protocol.rights.vouching import Vouch
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.confirming import YOURS, Reader, list_readers
 from tests.harness.attack import attack
-from tests.harness.classroom import keeps_key_of, work_of
+from tests.harness.headers_alone import show_headers_alone
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import heading_above, spied_class
@@ -110,15 +109,44 @@ async def test_so_is_one_that_has_said_none_and_speaks_by_the_word_of_one_that_h
     assert await _is_told_on_her_first_page(here, "M. X")
 
 
-@attack(ROW, off={"protocol.rights.voices.says_a_key": lambda entry: entry.header.kind == Kind.PERSON_KEY})
-async def test_a_word_about_a_key_that_holds_none_gives_nobody_a_voice_and_frees_no_key(here: Here) -> None:
-    room, person = here.room, await _mr_x(here)
+def _unless_it_holds_none(entry: Entry) -> bool:
+    return entry.header.kind == Kind.PERSON_KEY and (entry.payload is None or _is_readable(entry))
+
+
+@attack(
+    ROW,
+    off={
+        "protocol.rights.voices.says_a_key": _unless_it_holds_none,
+        "sync_agent.keys.confirming.says_a_key": _unless_it_holds_none,
+    },
+)
+async def test_so_is_one_whose_word_holds_no_key_and_is_a_header_alone_on_the_pc(here: Here) -> None:
+    territory, person = here.room.territory, await _mr_x(here)
     await _let_in(here, person)
-    await here.say(Kind.PERSON_KEY, b"\xa0", person)
-    work = await room.hand_in(here.machine, here.item, {"autre.odt": b"autre"})
+    word = await here.say(Kind.PERSON_KEY, b"\xa0", person)
+    await here.sync(here.teacher)
+    await show_headers_alone(territory, here.room.space, person, word.id)
+    for _ in range(2):
+        await here.sync()
+    assert "M. X" in (await heading_above(here, "Travail nul.") or "")
+    assert await _is_told_on_her_first_page(here, "M. X")
+
+
+def _by_what_it_holds(_entry: Entry, vouch: Vouch | None, *_: object) -> bool:
+    return vouch is not None and vouch.proof is None
+
+
+@attack(ROW, off={"protocol.rights.voices._is_its_authors": _by_what_it_holds})
+async def test_a_confirmation_is_its_authors_word_whatever_it_holds(here: Here) -> None:
+    territory, person = here.room.territory, await _mr_x(here)
+    await here.name_the_spy(person)
+    confirmed = set[bytes]()
+    for number, payload in enumerate((b"\x80", b"\xa0", Vouch(bytes(64), bytes(32)).encode())):
+        device = new_device(Random(number).randbytes)
+        (given,) = await territory.let_in(device, Role.TEACHER, here.room.space, person=person)
+        await here.say(Kind.VOUCH, payload, person, target=given.id)
+        confirmed.add(device.signing.public)
     await here.sync()
-    assert "M. X" not in (await heading_above(here, "Travail nul.") or "")
-    record = (await work_of(here.machine, room, work)).record
-    await here.say(Kind.RECEIPT_TEACHER, Receipt(record.content.stream).encode(), room.pupil_person, target=work)
-    await here.sync()
-    assert await keeps_key_of(here.machine, work)
+    for hearer in (here.machine, here.teacher):
+        speaking = (await hearer.agent.replica.view(here.room.space)).roster.speaking[person]
+        assert confirmed <= {key for key, _ in speaking}

@@ -231,7 +231,7 @@ def _nothing(*_: object) -> dict[bytes, list[Entry]]:
     return {}
 
 
-@attack(ROW, off={"protocol.folds.sign_in._held_above": _nothing})
+@attack(ROW, off={"protocol.folds.sign_in._passed_above": _nothing})
 async def test_so_is_that_sign_in_is_on(tmp_path: Path) -> None:
     async with spied_class(tmp_path) as here:
         hers, space = here.teacher, here.room.space
