@@ -2,8 +2,9 @@
 
 It is hidden as soon as the erasure arrives, whatever else happens. `run` looks every hour; where nobody runs it, each
 `sync` and each stick does. `run`, a `sync` and whoever reads a stick look after hearing: what was taken back while the
-machine was off is in the first answer, or on that very stick. Whoever writes one looks after that. What sticks did is
-forgotten on the way.
+machine was off is in the first answer, or on that very stick. Whoever writes one looks after that. No first sync is
+waited for without end: content that comes by drops, from a server in wrong hands or over a line in such, would keep a
+machine that is switched off each evening from destroying anything. What sticks did is forgotten on the way.
 
 docs/protocol.md, "Erasure".
 """
@@ -14,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from typing import Final
 
 from protocol.errors import LocalFailure
 from protocol.replica.at_work.destroyed import destroyed_names, forgotten_persons
@@ -27,6 +29,9 @@ from sync_agent.machine.marks import HAND_IN_MARKS
 from sync_agent.school.device_names import names_to_drop
 from sync_agent.school.sign_in import TRIES_MARKS
 from sync_agent.upkeep.stick_marks import tidy_stick_marks
+
+ASKED_WITHIN_S: Final = 600.0
+"""So long the first sync of a program is waited for: a lesson is not over by then."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +66,10 @@ async def destroy_erased(agent: Agent) -> Destroyed:
 
 @contextlib.asynccontextmanager
 async def destroying(agent: Agent, asked: asyncio.Event) -> AsyncIterator[None]:
-    """Sweep once the server was `asked` what is new, reached or not, and every hour while the context lasts."""
+    """Sweep once the server was `asked` what is new, reached or not, and every hour while the context lasts.
+
+    It is waited for no longer than `ASKED_WITHIN_S`.
+    """
     async with lasting("destroying what has been erased", lambda: _sweep(agent, asked), agent.unforeseen):
         yield
 
@@ -76,7 +84,8 @@ async def destroy_or_say(agent: Agent) -> None:
 
 
 async def _sweep(agent: Agent, asked: asyncio.Event) -> None:
-    await asked.wait()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asked.wait(), ASKED_WITHIN_S)
     while True:
         await destroy_or_say(agent)
         await asyncio.sleep(SWEEP_INTERVAL_S)

@@ -1,24 +1,30 @@
-"""A line on which each long transfer is cut: what has been heard is looked at all the same (docs/attacks.md)."""
+"""A line that cuts long transfers, or lets them drip all day: what was heard is looked at (docs/attacks.md)."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from protocol.clock import DAY_MS
 from protocol.errors import Code, NoAnswer
 from protocol.messages.calls import SyncAnswer
 from protocol.model.entry import Kind, compose
-from protocol.model.structure import PersonKey
+from protocol.model.structure import Erasure, PersonKey
 from protocol.roles import Role
 from sync_agent.sync.asking import Asked
 from sync_agent.sync.run import Run
 from sync_agent.sync.session import Session
+from sync_agent.upkeep.erasing import destroying
 from tests.harness.attack import attack
 from tests.harness.classroom import LARGE, WORK, Classroom, Device, assignment, classroom, keeps_key_of
 from tests.harness.commands import Desk
+from tests.harness.passing_days import pass_days
+from tests.harness.patience import until
 from tests.harness.territory import new_device
 from tests.harness.wire import MemoryTransport
 
@@ -107,3 +113,25 @@ async def test_a_pc_that_has_heard_on_it_that_a_work_was_opened_opens_it_no_more
             await teacher.session.sync()
         await _a_month(room, machine)
         assert not await keeps_key_of(machine, work)
+
+
+async def test_what_is_due_is_destroyed_on_it_though_a_first_sync_goes_on_all_day(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine, pupil = await room.machine(), room.pupil_person
+    await room.territory.kit_says(room.territory.id, Kind.ERASE, Erasure(pupil).encode())
+    await machine.session.sync()
+    await pass_days(room.territory, 5, machine)
+    room.territory.clock.advance(2 * DAY_MS)
+
+    async def is_named() -> bool:
+        said = await machine.agent.replica.store.scan_kinds([Kind.PERSON])
+        return any(each.header.subject == pupil and each.payload is not None for each in said)
+
+    async def is_forgotten() -> bool:
+        return not await is_named()
+
+    assert await is_named()
+    monkeypatch.setattr("sync_agent.upkeep.erasing.ASKED_WITHIN_S", 0.0)
+    async with destroying(machine.agent, asyncio.Event()):
+        await until(is_forgotten)
