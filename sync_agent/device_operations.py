@@ -270,4 +270,4 @@ class _DeviceCommands:
     async def watch_resume(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.watching import commands as watch_commands
 
-        return await watch_commands.resume(self._agent, outgoing)
+        return await watch_commands.resume(self._agent, outgoing, given.text_or_none(params, "told"))

@@ -88,15 +88,24 @@ async def tick(agent: Agent, wanted: Sequence[tuple[str, str]], *, ticked: bool)
     return {}
 
 
-async def resume(agent: Agent, outgoing: Outgoing) -> JSON:
-    """Say that what pulled the brake is meant: it is published, and the brake watches again."""
+async def resume(agent: Agent, outgoing: Outgoing, told: str | None = None) -> JSON:
+    """Say that what pulled the brake is meant: it is published, and the brake watches again.
+
+    With what a page has `told` (`Brake.told`) nothing is let through but that.
+    """
     brake = await Brake.read(agent.replica.store)
     if brake is None or not brake.holds:
         await outgoing.progress("publishing from watched folders is not paused")
         return {}
+    if told not in (None, brake.told):
+        await outgoing.progress("more was found since")
+        return {}
+    await outgoing.progress(
+        f"let through: {brake.files} files that were rewritten or lost, of {', '.join(brake.names)}"
+    )
     await agent.replica.store.set_marks(replace(brake, let_through=True).mark())
     agent.on_watch()
-    return {}
+    return {"files": brake.files, "titles": list(brake.names)}
 
 
 def _check_folder(place: Path, data: Path) -> None:

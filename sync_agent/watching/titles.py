@@ -7,7 +7,7 @@ lets a renamed one be known again. DIR's own path is kept nowhere: folders in DI
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 from blake3 import blake3
@@ -29,6 +29,8 @@ _NAME_HASH_BYTES: Final = 16
 _MAX_MARK_BYTES: Final = 64 * 1024
 _MAX_CHARS: Final = 4096
 _MAX_NAMED: Final = 20
+MAX_FOUND: Final = 256
+"""Of so many titles the brake notes what was found in them; the others are asked about once these are published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +118,15 @@ class Brake:
     """Whether publishing from watched folders is paused.
 
     `at_ms` says since when, `files` how many published files were found destroyed or rewritten, in `names`, the first
-    titles of them. With `let_through` a person has said that what was found then is meant: it is published once.
+    titles of them. `found` has, by the keys of titles, as what each was found (`Look.likeness`): while the brake holds
+    it grows. With `let_through` a person has said that this is meant: as that, and no other, it is published once.
     """
 
     at_ms: int
     files: int
     names: tuple[str, ...]
     let_through: bool = False
+    found: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
     async def read(cls, store: EntryStore) -> Self | None:
@@ -132,9 +136,22 @@ class Brake:
             return None
         try:
             names = tuple(str(name) for name in fields.rows("titles", _MAX_NAMED))
-            return cls(fields.count("at"), fields.count("files"), names, fields.flag("let-through"))
+            found = dict(_found_in(row) for row in fields.rows("found", MAX_FOUND))
+            return cls(fields.count("at"), fields.count("files"), names, fields.flag("let-through"), found)
         except PeerFault:
             return None
+
+    @property
+    def told(self) -> str:
+        """What a page has told of it: another once anything more is found."""
+        (mark,) = self.mark().values()
+        return blake3(mark or b"").hexdigest(length=_NAME_HASH_BYTES)
+
+    def with_more(self, key: str, likeness: bytes, name: str, files: int) -> Self:
+        """With what was found in one more title, or in one of them since."""
+        files = 0 if key in self.found else files
+        names = tuple(sorted({*self.names, name})[:_MAX_NAMED])
+        return replace(self, files=self.files + files, names=names, found={**self.found, key: likeness})
 
     def mark(self) -> dict[str, bytes | None]:
         """To be set in the store."""
@@ -143,6 +160,7 @@ class Brake:
             "files": self.files,
             "titles": list(self.names[:_MAX_NAMED]),
             "let-through": self.let_through,
+            "found": [[key, likeness] for key, likeness in sorted(self.found.items())[:MAX_FOUND]],
         }
         return {BRAKE_MARK: canonical.encode(value)}
 
@@ -162,7 +180,8 @@ class Hindered:
     @property
     def stamp(self) -> int:
         """Changes when what is told does."""
-        return hash((self.brake, tuple((title.shown, title.obstacle) for title in self.titles)))
+        told = None if self.brake is None else self.brake.told
+        return hash((told, tuple((title.shown, title.obstacle) for title in self.titles)))
 
 
 NOTHING_HINDERED: Final = Hindered()
@@ -196,6 +215,14 @@ def _obstacle(fields: Fields) -> Obstacle:
     return Obstacle(
         Code(fields.text("code", _MAX_CHARS)), fields.text("path", _MAX_CHARS), fields.text("sentence", _MAX_CHARS)
     )
+
+
+def _found_in(row: Value) -> tuple[str, bytes]:
+    match row:
+        case [str(key), bytes(likeness)]:
+            return key, likeness
+        case _:
+            raise PeerFault(Code.MALFORMED, "what the brake found cannot be read")
 
 
 def _fields(data: bytes | None) -> Fields | None:

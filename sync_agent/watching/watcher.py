@@ -8,6 +8,7 @@ Rules (docs/adr/0013):
   looked at when `run` starts and every few minutes after, whatever the events said;
 - one title is published after another, whole; what cannot be published is remembered with the reason, for `status`;
 - nothing is published while the brake is pulled (`brake`), and nothing is ever withdrawn from here;
+- what a person lets through is what the brake had told by then, as it was found; else they are asked (docs/adr/0583);
 - at rest nothing runs but a timer.
 """
 
@@ -49,7 +50,7 @@ from sync_agent.watching.rules import (
     may_be_a_title,
     settled_at_s,
 )
-from sync_agent.watching.titles import Brake, Title, titles
+from sync_agent.watching.titles import MAX_FOUND, Brake, Title, titles
 
 if TYPE_CHECKING:
     from sync_agent.watching.events import FolderEvents
@@ -76,6 +77,7 @@ class _Open:
     looked_s: float = -1e9
     cost_s: float = 0.0
     changes: dict[str, Change] = field(default_factory=dict)
+    likeness: bytes = b""
 
 
 class Watcher:
@@ -95,6 +97,7 @@ class Watcher:
         self._open: dict[str, _Open] = {}
         self._blocked: dict[str, bytes] = {}
         self._brake: Brake | None = None
+        self._meant: dict[str, bytes] = {}
         self._let_through_s = 0.0
         self._published: list[tuple[float, str, str, Change]] = []
 
@@ -157,6 +160,7 @@ class Watcher:
         if brake is not None and brake.let_through:
             self._let_through_s = self._now()
             self._published.clear()
+            self._meant |= brake.found
         self._brake = brake
         self._titles = await titles(self._store)
         self._blocked.clear()
@@ -289,7 +293,7 @@ class Watcher:
         changed = [file for file in look.files if not file.is_like(notes.get(file.path))]
         if await asyncio.to_thread(is_being_written, changed) and self._waits(opened, busy=True):
             return
-        if await self._is_held(opened, look, before, notes):
+        if await self._is_held(key, opened, look, before, notes):
             return
         title = Title(folder.id, opened.name, is_file=look.is_file, ticked=True)
         if before is not None:
@@ -366,26 +370,49 @@ class Watcher:
 
     # --- the brake ----------------------------------------------------------------------------------------------------
 
-    async def _is_held(self, opened: _Open, look: Look, before: Title | None, notes: Mapping[str, FileNote]) -> bool:
+    async def _is_held(
+        self, key: str, opened: _Open, look: Look, before: Title | None, notes: Mapping[str, FileNote]
+    ) -> bool:
         """Whether the brake keeps a settled title from being published; pulls it if this is the moment."""
-        if self._brake is not None:
-            if self._brake.holds:
-                opened.next_s = math.inf  # until the next `wake`
-            return self._brake.holds
+        if self._meant.get(key) == look.likeness:
+            opened.changes = {}
+            return False
         opened.changes = await self._taken(opened) if before is None else await changes_of(self._agent, look, notes)
+        opened.likeness = look.likeness
+        if self._brake is not None and self._brake.holds:
+            await self._tell_too(key, opened, look, notes)
+            opened.next_s = math.inf  # until the next `wake`
+            return True
         if looks_harmed(opened.changes, len(notes)):
             if self._waits(opened, harmed=True):
                 return True
         elif any(other.state is not None and other.state.glimpse.harmed for other in self._open.values()):
             opened.next_s = self._now() + QUIET_S  # nothing else either, a demand for ransom least of all
             return True
-        if opened.changes and self._burst():
+        if opened.changes and self._pulls(opened, notes):
             opened.changes = await truly_changed(look, notes, opened.changes)
-            if self._burst():
+            if self._pulls(opened, notes):
                 await self._pull()
                 opened.next_s = math.inf
                 return True
         return False
+
+    def _pulls(self, opened: _Open, notes: Mapping[str, FileNote]) -> bool:
+        """Whether it is too much; of what nobody was told while something was let through, any harm is."""
+        return self._burst() or (self._brake is not None and looks_harmed(opened.changes, len(notes)))
+
+    async def _tell_too(self, key: str, opened: _Open, look: Look, notes: Mapping[str, FileNote]) -> None:
+        """Have the brake that holds say what was found in one more title: who lets it through knows of it."""
+        brake = self._brake
+        if brake is None or not opened.changes or brake.found.get(key) == look.likeness:
+            return
+        if key not in brake.found and len(brake.found) >= MAX_FOUND:
+            return
+        opened.changes = await truly_changed(look, notes, opened.changes)
+        if opened.changes:
+            known = self._titles.get(key) or Title(opened.folder.id, opened.name, is_file=look.is_file)
+            self._brake = brake.with_more(key, look.likeness, known.shown, len(opened.changes))
+            await self._store.set_marks(self._brake.mark())
 
     async def _taken(self, opened: _Open) -> dict[str, Change]:
         """The files of a title that has just gone, if this new one has its name and one more extension."""
@@ -413,7 +440,8 @@ class Watcher:
         found = dict(self._found())
         keys = {key for key, _ in found}
         names = sorted({title.shown for key, title in self._titles.items() if key in keys})
-        self._brake = Brake(self._agent.now_ms(), len(found), tuple(names))
+        as_found = {key: opened.likeness for key, opened in self._open.items() if opened.changes}
+        self._brake = Brake(self._agent.now_ms(), len(found), tuple(names), found=as_found)
         await self._store.set_marks(self._brake.mark())
         _log.warning("publishing from watched folders is paused: %d published files were rewritten or lost", len(found))
 
@@ -423,6 +451,7 @@ class Watcher:
             return
         if not self._open or self._now() - self._let_through_s > WINDOW_S:
             self._brake = None
+            self._meant.clear()
             self._published.clear()
             await self._store.set_marks({BRAKE_MARK: None})
 

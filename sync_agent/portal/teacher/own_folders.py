@@ -47,7 +47,7 @@ class OwnFolders:
         )
 
     async def resume(self, request: web.Request) -> web.Response:
-        """The teacher says that what pulled the brake is meant."""
-        await self._desk.fields(request)
-        await self._desk.do("watch-resume", {})
-        return see(f"{ADDRESS}?done=resumed")
+        """The teacher says that what pulled the brake is meant: as much as the page had told of it."""
+        fields = await self._desk.fields(request)
+        done = await self._desk.do("watch-resume", {"told": fields.get("told", "")})
+        return see(f"{ADDRESS}?done=resumed" if done else ADDRESS)
