@@ -102,7 +102,7 @@ async def _spaces(agent: Agent) -> list[JSON]:
     """The classes, as `sync-server space list` has them: the spaces above come with them."""
     names = await space_names(agent)
     rows: list[JSON] = []
-    door = agent.replica.door
+    door, headers_alone = agent.replica.door, await agent.replica.bare.missing()
     past = await past_spaces(agent)
     for space, authority in (await agent.spaces()).items():
         if door.parent(space) in (None, door.territory):
@@ -114,7 +114,8 @@ async def _spaces(agent: Agent) -> list[JSON]:
                 "name": names.get(space),
                 "entries": (await agent.replica.position(space)).count,
                 "fingerprint": (await agent.replica.fingerprint(space)).hex(),
-                "complete": not await agent.holdings.incomplete(needs),
+                "complete": space not in headers_alone and not await agent.holdings.incomplete(needs),
+                "headers_alone": headers_alone.get(space, 0),
                 "proven_at": rfc3339(await agreed_ms(agent, space)),
                 "past_year": space in past,
             }

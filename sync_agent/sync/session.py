@@ -453,7 +453,8 @@ class Session:
 
     async def _note_proven(self, run: Run, answer: SyncAnswer, left: Iterable[bytes]) -> None:
         """The spaces of which this answer proves that all the server holds is here."""
-        doubtful = {*answer.stale, *answer.closed, *run.doubts, *run.unlike, *left}
+        missing = await self.agent.replica.bare.missing()
+        doubtful = {*answer.stale, *answer.closed, *run.doubts, *run.unlike, *left, *missing}
         run.proven = {space for space in await read_cursors(self._store) if space not in doubtful}
 
     async def _note_success(self, run: Run, *, spare_disk: bool) -> None:

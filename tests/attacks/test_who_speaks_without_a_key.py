@@ -86,6 +86,19 @@ async def test_a_computer_in_her_name_whose_key_is_destroyed_is_asked_about(here
     assert await _is_told_on_her_first_page(here, "Est-ce bien votre nouvel ordinateur")
 
 
+def _unless_it_holds_none(entry: Entry) -> bool:
+    return entry.header.kind == Kind.PERSON_KEY and (entry.payload is None or _is_readable(entry))
+
+
+@attack(ROW, off={"sync_agent.keys.confirming.says_a_key": _unless_it_holds_none})
+async def test_so_is_one_whose_word_holds_no_key_on_her_laptop(here: Here) -> None:
+    await _let_in(here, here.room.teacher_person)
+    await here.say(Kind.PERSON_KEY, b"\xa0", here.room.teacher_person)
+    await here.sync()
+    assert [each.state for each in await _listed(here)] == [YOURS]
+    assert await _is_told_on_her_first_page(here, "Est-ce bien votre nouvel ordinateur")
+
+
 async def test_so_is_a_colleague_told_of_who_speaks(here: Here) -> None:
     await _says_a_key_that_is_destroyed(here, await _mr_x(here))
     assert "M. X" in (await heading_above(here, "Travail nul.") or "")
@@ -107,10 +120,6 @@ async def test_so_is_one_that_has_said_none_and_speaks_by_the_word_of_one_that_h
     assert "M. X" in (await heading_above(here, "Travail nul.") or "")
     assert [each.is_news for each in await _listed(here)] == [True]
     assert await _is_told_on_her_first_page(here, "M. X")
-
-
-def _unless_it_holds_none(entry: Entry) -> bool:
-    return entry.header.kind == Kind.PERSON_KEY and (entry.payload is None or _is_readable(entry))
 
 
 @attack(

@@ -156,7 +156,8 @@ async def test_status_says_what_waits_and_never_uses_the_network(
     assert set(after) >= {"device", "role", "server", "spaces", "backlog", "peers", "disk", "clock_skew_s"}
     assert (after["role"], after["peers"]) == ("teacher", [])
     (row,) = [row for row in after["spaces"] if row["space"] == room.space.hex()]
-    assert sorted(row) == sorted(["space", "name", "entries", "fingerprint", "complete", "proven_at", "past_year"])
+    told = ["space", "name", "entries", "fingerprint", "complete", "headers_alone", "proven_at", "past_year"]
+    assert sorted(row) == sorted(told)
     assert (row["name"], row["complete"]) == ("CM1", True)
     assert [row["name"] for row in after["spaces"]] == ["CM1"]
 

@@ -7,17 +7,20 @@ header's commitment proves them.
 
 Rules:
 - what an erasure in force covers is not asked for and not taken: it was destroyed, or is about to be;
-- everything else that is held bare is; the same set is whole again wherever one replica has the payload.
+- everything else that is held bare is; the same set is whole again wherever one replica has the payload;
+- and until then not all is here, as if the entry had not come: but for what is held back, and what the root's own word
+  alone shows again, which may be destroyed everywhere (docs/adr/0577).
 """
 
 from __future__ import annotations
 
 from bisect import bisect
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from protocol.limits import MAX_BARE_IDS, PAGE_BYTES
 from protocol.model.entry import ID_BYTES, PERSON_BYTES, Entry, Kind, commitment, parsed
@@ -33,6 +36,13 @@ _LEFT_ALONE: Final = 30
 
 Lacking = tuple[tuple[bytes, bytes], ...]
 """(space, id) of entries whose payloads are asked for."""
+
+
+class _Found(NamedTuple):
+    """What lacks, and how many in each space keep it from being all here."""
+
+    lacking: Lacking = ()
+    missing: Mapping[bytes, int] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -96,7 +106,7 @@ class BareEntries:
         self._store = store
         self._door = door
         self._views = views
-        self._lacking: Lacking | None = None
+        self._found: _Found | None = None
         self._changes = 0
 
     def note(self, admitted: Iterable[Entry]) -> None:
@@ -106,13 +116,20 @@ class BareEntries:
 
     async def lacking(self) -> Lacking:
         """What is held bare although no erasure in force covers it: others may have the payloads."""
+        return (await self._look()).lacking
+
+    async def missing(self) -> Mapping[bytes, int]:
+        """How many entries of each space are not here before their payloads are."""
+        return (await self._look()).missing
+
+    async def _look(self) -> _Found:
         if not self._door.has_erasures:
-            return ()
-        if self._lacking is not None:
-            return self._lacking
+            return _Found()
+        if self._found is not None:
+            return self._found
         changes, found = self._changes, await self._find()
         if changes == self._changes:
-            self._lacking = found
+            self._found = found
         return found
 
     async def fill(self, entries: Iterable[Entry]) -> list[Entry]:
@@ -127,7 +144,7 @@ class BareEntries:
         return found
 
     def _forget(self) -> None:
-        self._lacking = None
+        self._found = None
         self._changes += 1
 
     async def whole(self, ids: Sequence[bytes], spaces: Iterable[bytes]) -> list[Entry]:
@@ -138,13 +155,28 @@ class BareEntries:
         erased = await _erased(whole, self._views)
         return [entry for entry in whole if entry.id not in erased]
 
-    async def _find(self) -> Lacking:
+    async def _find(self) -> _Found:
         """In order of arrival."""
         if not await self._may_be_lacking():
-            return ()
+            return _Found()
         bare = await self._store.bare()
         erased = await _erased(bare, self._views)
-        return tuple((entry.header.space, entry.id) for entry in bare if entry.id not in erased)
+        left = [entry for entry in bare if entry.id not in erased]
+        return _Found(tuple((entry.header.space, entry.id) for entry in left), await self._missing(left))
+
+    async def _missing(self, lacking: Iterable[Entry]) -> Mapping[bytes, int]:
+        let_go: defaultdict[bytes, set[bytes]] = defaultdict(set)
+        for erasure in by_space(await self._store.scan_kinds([Kind.ERASE]) if lacking else (), _space_of):
+            is_over = erasure.id not in (await self._views.view(erasure.header.space)).roster.lasting
+            if is_over and (said := parsed(erasure, Erasure.parse)) is not None:
+                let_go[said.covers].add(erasure.header.space)
+        found = Counter[bytes]()
+        for entry in by_space(lacking, _space_of):
+            space, line = entry.header.space, self._door.lineage(entry.header.space)
+            may_be_gone = any(not let_go[name].isdisjoint(line) for name in let_go.keys() & covering_names(entry))
+            is_held_back = entry.id in (await self._views.view(space)).roster.held_back
+            found[space] += not (may_be_gone or is_held_back)
+        return +found
 
     async def _may_be_lacking(self) -> bool:
         """Bare headers come in by erasures: while all of those are in force and cover what they let in, none lacks."""

@@ -367,7 +367,7 @@ class Shelf:
         return Exchange(
             outcome=outcome,
             waiting=waiting,
-            missing=len(await self.agent.missing()),
+            missing=len(await self.agent.missing()) + sum((await self.agent.replica.bare.missing()).values()),
             refused=len(await store.marks(REFUSED_MARKS)),
             proven_ms=min((at for at in as_of if at is not None), default=None) if None not in as_of else None,
             held=self._held(),

@@ -38,9 +38,10 @@ class Exchange:
     """What the agent knows.
 
     `outcome` of the last sync of this run, None before the first; `waiting` entries to send; `missing` content to
-    fetch; `refused` entries that the server will never take; `proven_ms` when it was last proven that everything of
-    all classes is here; `held` what the budget holds back now; `neighbours` the devices of the school in touch now;
-    `seen` what stood between this device and the server; `moving` what is on its way; `server` whose it is.
+    fetch, and entries of which the header alone is here; `refused` entries that the server will never take; `proven_ms`
+    when it was last proven that everything of all classes is here; `held` what the budget holds back now; `neighbours`
+    the devices of the school in touch now; `seen` what stood between this device and the server; `moving` what is on
+    its way; `server` whose it is.
     """
 
     outcome: Outcome | None
