@@ -35,6 +35,7 @@ from protocol.replica.content.deltas.levels import known_levels
 from protocol.replica.content.deltas.strong_worker import StrongWorker
 from protocol.replica.http.connections import Bounds, listening
 from protocol.replica.http.live import MAX_LISTENERS
+from protocol.replica.left_due import LeftDue
 from protocol.replica.office.arrivals import CLOCK_SET_BACK, NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.office.stays import end_stays
 from protocol.replica.process.background import background
@@ -257,8 +258,7 @@ class Service:
         """Whatever brought grants, revocations or keys (agents that refill this server, say): what is due is done."""
         while True:
             try:
-                await self._server.space_keeper.tend_grown()
-                if ended := await end_stays(self._server):
+                if ended := await tend_keys_and_stays(self._server):
                     _log.info("%d stays were over, and have been ended", ended)
             except RelaisError as failure:
                 _log.error("the keys of spaces cannot be looked after: %s", failure)
@@ -324,6 +324,17 @@ class Service:
                 raise
 
         return watched
+
+
+async def tend_keys_and_stays(server: Server) -> int:
+    """Give the keys of spaces that are due, and end the stays that are over; how many. Raises `RelaisError`."""
+    left, ended = LeftDue(), 0
+    with left.where_there_is_room():
+        await server.space_keeper.tend_grown()
+    with left.where_there_is_room():
+        ended = await end_stays(server)
+    left.tell()
+    return ended
 
 
 def _possible_connections() -> int:

@@ -6,6 +6,8 @@ Rules (docs/adr/0260):
 - what was given up for one is not for less: rights and revocations are written by the first, starting and the small
   notes of a program by the second, what the kit signed by the third; all else waits until there is room besides:
   lessons and work, and the files that hold them, what is uploaded and what is kept for later;
+- what destroys, lets go or marks is a note of a program: it is small, and gives room. A look at which the kit's word is
+  due may use what is kept for the kit (docs/adr/0586);
 - what fills them cannot be compressed away.
 
 Everything here blocks for some milliseconds.

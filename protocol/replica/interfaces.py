@@ -236,8 +236,8 @@ class EntryStore(Protocol):
         """All local values whose key starts with `prefix`."""
         ...
 
-    async def set_marks(self, marks: Mapping[str, bytes | None]) -> None:
-        """Set local values in one durable transaction; None deletes."""
+    async def set_marks(self, marks: Mapping[str, bytes | None], *, by_kit: bool = False) -> None:
+        """Set local values in one durable transaction; None deletes. `by_kit`: for what a kit has ordered."""
         ...
 
     async def drop_marks(self, seen: Mapping[str, bytes]) -> None:

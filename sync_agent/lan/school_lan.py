@@ -21,6 +21,7 @@ from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
 from protocol.messages.introduction import own_secret
 from protocol.replica.answering.station import Contact
 from protocol.replica.console.operation import JSON
+from protocol.replica.left_due import LeftDue
 from protocol.replica.process.unforeseen import lasting
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import own_levels
@@ -311,7 +312,8 @@ class Lan(Around):
             await self.responder.secrets()
             if self.neighbourhood.members() and not await self._has_met(DAY_MS):
                 now_ms = self._agent.now_ms()
-                await self._agent.replica.store.set_marks({NEIGHBOURS_MARK: now_ms.to_bytes(8, "big")})
+                with LeftDue().where_there_is_room():
+                    await self._agent.replica.store.set_marks({NEIGHBOURS_MARK: now_ms.to_bytes(8, "big")})
             chosen = self.neighbourhood.chosen().keys() | self.neighbourhood.twins()
             standing = [address for address, link in self._links.items() if link.state in STANDING]
             self._revisits.let_go(self._links, self._announced())

@@ -30,6 +30,7 @@ from protocol.model.entry import Entry, Kind, kind_name, parsed
 from protocol.model.structure import Erasure, Revocation, Ruling
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
+from protocol.replica.left_due import LeftDue
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.held_in_space import held_by_space
 from protocol.replica.office.words_of_office import binding, said_again, still_says
@@ -104,7 +105,8 @@ async def own_held_back(agent: Agent) -> list[HeldWord]:
 async def _let_go_of(agent: Agent, seen: Mapping[str, bytes], lying: Container[str]) -> None:
     """That a word was seen ends with what was seen: it counts by now, or was said again."""
     if over := {mark: value for mark, value in seen.items() if mark not in lying}:
-        await agent.replica.store.drop_marks(over)
+        with LeftDue().where_there_is_room():
+            await agent.replica.store.drop_marks(over)
 
 
 async def _may_hold_own(agent: Agent, held_back: Collection[bytes], authors: dict[bytes, bytes]) -> bool:

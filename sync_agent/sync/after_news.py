@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 
 from protocol.errors import BadInput, Refused
+from protocol.replica.left_due import LeftDue
 from sync_agent.app import Agent
 from sync_agent.hand_ins.known_machines import note_machines
 from sync_agent.hand_ins.wraps import tend_hand_ins
@@ -28,11 +29,14 @@ _log = logging.getLogger(__name__)
 
 async def tend_after_news(agent: Agent) -> int:
     """Say what follows from what came; how many entries that took. Raises `LocalFailure`."""
-    await note_machines(agent)
-    said = 0
+    left, said = LeftDue(), 0
+    with left.where_there_is_room():
+        await note_machines(agent)
     for tend in (tend_reading_keys, tend_hand_ins, tend_space_keys, tend_sign_in):
         try:
-            said += await tend(agent)
+            with left.where_there_is_room():
+                said += await tend(agent)
         except (BadInput, Refused) as lost:
             _log.info("this device has lost a right: %s", lost)
+    left.tell()
     return said

@@ -204,12 +204,12 @@ async def is_killed_at(device: Device, calls: int) -> bool:
     store, left = device.agent.replica.store, calls
     noting = store.set_marks
 
-    async def until_killed(marks: Mapping[str, bytes | None]) -> None:
+    async def until_killed(marks: Mapping[str, bytes | None], *, by_kit: bool = False) -> None:
         nonlocal left
         left -= 1
         if left == 0:
             raise Killed
-        await noting(marks)
+        await noting(marks, by_kit=by_kit)
 
     store.set_marks = until_killed  # type: ignore[method-assign]
     try:

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from protocol.errors import LocalFailure
 from protocol.limits import GiB
 from protocol.replica import ballast
+from protocol.replica.ballast import PARTS
+from protocol.replica.interfaces import EntryStore
 from protocol.replica.storage import database
 from tests.harness.small_disk import SmallDisk
 
@@ -47,3 +50,13 @@ class FullDisk(SmallDisk):
     def make_room(self) -> None:
         """Whoever filled it takes that away."""
         self._filled = 0
+
+    async def fill_until_notes_fail(self, store: EntryStore) -> None:
+        """Somebody fills it again and again, until a program finds no room for its notes any more."""
+        for number in range(len(PARTS) + 1):
+            self.fill()
+            try:
+                await store.set_marks({"a note": number.to_bytes(8, "big")})
+            except LocalFailure:
+                return
+        raise AssertionError("notes of a program use only their parts of the ballast")

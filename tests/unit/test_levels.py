@@ -14,8 +14,8 @@ from protocol.transfer.deflate_parameters import ALL_LEVELS, NO_LEVELS
 
 
 class FullDisk(MemoryStore):
-    async def set_marks(self, marks: Mapping[str, bytes | None]) -> None:
-        del marks
+    async def set_marks(self, marks: Mapping[str, bytes | None], *, by_kit: bool = False) -> None:
+        del marks, by_kit
         raise LocalFailure(Code.DISK_FULL, "the disk is full")
 
 

@@ -70,7 +70,8 @@ class Weeks:
         noted = await self.noted()
         since = {entry.id: min(noted.get(entry.id, now_ms), now_ms) for entry in sure}
         marks = {SEEN_MARKS + name.hex(): _since_mark(at) for name, at in since.items() if noted.get(name) != at}
-        await self._store.set_marks({**marks, **_ended(noted.keys() - since.keys())})
+        begins_by_kit = any(entry.header.grant is None and entry.id not in noted for entry in sure)
+        await self._store.set_marks({**marks, **_ended(noted.keys() - since.keys())}, by_kit=begins_by_kit)
         await self._run(sure)
         return since
 

@@ -173,7 +173,8 @@ class MemoryStore:
         first, end = bisect_left(names, prefix), bisect_left(names, prefix + _BEHIND_ALL)
         return {name: self._marks[name] for name in names[first:end]}
 
-    async def set_marks(self, marks: Mapping[str, bytes | None]) -> None:
+    async def set_marks(self, marks: Mapping[str, bytes | None], *, by_kit: bool = False) -> None:
+        del by_kit
         for key, value in marks.items():
             if value is None:
                 if self._marks.pop(key, None) is not None:

@@ -205,7 +205,7 @@ class SqliteStore:
             connection.executemany("DELETE FROM unsent WHERE seq = ?", rows)
 
         if listed:
-            await self.database.write(work)
+            await self.database.write(work, rank=Rank.START)
 
     async def mark_unsent(self, ids: Iterable[bytes]) -> None:
         listed = list(ids)
@@ -216,7 +216,7 @@ class SqliteStore:
             insert(connection, "INSERT OR IGNORE INTO unsent (seq, wire_bytes)", waiting)
 
         if listed:
-            await self.database.write(work)
+            await self.database.write(work, rank=Rank.START)
 
     async def hold(self, held: Sequence[Held], *, max_entries: int, max_bytes: int) -> list[bytes]:
         def work(connection: sqlite3.Connection) -> list[bytes]:
@@ -237,7 +237,7 @@ class SqliteStore:
     async def drop_held(self, ids: Iterable[bytes]) -> None:
         listed = list(ids)
         if listed:
-            await self.database.write(lambda connection: statements.drop_held(connection, listed))
+            await self.database.write(lambda connection: statements.drop_held(connection, listed), rank=Rank.START)
             await self.scrub()
 
     async def mark(self, key: str) -> bytes | None:
@@ -257,16 +257,17 @@ class SqliteStore:
 
         return dict(await self.database.recall(("marks", prefix), work))
 
-    async def set_marks(self, marks: Mapping[str, bytes | None]) -> None:
+    async def set_marks(self, marks: Mapping[str, bytes | None], *, by_kit: bool = False) -> None:
+        rank = Rank.KIT if by_kit else Rank.START
         if marks:
-            await self.database.write(lambda connection: statements.set_marks(connection, marks), rank=Rank.START)
+            await self.database.write(lambda connection: statements.set_marks(connection, marks), rank=rank)
 
     async def drop_marks(self, seen: Mapping[str, bytes]) -> None:
         def work(connection: sqlite3.Connection) -> None:
             connection.executemany("DELETE FROM mark WHERE key = ? AND value = ?", list(seen.items()))
 
         if seen:
-            await self.database.write(work)
+            await self.database.write(work, rank=Rank.START)
 
     async def erase(self, ids: Iterable[bytes], marks: Mapping[str, bytes | None] | None = None) -> None:
         gone = [(entry_id,) for entry_id in ids]
@@ -278,7 +279,7 @@ class SqliteStore:
             statements.set_marks(connection, marks or {})
 
         if gone or marks:
-            await self.database.write(work)
+            await self.database.write(work, rank=Rank.START)
         if gone:
             await self.scrub()
 
@@ -293,7 +294,7 @@ class SqliteStore:
             connection.executemany(sql, rows)
             statements.set_marks(connection, marks or {})
 
-        await self.database.write(work)
+        await self.database.write(work, rank=self._rank(entries))
 
     async def put_registers(self, rows: Sequence[RegisterRow]) -> list[RegisterRow]:
         def work(connection: sqlite3.Connection) -> list[RegisterRow]:
@@ -305,7 +306,7 @@ class SqliteStore:
         def work(connection: sqlite3.Connection) -> None:
             connection.executemany("DELETE FROM register WHERE device = ?", [(device,) for device in devices])
 
-        await self.database.write(work)
+        await self.database.write(work, rank=Rank.START)
         await self.scrub()
 
     async def registers(self, kind: int | None = None, since_ms: int = 0) -> list[RegisterRow]:

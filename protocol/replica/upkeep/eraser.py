@@ -260,7 +260,18 @@ class Eraser:
         if await self._does_anything_wait():
             # what comes meanwhile may end a week that would be written again
             async with self._replica.nothing_comes():
-                await self._store.set_marks(await self._marks_of_look(now_ms, leapt_ms, note))
+                marks = await self._marks_of_look(now_ms, leapt_ms, note)
+                # what is kept for the kit on a full disk is given up once for the whole look
+                await self._store.set_marks(marks, by_kit=await self._is_kits_word_due(now_ms))
+
+    async def _is_kits_word_due(self, now_ms: int) -> bool:
+        """Whether the kit has ordered what is to go by now, and has not gone."""
+        if not self._replica.door.has_erasures:
+            return False
+        noted, said = await self._replica.weeks.noted(), await said_in(self._replica)
+        seen = {entry.id: noted.get(entry.id, now_ms) for entry, _ in said.holding}
+        orders = orders_of(self._replica, said, seen, await destroyed(self._store), now_ms)
+        return any(each.is_signed(now_ms) and not each.is_done for each in orders)
 
     async def _does_anything_wait(self) -> bool:
         if self._replica.door.has_erasures or await self._store.mark(LONG_GONE.mark):

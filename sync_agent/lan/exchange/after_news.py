@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from protocol.replica.left_due import LeftDue
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies
 from sync_agent.sync.after_news import tend_after_news
@@ -32,12 +33,17 @@ class AfterNews:
         store = self._agent.replica.store
         if await store.latest() != self._seen:
             self._alone = 0
-        said = await self._copies.tend()
+        said, left = 0, LeftDue()
+        with left.where_there_is_room():
+            said += await self._copies.tend()
         if self._alone < MAX_LOOKS_ALONE:
-            follows = await tend_after_news(self._agent)
+            follows = 0
+            with left.where_there_is_room():
+                follows = await tend_after_news(self._agent)
             said += follows
             self._alone += follows > 0
             if self._alone == MAX_LOOKS_ALONE:
                 _log.warning("there is something to say at each look here; what is left waits for news of others")
+        left.tell()
         self._seen = await store.latest()
         return said

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias, TypeVar, cast
 
+from protocol.replica.ballast import Rank
 from protocol.replica.content.kept.sqlite_deltas import sent_deltas
 from protocol.replica.content.packing.pack_remains import Remains, records, remains_of, unnamed_after, without_unnamed
 from protocol.replica.interfaces import COMPLETE_MARKS, PackInfo
@@ -103,7 +104,7 @@ class ContentIndex:
             forget_complete(connection)
 
         if packs:
-            await self._database.write(work)
+            await self._database.write(work, rank=Rank.START)
             self.changes += 1
 
     async def given_up(self, spaces: Collection[bytes], streams: Collection[bytes]) -> list[Remains]:
@@ -183,7 +184,7 @@ class ContentIndex:
                 connection.executemany(sql, [(0, pack) for pack in covered])
 
         if packs:
-            await self._database.write(work)
+            await self._database.write(work, rank=Rank.START)
 
     async def totals(self) -> tuple[int, int, int]:
         """How many packs, how many different chunks, how many bytes of packs."""

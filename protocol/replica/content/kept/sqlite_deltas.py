@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final, cast
 
+from protocol.replica.ballast import Rank
 from protocol.replica.interfaces import DeltaInfo
 from protocol.replica.storage.database import Database, select_in
 from protocol.replica.storage.sqlite_entries import space_number
@@ -67,7 +68,7 @@ class DeltaRows:
         rows = [(delta,) for delta in deltas]
         if rows:
             sql = "DELETE FROM delta WHERE hash = ?"
-            await self._database.write(lambda connection: connection.executemany(sql, rows) and None)
+            await self._database.write(lambda connection: connection.executemany(sql, rows) and None, rank=Rank.START)
 
 
 def sent_deltas(connection: sqlite3.Connection, deltas: Sequence[bytes]) -> list[bytes]:
