@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+import sync_agent.portal as pages
 from protocol.identity import three_words
 from protocol.model.work import ItemKind
+from sync_agent.portal.each_page.sessions import IDLE_S
+from tests.harness.attack import attack
 from tests.harness.classroom import WORK, classroom
 from tests.harness.portal import portal
 from tests.harness.sign_in import PICTURES, SignedClass, sign_in, signed_class
+
+ROW = "a pupil acts as another on a shared PC"
 
 
 @pytest.fixture
@@ -88,3 +94,21 @@ async def test_what_a_machine_hands_in_for_somebody_is_the_machines_word_and_hid
             name = machine.agent.enrolment.device_name
             said = f"Rendu sur le poste {name} ({words}) : c&#39;est le poste qui l&#39;atteste, pas l&#39;élève."
             assert said in page, "its own name, which any machine can take, and words that it cannot choose"
+
+
+@attack(ROW, off={"sync_agent.portal.each_page.visit.BACKGROUND_FIELD": "X-Nobody-Sends-That"})
+async def test_an_open_page_of_an_old_browser_keeps_nobody_signed_in_who_has_gone(school: SignedClass) -> None:
+    now_s = [0.0]
+    async with portal(school.pc.agent, clock_s=lambda: now_s[0]) as surfer:
+        await sign_in(surfer, school.lea, PICTURES)
+        assert "/sign-out" in await surfer.page("/")
+        for _ in range(3):  # something changes in the class now and then, and the page shows it by itself
+            now_s[0] += IDLE_S / 2
+            await surfer.get("/", X_Relais_Live="1")
+        assert "/sign-out" not in await surfer.page("/")
+
+
+def test_whatever_an_open_page_fetches_by_itself_says_so() -> None:
+    fetched = re.findall(r"fetch\(.*", (Path(pages.__file__).parent / "static" / "portal.js").read_text())
+    assert fetched
+    assert [line for line in fetched if "...BY_ITSELF" not in line] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
@@ -136,12 +136,24 @@ class Surfer:
 
 @asynccontextmanager
 async def portal(
-    agent: Agent, outcome: Outcome | None = Outcome.DONE, answerable: Answerable | None = None
+    agent: Agent,
+    outcome: Outcome | None = Outcome.DONE,
+    answerable: Answerable | None = None,
+    *,
+    clock_s: Callable[[], float] | None = None,
 ) -> AsyncIterator[Surfer]:
-    """The portal of an agent while the context lasts."""
-    address = Address("127.0.0.1", 0)
+    """The portal of an agent while the context lasts; `clock_s` is by which sessions end."""
+    serving = serve_portal(
+        agent,
+        table(agent),
+        Address("127.0.0.1", 0),
+        lambda: outcome,
+        grace_s=1.0,
+        clock_s=clock_s,
+        answerable=answerable,
+    )
     async with (
-        serve_portal(agent, table(agent), address, lambda: outcome, grace_s=1.0, answerable=answerable) as url,
+        serving as url,
         ClientSession(connector=TCPConnector(force_close=True), cookie_jar=DummyCookieJar()) as session,
     ):
         yield Surfer(session, URL(url))

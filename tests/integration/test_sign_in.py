@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import html
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession, DummyCookieJar, TCPConnector
-from yarl import URL
 
 from protocol.errors import BadInput, Code, Refused
 from protocol.folds.sign_in import Method, SignInWraps
@@ -19,15 +16,11 @@ from protocol.model.structure import Revocation
 from protocol.model.work import ItemKind
 from protocol.replica.at_work.replica import Draft
 from protocol.roles import PersonRole, Role
-from sync_agent.machine.addresses import Address
-from sync_agent.operations import table
 from sync_agent.portal.each_page.sessions import IDLE_S
-from sync_agent.portal.site import serve_portal
-from sync_agent.scheduler import Outcome
 from sync_agent.school.sign_in import Guards, SignInBook, Try, tend_sign_in
 from tests.harness.classroom import WORK, Device, Given, classroom
 from tests.harness.commands import Desk
-from tests.harness.portal import Surfer, portal
+from tests.harness.portal import portal
 from tests.harness.raw_device import http_call
 from tests.harness.sign_in import PICTURES, WRONG, SignedClass, class_beside, leaves, sign_in, signed_class
 
@@ -58,17 +51,6 @@ class Hand:
 
     def __call__(self) -> float:
         return self.now_s
-
-
-@asynccontextmanager
-async def timed_portal(device: Device, clock: Hand) -> AsyncIterator[Surfer]:
-    address = Address("127.0.0.1", 0)
-    agent = device.agent
-    async with (
-        serve_portal(agent, table(agent), address, lambda: Outcome.DONE, grace_s=1.0, clock_s=clock) as url,
-        ClientSession(connector=TCPConnector(force_close=True), cookie_jar=DummyCookieJar()) as session,
-    ):
-        yield Surfer(session, URL(url))
 
 
 async def test_who_switches_it_on_is_told_how_many_have_nothing_to_sign_in_with(school: SignedClass) -> None:
@@ -119,7 +101,7 @@ async def test_a_wrong_picture_or_code_shows_nothing_and_says_so(school: SignedC
 async def test_who_goes_away_is_signed_out_and_what_a_page_fetches_by_itself_is_no_use(school: SignedClass) -> None:
     _, work = await handed_in(school)
     clock = Hand()
-    async with timed_portal(school.pc, clock) as surfer:
+    async with portal(school.pc.agent, clock_s=clock) as surfer:
         await sign_in(surfer, school.lea, PICTURES)
         clock.now_s += IDLE_S - 1
         assert (await surfer.get(f"/work/{work}")).status == 200

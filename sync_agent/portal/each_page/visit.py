@@ -49,6 +49,8 @@ LANGUAGE_COOKIE: Final = "relais-language"
 REGISTER_COOKIE: Final = "relais-register"
 WHO_COOKIE: Final = "relais-who"
 SESSION_COOKIE: Final = "relais-signed-in"
+BACKGROUND_FIELD: Final = "X-Relais-Live"
+"""Of what an open page fetches by itself (`portal.js`)."""
 MIN_MISSES_TOLD: Final = 3
 
 NO_GUARDS: Final = Guards()
@@ -468,8 +470,9 @@ def _signed_in(
 
 
 def _by_a_person(request: web.Request) -> bool:
-    """Whether somebody asked for it, and not an open page by itself."""
-    return request.path != "/live" and request.headers.get("Sec-Fetch-Dest", "document") != "empty"
+    """Whether somebody asked for it, and not an open page by itself: older browsers say that by our own field alone."""
+    is_by_itself = request.path == "/live" or BACKGROUND_FIELD in request.headers
+    return not is_by_itself and request.headers.get("Sec-Fetch-Dest", "document") != "empty"
 
 
 def _chosen(request: web.Request, rooms: list[Room], guards: Guards) -> Person | None:

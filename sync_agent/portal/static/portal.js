@@ -4,6 +4,7 @@
 
 (() => {
   const POLL_MS = 4000;
+  const BY_ITSELF = { "X-Relais-Live": "1" };
   const body = document.body;
   const strip = document.getElementById("strip");
   const words = document.getElementById("strip-words");
@@ -32,7 +33,7 @@
 
   // The parts marked data-live take the place of what they were; what a person is on keeps the focus.
   const renew = async () => {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    const answer = await fetch(location.href, { headers: { Accept: "text/html", ...BY_ITSELF } });
     if (!answer.ok || answer.redirected) return reload({ spares: !answer.redirected });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     // what begins or ends changes what may be pressed, not only what is said
@@ -53,7 +54,7 @@
     if (busy || document.hidden) return;
     busy = true;
     try {
-      const answer = await fetch("/live", { headers: { Accept: "application/json" } });
+      const answer = await fetch("/live", { headers: { Accept: "application/json", ...BY_ITSELF } });
       if (!answer.ok) throw new Error(answer.statusText);
       const now = await answer.json();
       strip.className = `strip strip-${now.standing}`;
