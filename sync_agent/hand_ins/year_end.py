@@ -107,7 +107,7 @@ async def portfolio(
     frozen = view.roster.frozen
     pupils = {one: name for one, name in (listed | gone | doubles | unseen).items() if one not in frozen}
     if person in frozen:
-        raise frozen_fault([person.hex()])
+        raise frozen_fault([person])
     if frozen:
         theirs = await _called(agent, frozen, {})
         await outgoing.progress(f"not in it: {'; '.join(sorted(theirs.values()))}, who are frozen")

@@ -8,6 +8,8 @@ Rules:
 - whoever has a copy of the server's key says likewise that it is. For what destroys, somebody is frozen as long as any
   word that froze them, shown or not, is not noted as lifted at this very server: that notes each that is there as
   `person unfreeze` is said, and a head teacher's computer, or a server out of a backup, none (docs/adr/0446);
+- but nobody is frozen whom lists have by words alone that the root holds back, nor by a word that the kit has refused:
+  a flood of a copied key's would keep a class from ever being closed (docs/adr/0590);
 - who is being erased is not frozen: that is taken back first;
 - what no word of the server's present key says, it says, though one of an earlier key does (docs/adr/0505);
 - lifted, all is as it was.
@@ -31,8 +33,11 @@ from protocol.replica.office.doubles import made_one_with
 from protocol.replica.office.known_here import leave_marks, own_leaves
 from protocol.replica.office.people import list_draft, listings, listings_of
 from protocol.replica.office.said_here import LIFTED_MARKS, noted_lifted, said_by_this_key
+from protocol.rights.roster import Roster
 from protocol.roles import ARE_TAUGHT, RANK, Role
 
+MAX_NAMED: Final = 10
+"""So many who are frozen a refusal names."""
 LIFTED_BY: Final = "`sync-server person unfreeze ID` lifts that"
 
 
@@ -129,12 +134,28 @@ async def freezing_words(replica: Replica) -> Mapping[bytes, Sequence[Entry]]:
 
 
 async def _ever_said(replica: Replica) -> Mapping[bytes, Sequence[Entry]]:
+    """Of whoever was ever on a list by more than what the root holds back, but for what the kit has refused."""
     found = defaultdict[bytes, list[Entry]](list)
+    listed, rosters = set[bytes](), dict[bytes, Roster]()
     for entry in await replica.store.scan_kinds([Kind.PERSON]):
+        person, space = entry.header.subject or b"", entry.header.space
+        roster = rosters[space] = rosters.get(space) or (await replica.view(space)).roster
+        if _is_listed(entry, roster):
+            listed.add(person)
         record = parsed(entry, PersonRecord.parse)
-        if record is not None and record.freezes and entry.header.subject is not None:
-            found[entry.header.subject].append(entry)
-    return found
+        if record is not None and record.freezes and _counts(entry, roster):
+            found[person].append(entry)
+    return {person: words for person, words in found.items() if person in listed}
+
+
+def _is_listed(said: Entry, roster: Roster) -> bool:
+    """Whether whom this word of a list is about is somebody: be it hidden, but not by the root alone."""
+    return said.id not in roster.held_by_root
+
+
+def _counts(said: Entry, roster: Roster) -> bool:
+    """Whether somebody is frozen by this word, shown or not, until that is lifted here: the kit has not refused it."""
+    return said.id not in roster.refused_by_root
 
 
 async def _not_lifted(replica: Replica, ever: Mapping[bytes, Sequence[Entry]]) -> Mapping[bytes, Sequence[Entry]]:
@@ -153,30 +174,35 @@ async def check_none_frozen(office: Office, persons: Collection[bytes]) -> None:
     """Raise `BadInput(NOT_YET)` where one of these people is frozen, under any of their ids."""
     replica, freezing = office.replica, await freezing_words(office.replica)
     frozen = [
-        person.hex()
+        person
         for person, lists in (await listings_of(replica, persons)).items()
         if person in freezing or any([person in (await replica.view(space)).roster.frozen for space in lists])
     ]
     if frozen and office.rank < RANK[Role.SERVER]:
         raise BadInput(
             Code.NOT_YET,
-            f"what there is about {', '.join(frozen)} is frozen (`person freeze`), or was: who has lifted that is "
+            f"what there is about {_some(frozen)} is frozen (`person freeze`), or was: who has lifted that is "
             "known at the server alone. Nothing was done; who runs the server has them forgotten (`sync-server erase`)",
-            persons=", ".join(frozen),
+            persons=_some(frozen),
         )
     if frozen:
         raise frozen_fault(frozen)
 
 
-def frozen_fault(persons: Collection[str]) -> BadInput:
+def frozen_fault(persons: Collection[bytes]) -> BadInput:
     """What to say where something would destroy, or change, what there is about somebody who is frozen."""
     return BadInput(
         Code.NOT_YET,
-        f"what there is about {', '.join(persons)} is frozen (`person freeze`), and is to be kept as it is: nothing "
-        f"was done. {LIFTED_BY}; `sync-server status` (`frozen_persons`) says by whose word lists show them all the "
-        "same",
-        persons=", ".join(persons),
+        f"what there is about {_some(persons)} is frozen (`person freeze`), and is to be kept as it is: nothing "
+        f"was done. {LIFTED_BY}; `sync-server status` (`frozen_persons`) has all of them, and says by whose word lists "
+        "show them all the same. What a copy of the server's key said is refused with the kit (`refuse DEVICE --kit`)",
+        persons=_some(persons),
     )
+
+
+def _some(persons: Collection[bytes]) -> str:
+    named, more = sorted(persons)[:MAX_NAMED], len(persons) - MAX_NAMED
+    return ", ".join(person.hex() for person in named) + (f" and {more} more" if more > 0 else "")
 
 
 async def frozen_persons(replica: Replica) -> list[Frozen]:

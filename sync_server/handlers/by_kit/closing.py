@@ -122,7 +122,7 @@ async def close_space(
         return found
     check_kit(server, kit)
     if frozen := await frozen_in(server.replica, space):
-        raise frozen_fault(sorted(person.hex() for person in frozen))
+        raise frozen_fault(frozen)
     if not renamed_too and (await which_class(server, space)).taken:
         raise BadInput(
             Code.NOT_YET,
