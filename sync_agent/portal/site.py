@@ -2,16 +2,21 @@
 
 The pages' port is the operator's; that of the lessons is chosen by the system, and kept while it can be. Both live as
 long as the agent does.
+
+A browser takes `localhost` to both loopback addresses, and may try either first: whoever listens at the other one, from
+whatever account, answers in our place. So lessons are served at a port that is ours at both (docs/adr/0584).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Final
 
@@ -48,7 +53,11 @@ LESSONS_PORT_MARK: Final = "portal-lessons-port"
 _KEY_BYTES: Final = 32
 _KEEP_ALIVE_S: Final = 15.0
 _LOOPBACKS: Final = ("127.0.0.1", "::1")
+_PORTS_TRIED: Final = 8
+_TAKEN: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
+
+_log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
@@ -77,11 +86,10 @@ async def serve_portal(
         _listening(_lessons_app(lessons), grace_s) as files,
     ):
         door.port = await _open(pages, address)
+        if not await _open_other(pages, replace(address, port=door.port)):
+            _log.warning("“localhost:%d” may lead to another program: the portal is at %s", door.port, door.origin)
         lessons.port = await _lessons_port(agent, files)
         lessons.portal_origin = door.origin
-        # browsers may try this one first
-        with contextlib.suppress(LocalFailure):
-            await _open(files, Address(_LOOPBACKS[1], lessons.port))
         yield f"{door.origin}/"
 
 
@@ -181,16 +189,35 @@ async def _open(site: _Site, address: Address) -> int:
     return port
 
 
+async def _open_other(site: _Site, address: Address) -> bool:
+    """Listen at the other loopback address as well, where this machine has one; False if somebody else does."""
+    others = [other for other in _LOOPBACKS if address.host in _LOOPBACKS and other != address.host]
+    for other in others:
+        try:
+            listener = await asyncio.get_running_loop().create_server(site.speak, other, address.port)
+        except OSError as reason:
+            return reason.errno not in _TAKEN
+        site.listeners.append(listener)
+    return True
+
+
 async def _lessons_port(agent: Agent, site: _Site) -> int:
-    """A port for the lessons: that of the last time if it is free, for what they keep in a browser is tied to it."""
+    """A port for the lessons: that of the last time if it is free, for what they keep in a browser is tied to it.
+
+    Raises `LocalFailure(ADDRESS_IN_USE)` where somebody else listens at one of its addresses, whichever port it is.
+    """
     before = int.from_bytes(await agent.replica.store.mark(LESSONS_PORT_MARK) or b"", "big")
-    try:
-        port = await _open(site, Address(_LOOPBACKS[0], before))
-    except LocalFailure:
-        port = await _open(site, Address(_LOOPBACKS[0], 0))
-    if port != before:
-        await agent.replica.store.set_marks({LESSONS_PORT_MARK: port.to_bytes(2, "big")})
-    return port
+    for port in (before, *(0 for _ in range(_PORTS_TRIED))):
+        try:
+            opened = await _open(site, Address(_LOOPBACKS[0], port))
+        except LocalFailure:
+            continue
+        if await _open_other(site, Address(_LOOPBACKS[0], opened)):
+            if opened != before:
+                await agent.replica.store.set_marks({LESSONS_PORT_MARK: opened.to_bytes(2, "big")})
+            return opened
+        site.listeners.pop().close()
+    raise LocalFailure(Code.ADDRESS_IN_USE, "no port is free for lessons at both loopback addresses of this machine")
 
 
 async def _key(agent: Agent) -> bytes:
