@@ -31,6 +31,7 @@ from protocol.folds.seals import Sealers, came_with_its_work, first_readers, rea
 from protocol.limits import MAX_CLOCK_LEAD_MS
 from protocol.model.ancestry import along, heads, in_order_of_showing, replaced_by, to_replace
 from protocol.model.entry import Entry, Kind, parsed
+from protocol.model.payload_rules import is_said
 from protocol.model.work import ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision
 from protocol.rights.roster import Roster
 
@@ -296,7 +297,7 @@ def topics_of(entries: Iterable[Entry], roster: Roster) -> Topics:
 
 
 def _counts(entry: Entry, roster: Roster) -> bool:
-    if entry.payload is None or roster.hides(entry):
+    if not is_said(entry) or roster.hides(entry):
         return False
     return entry.header.kind not in _A_TEACHERS_WORDS or roster.is_heard(entry.header.grant)
 

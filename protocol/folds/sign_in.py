@@ -53,6 +53,7 @@ from protocol.limits import (
 )
 from protocol.model.ancestry import heads, in_order_of_showing, marked, to_replace
 from protocol.model.entry import ID_BYTES, Entry, Kind, KindClass, parsed
+from protocol.model.payload_rules import is_said
 from protocol.rights.door import WRITERS
 from protocol.rights.given_keys import GivenKeys, GivenKeysFold
 from protocol.rights.roster import Roster
@@ -303,14 +304,14 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
         header = entry.header
         if header.kind == Kind.SIGN_IN:
             ever[header.subject or b""].append(entry)
-        if entry.payload is None or roster.hides(entry):
+        if not is_said(entry) or roster.hides(entry):
             continue
         try:
             if header.kind == Kind.SIGN_IN and header.grant not in roster.unconfirmed:
-                records[entry.id] = SignInRecord.parse(entry.payload)
+                records[entry.id] = SignInRecord.parse(entry.payload or b"")
                 (again if lets_try_again(entry) else versions)[header.subject or b""].append(entry)
             elif header.kind == Kind.SIGN_IN_WRAP:
-                wraps = SignInWraps.parse(entry.payload)
+                wraps = SignInWraps.parse(entry.payload or b"")
                 given.add(entry, wraps.key, wraps.wraps)
             elif header.kind == Kind.SIGN_IN_LOCK and header.author not in roster.cut:
                 locks[header.subject, header.target].append(header.author)

@@ -58,7 +58,13 @@ _RULES: Final[Mapping[int, _Rule]] = MappingProxyType(
     }
 )
 _OTHER: Final = _Rule(MAX_OTHER_WITNESS_BYTES, len)
+_SAID_BY_HEADERS: Final = frozenset({Kind.WITHDRAW, Kind.RESTORE, Kind.SIGN_IN_LOCK})
 _BOUND: Final = frozenset({KindClass.WORK, KindClass.WITNESS})
+
+
+def is_said(entry: Entry) -> bool:
+    """Whether what an entry says is here: in its payload, but where there is nothing but the header (docs/adr/0576)."""
+    return entry.payload is not None or entry.header.kind in _SAID_BY_HEADERS
 
 
 def fault_of(entry: Entry) -> Code | None:

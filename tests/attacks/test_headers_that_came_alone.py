@@ -11,6 +11,7 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.errors import PeerFault
 from protocol.folds.sign_in import Method, SignInKey, SignInRecord, SignInWraps, Verifier, holders
+from protocol.limits import MAX_SIGN_IN_TRIES
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Erasure, Revocation
 from protocol.replica.at_work.replica import Draft
@@ -26,7 +27,7 @@ from tests.harness.classroom import Device, classroom, work_of
 from tests.harness.commands import Desk
 from tests.harness.headers_alone import show_headers_alone
 from tests.harness.lost_laptop import another_laptop
-from tests.harness.sign_in import PICTURES, SignedClass, signed_class
+from tests.harness.sign_in import PICTURES, WRONG, SignedClass, signed_class
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
 from tests.harness.territory import new_device
@@ -88,6 +89,21 @@ async def test_a_lost_paper_is_over_for_a_laptop_that_lacks_the_next_one(here: H
     assert not await opens(here, paper, await handed_in(here, first, second))
 
 
+def _is_whole(entry: Entry) -> bool:
+    return entry.payload is not None
+
+
+@attack(ROW, off={"protocol.folds.coursework.is_said": _is_whole})
+async def test_a_lesson_that_was_withdrawn_is_so_where_a_pc_lacks_the_payload_of_that(here: Here) -> None:
+    territory, space = here.room.territory, here.room.space
+    await Desk(here.teacher.agent).ask("withdraw", item=here.item.hex())
+    await here.sync(here.teacher)
+    (said,) = await territory.replica.store.scan_kinds([Kind.WITHDRAW])
+    await show_headers_alone(territory, space, here.item, said.id)
+    await here.sync(here.machine)
+    assert (await here.machine.agent.replica.view(space)).coursework.items[here.item].withdrawn
+
+
 # --- sign-in ----------------------------------------------------------------------------------------------------------
 
 
@@ -106,6 +122,27 @@ async def test_pictures_that_somebody_knows_prove_nobody_where_a_pc_lacks_the_ne
         await school.book.set(room.space, {school.lea: (Method.PICTURES, "7-7-7")})
         await school.agree()
         assert await tried(school, "7-7-7") is Try.PROVEN
+
+
+@attack(ROW, off={"protocol.folds.sign_in.is_said": _is_whole})
+async def test_who_has_guessed_too_often_elsewhere_guesses_no_more_where_a_pc_lacks_the_payload_of_that(
+    tmp_path: Path,
+) -> None:
+    async with classroom(tmp_path) as room:
+        school = await signed_class(room)
+        other = await room.machine()
+        await school.agree()
+        for _ in range(MAX_SIGN_IN_TRIES):
+            room.territory.clock.advance(DAY_MS)
+            await tried(school, WRONG)
+        await school.pc.session.sync()
+        (lock,) = await room.territory.replica.store.scan_kinds([Kind.SIGN_IN_LOCK])
+        await show_headers_alone(room.territory, room.space, school.lea, lock.id)
+        await other.session.sync()
+        await tend_sign_in(school.teacher.agent)
+        await school.teacher.session.sync()
+        await other.session.sync()
+        assert await tried(school, WRONG, other) is Try.LOCKED
 
 
 async def _agree(school: SignedClass, *others: Device) -> None:
