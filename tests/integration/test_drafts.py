@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -191,6 +192,25 @@ async def test_what_is_begun_anew_under_the_one_id_goes_with_what_was_begun_unde
         await surfer.send(page, f"{page}/hand-in", {"person": other.hex(), "drop": "yes"}, [])
         assert "recit.odt" not in await surfer.page(page)
     assert on_disk(school) == []
+
+
+async def test_what_was_begun_under_each_of_two_ids_is_all_there_once_a_list_says_that_they_are_one(
+    school: SignedClass,
+) -> None:
+    item, drafts, mine = await assignment(school), Drafts(school.pc.agent), {"c.txt": b"c"}
+    await drafts.keep(school.lea, item, sizes(BEGUN), Given(BEGUN))
+    other = await added_twice(school, "Léa")
+    await drafts.keep(other, item, sizes(mine), Given(mine))
+    await merge(school, other)
+    page = f"/item/{item.hex()}"
+    async with portal(school.pc.agent) as surfer:
+        await sign_in(surfer, other, "0815")
+        await surfer.send(page, f"{page}/hand-in", {"person": other.hex(), "later": "yes"}, [("b.txt", b"b")])
+        shown = await surfer.page(page)
+        assert ("b.txt" in shown, "c.txt" in shown) == (True, True)
+        (draft,) = re.findall(r'name="draft" value="([0-9a-f]+)"', shown)
+        await surfer.send(page, f"{page}/hand-in", {"person": other.hex(), "draft": draft}, [])
+        assert "recit.odt" in await surfer.page(page)
 
 
 async def test_drafts_are_kept_for_who_is_there_and_for_what_can_be_handed_in_and_take_no_other_place(

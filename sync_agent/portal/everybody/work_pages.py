@@ -73,7 +73,7 @@ class WorkPages:
                 raise BadInput(Code.NOTHING_TO_SEND, "there is no file to hand in")
             check_number(len(files.sizes))  # with what was begun, before more than that is kept for later
             if form.text("later"):
-                await self._keep_draft(piece, chosen, files)
+                await self._keep_draft(piece, chosen, files, begun)
                 return f"/item/{item}?done=begun"
             sizes: list[JSON] = [[path, size] for path, size in files.sizes]
             done = await self._desk.do("hand-in", {"item": item, "person": person, "files": sizes}, files)
@@ -93,17 +93,22 @@ class WorkPages:
             remember_who(request, response, chosen)
         return response
 
-    async def _keep_draft(self, piece: Piece, person: bytes, files: KeptFiles | JoinedFiles) -> None:
-        """Keep what was begun: for a pupil of the class, and for an assignment, as there are only so many places."""
+    async def _keep_draft(
+        self, piece: Piece, person: bytes, files: KeptFiles | JoinedFiles, begun: _Begun | None
+    ) -> None:
+        """Keep what was begun: for a pupil of the class, and for an assignment, as there are only so many places.
+
+        It takes the place of what was `begun`, which it holds; what is kept under another id of theirs comes after.
+        """
         roster = (await self._shelf.agent.replica.view(piece.item.space)).roster
         if not piece.is_assignment:
             raise BadInput(Code.NOT_AN_ASSIGNMENT, "this is no assignment; nothing can be handed in for it")
         if person not in roster.persons:
             raise BadInput(Code.UNKNOWN_PERSON, "nobody of that name is on this class list", person=person.hex())
-        drafts, others = self._shelf.drafts, (await self._shelf.drafts.ids_of(person, roster))[1:]
+        drafts = self._shelf.drafts
         await drafts.keep(person, piece.item.id, files.sizes, files)
-        for other in others:
-            await drafts.drop(other, piece.item.id)  # the last one takes the place of the one before
+        if begun is not None and begun.owner != person:
+            await drafts.drop(begun.owner, piece.item.id, only=begun.kept)
 
     async def _begun(self, visit: Visit, piece: Piece, person: bytes, form: Form) -> _Begun | None:
         """What this person kept for later and the form shows: nothing of another one's, or of what came since.
@@ -119,7 +124,7 @@ class WorkPages:
     async def _put_away(self, piece: Piece, person: bytes, begun: _Begun | None, chosen: KeptFiles) -> str:
         """Drop what was begun; files that were chosen in the same form are no part of it, and are kept instead."""
         if chosen.files:
-            await self._keep_draft(piece, person, chosen)
+            await self._keep_draft(piece, person, chosen, begun)
             return f"/item/{piece.item.id.hex()}?done=begun"
         if begun is not None:
             await self._shelf.drafts.drop(begun.owner, piece.item.id)
