@@ -25,8 +25,8 @@ from bench.sampling import Cost, Tree, reaped_cpu_s, watched
 from protocol.model.structure import PersonRecord
 from protocol.replica.console.ownership import acquire
 from protocol.replica.office.invitations import Wanted, invite
+from protocol.replica.office.made_classes import add_space
 from protocol.replica.office.people import add_person, list_draft
-from protocol.replica.office.spaces import add_space
 from protocol.roles import PersonRole, Role
 from sync_server.opened.app import Server, opened
 

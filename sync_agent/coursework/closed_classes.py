@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.replica.office.erasures import closed_by_kit
-from protocol.replica.office.spaces import is_closed
+from protocol.replica.office.spaces import is_hidden
 from sync_agent.app import Agent
 from sync_agent.space_names import space_names
 
@@ -27,7 +27,7 @@ async def none_but_closed(agent: Agent) -> list[Closed]:
     door = agent.replica.door
     found = [space for space in await agent.spaces() if door.parent(space) not in (None, door.territory)]
     for space in found:
-        if not await is_closed(agent.replica, space):
+        if not await is_hidden(agent.replica, space):
             return []
     names, over = await space_names(agent), await closed_by_kit(agent.replica)
     closed = (Closed(space, names.get(space, space.hex()), space in over) for space in found)

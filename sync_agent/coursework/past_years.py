@@ -58,14 +58,17 @@ async def past_spaces(agent: Agent) -> frozenset[bytes]:
 
 async def why_nobody(agent: Agent, space: bytes) -> str | None:
     """Why the list of a class is empty here, for who asks for it; None where it is shown."""
-    from protocol.replica.office.spaces import is_closed  # noqa: PLC0415 — only for who asks at a console
+    from protocol.replica.office.erasures import closed_by_kit  # noqa: PLC0415 — only for who asks at a console
+    from protocol.replica.office.spaces import is_hidden  # noqa: PLC0415 — likewise
 
     made = (await made_spaces(agent.replica)).get(space)
     name = (await space_names(agent)).get(space) or (space.hex() if made is None else made.name)
     year = None if made is None else made.year
     called = f"the class “{name}”" if year is None else f"the class “{name}” of {year}"
-    if await is_closed(agent.replica, space):
+    if space in await closed_by_kit(agent.replica):
         return f"{called} was closed: its list and its pupils' work are gone"
+    if await is_hidden(agent.replica, space):
+        return f"{called} is hidden at present: its list and its pupils' work are here, and may be shown again"
     if space not in await past_spaces(agent):
         return None
     day = dt.datetime.fromtimestamp(day_ms(agent.now_ms(), await _known_ms(agent)) / 1000, dt.UTC).date()

@@ -3,8 +3,8 @@
 Rules:
 - what a file holds decides whose it is, as everywhere in that folder (`folder`): ours is what was written there of what
   is published, all else is a person's, and nothing takes it away by itself;
-- a class is over here once it was closed, once this device may read it no more, and where its year is past and it is
-  not shown: what people saved in its folder outlives the class, and is about its pupils, or theirs;
+- a class is over here once the kit has closed it, once this device may read it no more, and where its year is past and
+  it is not shown: what people saved in its folder outlives the class, and is about its pupils, or theirs;
 - cleared away is what lies in the folders of classes that somebody names, and that are over. No link is followed.
 """
 
@@ -21,7 +21,7 @@ from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
 from protocol.portable_names import displayable
 from protocol.replica.console.operation import JSON
-from protocol.replica.office.spaces import is_closed
+from protocol.replica.office.erasures import closed_by_kit
 from sync_agent.app import Agent
 from sync_agent.coursework.file_notes import decode_notes
 from sync_agent.coursework.folder import Lying, Notes, look_through, remove_empty
@@ -128,12 +128,11 @@ async def _spaces_of_folders(agent: Agent) -> dict[str, bytes]:
 
 async def _over(agent: Agent, spaces: Mapping[str, bytes]) -> set[str]:
     """The folders of classes that are over here."""
-    mine, past = await agent.spaces(), await past_spaces(agent) if spaces else frozenset()
-    return {
-        name
-        for name, space in spaces.items()
-        if space not in mine or space in past or await is_closed(agent.replica, space)
-    }
+    if not spaces:
+        return set()
+    over = {*await past_spaces(agent), *await closed_by_kit(agent.replica)}
+    mine = await agent.spaces()
+    return {name for name, space in spaces.items() if space not in mine or space in over}
 
 
 async def _notes(agent: Agent, names: Mapping[bytes, str]) -> dict[str, list[Notes]]:

@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 from protocol.model.entry import Kind
-from protocol.model.structure import PersonRecord, SpaceChange, SpaceRecord
+from protocol.model.structure import PersonRecord, Revocation, SpaceChange, SpaceRecord
+from protocol.replica.at_work.replica import Replica
 from protocol.replica.at_work.space_names import changed_names
+from protocol.replica.office.space_namesakes import NamedClass, spaces_ever_named
+from protocol.replica.office.spaces import is_hidden
 from protocol.roles import PersonRole
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.attacks.test_names_of_an_hour import Stolen
 from tests.attacks.test_whose_a_device_is_at_a_server import Thieving
 from tests.harness.attack import attack
@@ -28,6 +32,16 @@ MEANT = re.compile(r'name="class_meant" value="([0-9a-f]{32})"')
 
 async def _none(*_: object) -> dict[bytes, object]:
     return {}
+
+
+async def _shown_alone(replica: Replica) -> list[NamedClass]:
+    """As if a class that is hidden for a moment had never been."""
+    return [each for each in await spaces_ever_named(replica) if not await is_hidden(replica, each.id)]
+
+
+def _nowhere(_: object) -> set[bytes]:
+    """As if she had had a right nowhere but in what is shown."""
+    return set()
 
 
 async def _never(*_: object) -> bool:
@@ -140,6 +154,59 @@ async def test_where_a_teacher_publishes_two_classes_of_one_name_are_told_apart(
         shown = _text(await surfer.page("/publish"))
     assert "Celle-ci · faite" in shown
     assert "L'autre : CM1 C · connue ici en premier" in shown
+
+
+@attack(ROW, off={"protocol.replica.office.space_namesakes.spaces_ever_named": _shown_alone})
+async def test_nor_makes_it_a_code_or_lets_anybody_in_while_the_key_hides_the_class_that_had_the_name(
+    stolen: Stolen,
+) -> None:
+    head = await _head(stolen)
+    await stolen.erases(stolen.here.space)
+    false = await _false_class(stolen)
+    pc, place = stolen.year.machine.agent.device, f"/school/{false.hex()}"
+    async with portal(head.agent) as surfer:
+        answer = await _code(surfer, false)
+        assert 'class="proof-code"' not in answer
+        assert "connue ici en premier" in _text(answer)
+        assert "cachée en ce moment" in _text(answer)
+        assert (await surfer.send(place, f"{place}/let-in", {"who": f"device:{pc.hex()}"})).status == 200
+        assert pc not in {each.key for each in head.agent.replica.door.authorities_in(false)}
+
+
+@attack(ROW, off={"sync_agent.portal.teacher.teaching.Teaching._ever_hers": _nowhere})
+async def test_where_a_teacher_publishes_the_class_is_told_too_in_which_her_right_is_away(stolen: Stolen) -> None:
+    false, laptop = await _false_class(stolen), stolen.year.teacher
+    right = Thieving(stolen.year).let_in(laptop.agent.keys)
+    await stolen.says(false, Kind.GRANT, right)
+    door, device = laptop.agent.replica.door, laptop.agent.device
+    hers = next(each.grant for each in door.authorities_of(device) if each.space == stolen.here.space)
+    await stolen.says(stolen.here.space, Kind.REVOKE, Revocation(device, ()).encode(), target=hers)
+    await stolen.here.sync()
+    async with portal(laptop.agent) as surfer:
+        shown = _text(await surfer.page("/publish"))
+    assert re.search(r"Classe ou groupe (CM2 B )?Est-ce bien", shown), "there is one that she may choose"
+    assert "L'autre : CM1 C · connue ici en premier" in shown
+
+
+@attack(ROW, off={"protocol.replica.office.made_classes.spaces_ever_named": _shown_alone})
+async def test_of_a_class_that_is_hidden_the_name_is_told_to_who_makes_another_of_it(stolen: Stolen) -> None:
+    head = await _head(stolen)
+    await stolen.erases(stolen.here.space)
+    desk = Desk(head.agent)
+    await desk.ask("space add", name="CM2 B", year="none")
+    assert any(f"has a class “CM2 B” already ({stolen.here.space.hex()})" in line for line in desk.told)
+
+
+async def test_a_class_that_the_kit_has_closed_has_given_its_name_to_the_next_one(
+    stolen: Stolen, tmp_path: Path
+) -> None:
+    head, here = await _head(stolen), stolen.here
+    kit = kit_in(tmp_path / "server" / "kit", None)
+    await here.office.with_kit("space close", kit, space=here.space.hex(), unheard_too=True)
+    made = await stolen.says(here.school, Kind.SPACE, SpaceRecord("CM2 B").encode())
+    async with portal(head.agent) as surfer:
+        assert "Une autre s'appelle" not in _text(await surfer.page(f"/school/{made.hex()}"))
+        assert 'class="proof-code"' in await _code(surfer, made)
 
 
 async def test_of_a_class_that_she_has_named_herself_nothing_is_asked(stolen: Stolen) -> None:

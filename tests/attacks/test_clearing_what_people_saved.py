@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from protocol.errors import BadInput
+from protocol.model.entry import Kind
+from protocol.model.structure import Erasure
 from sync_agent.app import Agent
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom
 from tests.harness.commands import Desk
+from tests.harness.erasures import closed_by_anybody
 from tests.harness.saved import close, lesson
 from tests.harness.tree import files_of
 
@@ -34,6 +37,21 @@ async def test_of_a_class_that_is_not_over_nothing_is_deleted(room: Classroom) -
         refused = True
     assert refused
     assert files_of(tree) == before
+
+
+@attack(ROW, off={"sync_agent.coursework.saved_files.closed_by_kit": closed_by_anybody})
+async def test_nor_of_one_that_a_copied_key_hides_for_an_hour(room: Classroom) -> None:
+    pc, tree = await lesson(room)
+    (tree / "CM1" / "travail.odt").write_bytes(b"de Lea")
+    await room.territory.say(room.territory.id, Kind.ERASE, Erasure(room.space).encode())
+    await pc.session.sync()
+    refused = False
+    try:
+        await Desk(pc.agent).ask("saved-clear", space=[room.space.hex()])
+    except BadInput:
+        refused = True
+    assert refused
+    assert (tree / "CM1" / "travail.odt").exists()
 
 
 def _followed(state: os.stat_result) -> bool:

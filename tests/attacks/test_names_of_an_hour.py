@@ -76,7 +76,9 @@ class Stolen:
         self.year, self.here, self.office = year, year.here, year.here.office
         self._said = 0
 
-    async def says(self, space: bytes, kind: Kind, payload: bytes, subject: bytes | None = None) -> bytes:
+    async def says(
+        self, space: bytes, kind: Kind, payload: bytes, subject: bytes | None = None, target: bytes | None = None
+    ) -> bytes:
         """The entry that says so, once it is everywhere."""
         server, clock = self.office.server, self.office.clock
         given = next(each.grant for each in server.replica.door.authorities() if each.role is Role.SERVER)
@@ -90,6 +92,7 @@ class Stolen:
             payload=payload,
             salt=bytes(16),
             subject=subject,
+            target=target,
         )
         assert (await server.replica.admit([said], source=b"a PC", now_ms=clock())).admitted
         await self.here.sync()

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import PersonRecord, SpaceRecord
+from protocol.model.structure import Erasure, PersonRecord, SpaceRecord
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office import added_namesakes
 from protocol.rights.roster import Person
 from protocol.roles import PersonRole
 from tests.attacks.test_whose_a_device_is_at_a_server import Thieving
 from tests.harness.attack import attack
+from tests.harness.erasures import closed_by_anybody
 from tests.harness.kept_town import town_at_work
 from tests.harness.year_at_work import Year
 
@@ -128,6 +129,16 @@ async def test_nor_is_the_false_one_offered_where_the_key_says_something_else_of
     told = await changing.add_her()
     assert_both_are_told(changing, told)
     assert ("and no longer" in told[0], "called “Zoé” by now" in told[0]) == (left, not left)
+
+
+@attack(ROW, off={"protocol.replica.office.added_namesakes.closed_by_kit": closed_by_anybody})
+async def test_nor_is_it_offered_while_the_key_hides_the_class_in_which_she_is(changing: Changing) -> None:
+    await changing.list_a_false_one(await changing.class_of_the_keys())
+    here = changing.thieving.here
+    await changing.thieving.brings(Kind.ERASE, Erasure(here.space).encode(), space=here.school)
+    told = await changing.add_her()
+    assert_both_are_told(changing, told)
+    assert "and hidden at present" in told[0]
 
 
 async def test_she_is_told_too_where_the_key_has_one_of_her_name_on_the_new_list(changing: Changing) -> None:

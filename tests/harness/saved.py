@@ -33,6 +33,6 @@ async def in_step(pc: Device) -> None:
 
 
 async def close(room: Classroom, pc: Device) -> None:
-    await room.territory.say(room.territory.id, Kind.ERASE, Erasure(room.space).encode())
+    await room.territory.kit_says(room.territory.id, Kind.ERASE, Erasure(room.space).encode())
     await pc.session.sync()
     await in_step(pc)

@@ -117,17 +117,21 @@ async def test_a_pc_that_was_off_for_months_shows_nobody_of_last_year_before_it_
         assert "Léa" not in (await page.get("/who")).text
 
 
-async def test_who_asks_for_the_list_of_a_closed_class_is_told_that_it_is_closed(room: Classroom) -> None:
+@pytest.mark.parametrize("by_kit", [True, False])
+async def test_who_asks_for_the_list_of_a_closed_class_is_told_that_it_is_closed_or_that_it_is_hidden(
+    room: Classroom, by_kit: bool
+) -> None:
     pc, territory = await room.machine(), room.territory
     await pc.session.sync()
     desk = Desk(pc.agent)
     assert await desk.ask("people", space=room.space.hex())
     assert not desk.told
-    await territory.say(territory.id, Kind.ERASE, Erasure(room.space).encode())
+    says = territory.kit_says if by_kit else territory.say
+    await says(territory.id, Kind.ERASE, Erasure(room.space).encode())
     await pc.session.sync()
     assert await desk.ask("people", space=room.space.hex()) == []
     (why,) = desk.told
-    assert "was closed" in why
+    assert ("was closed" in why, "is hidden at present" in why) == (by_kit, not by_kit)
 
 
 @pytest.mark.parametrize(

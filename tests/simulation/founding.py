@@ -21,8 +21,8 @@ from protocol.replica.at_work.replica import Draft, Entropy, Replica
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.invitations import Wanted, invite
+from protocol.replica.office.made_classes import add_space
 from protocol.replica.office.people import add_person
-from protocol.replica.office.spaces import add_space
 from protocol.roles import PersonRole, Role
 from protocol.trust.envelope import OpenedRequest
 from protocol.trust.kit import Kit

@@ -15,8 +15,8 @@ from protocol.replica.office.erasures import erase_persons, with_doubles
 from protocol.replica.office.further_words import merge_persons
 from protocol.replica.office.grants import grant_device
 from protocol.replica.office.invitations import Wanted, invite
+from protocol.replica.office.made_classes import add_space
 from protocol.replica.office.people import add_person
-from protocol.replica.office.spaces import add_space
 from protocol.replica.office.withdrawals import revoke_device
 from protocol.roles import PersonRole, Role
 from sync_agent.school.office import SchoolOffice

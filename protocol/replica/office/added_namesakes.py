@@ -3,7 +3,8 @@
 Rules:
 - of those of one name none is offered before others, on whichever list, and each is told: whoever has the server's key
   makes a class, and lists one of any name there, or takes one off a list whom people know (docs/adr/0564);
-- they are told in the order in which lists first called them so here, with the list, and by whose word they are on it.
+- they are told in the order in which lists first called them so here, with the list, and by whose word they are on it;
+- a list that somebody hides for a moment has its names still: closed is what the kit has closed (docs/adr/0596).
 
 docs/protocol.md, "Coursework".
 """
@@ -17,12 +18,13 @@ from protocol.model.entry import Entry, Kind
 from protocol.replica.at_work.replica import Replica
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.called_here import namesakes_before
+from protocol.replica.office.erasures import closed_by_kit
 from protocol.replica.office.heard import Word, said_by
 from protocol.replica.office.mentioned import day_of
 from protocol.replica.office.namesakes import called_in, heard, pupils_called
 from protocol.replica.office.other_lists import names_of_lists
 from protocol.replica.office.people import described, duplicates_in, listings_of
-from protocol.replica.office.spaces import is_closed, space_records
+from protocol.replica.office.spaces import is_hidden, space_records
 from protocol.replica.office.whose_words import signatures
 from protocol.rights.roster import Person
 from protocol.roles import RANK, PersonRole, Role
@@ -89,7 +91,7 @@ async def _called_elsewhere(replica: Replica, space: bytes, added: Person) -> di
     Also whom they have no more, or otherwise, by now: that, too, is said by whoever has the server's key.
     """
     others = set(replica.door.below(replica.door.parent(space) or b"")) - {space}
-    open_ = {other for other in others if not await is_closed(replica, other)}
+    open_ = others.difference(await closed_by_kit(replica))
     found: dict[bytes, dict[bytes, Entry]] = {}
     for entry in await replica.store.scan_kinds([Kind.PERSON]):
         if entry.header.space in open_ and entry.header.subject != added.id:
@@ -106,10 +108,9 @@ async def _placed(office: Office, lists: Mapping[bytes, str], said: Entry, name:
     by = said_by(office.replica, Word(said.header.author, said.header.grant, said.timestamp_ms), own)
     now = (await office.replica.view(space)).roster.persons.get(one)
     as_now = "" if now is None or heard(now.name) == heard(name) else f", called “{now.name}” by now"
-    return (
-        f"on the list of “{lists[space]}” ({space.hex()}) since {day_of(said.timestamp_ms)} by {by}"
-        f"{', and no longer' if now is None else as_now}"
-    )
+    if now is None:
+        as_now = ", and hidden at present" if await is_hidden(office.replica, space) else ", and no longer"
+    return f"on the list of “{lists[space]}” ({space.hex()}) since {day_of(said.timestamp_ms)} by {by}{as_now}"
 
 
 async def _told(office: Office, space: bytes, person: bytes, if_one: str) -> str:

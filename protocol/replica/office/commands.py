@@ -35,6 +35,7 @@ from protocol.replica.office.heard import devices_of_the_same
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.known_here import note_told
 from protocol.replica.office.losses import NEW_KEYS, lost
+from protocol.replica.office.made_classes import add_space, rename_space
 from protocol.replica.office.mentioned import mentioned
 from protocol.replica.office.names import (
     NO_YEAR,
@@ -49,9 +50,7 @@ from protocol.replica.office.phrases_of_lost import Drawn
 from protocol.replica.office.sign_ins_of_lost import OpenedSignIns
 from protocol.replica.office.spaces import (
     ListedSpace,
-    add_space,
     open_spaces_named,
-    rename_space,
     space_named,
     space_records,
     spaces_named,

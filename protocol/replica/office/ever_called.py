@@ -30,7 +30,7 @@ from protocol.replica.console.parameters import shown
 from protocol.replica.office.erasures import closed_by_kit
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN, mentioned
 from protocol.replica.office.mistaken import mistaken
-from protocol.replica.office.spaces import is_closed, pasts
+from protocol.replica.office.spaces import is_hidden, pasts
 from protocol.rights.roster import Roster
 
 
@@ -105,9 +105,9 @@ async def spaces_called(replica: Replica, text: str, among: Container[bytes] | N
     for one in typed or ever:
         school, name = uai.get(one) or uai.get(replica.door.parent(one) or b""), typed.get(one) or names[one]
         about = [part for part in (school, ever[one].year) if part] + _otherwise(name, names[one])
-        is_hidden = one in typed and one not in over and await is_closed(replica, one)
-        about += ["closed"] if one in over else ["hidden"] if is_hidden else []
-        found.append(Named(one, name, ", ".join(about), one in over, not is_hidden and one not in over))
+        hides = one in typed and one not in over and await is_hidden(replica, one)
+        about += ["closed"] if one in over else ["hidden"] if hides else []
+        found.append(Named(one, name, ", ".join(about), one in over, not hides and one not in over))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Spaces: what an operator means by one, making classes and the schools around them, listing them.
+"""Spaces: what an operator means by one, listing them, what they were ever called.
 
 A school is named by its UAI, a class by its id; wherever a space is asked for, both are understood, and the territory's
 id too. What is listed are the classes, groups and staff rooms: schools and the territory come with them.
@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final
 
 from protocol.errors import BadInput, Code
-from protocol.identity import normal_uai, school_id, uai_warning
+from protocol.identity import school_id
 from protocol.model.entry import ID_BYTES, Kind, parsed
 from protocol.model.structure import SpaceChange, SpaceRecord
-from protocol.replica.at_work.replica import Draft, Replica
-from protocol.replica.at_work.space_names import changed_names, changes_shown, made_spaces
+from protocol.replica.at_work.replica import Replica
+from protocol.replica.at_work.space_names import changed_names, made_spaces
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.mentioned import Mentioned, day_of
-from protocol.replica.office.names import distinct, hex_or_none, name_of, school_year
+from protocol.replica.office.names import distinct, hex_or_none
 from protocol.rights.door import Door
-
-_MAX_UAI_CHARS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,60 +48,6 @@ class SpacePast:
         """The class, called `now`, for whoever ends it."""
         of_year = "without a school year" if self.year is None else f"of the school year {self.year}"
         return f"{self.names.called(now)}, {of_year}, made {day_of(self.made_ms)}"
-
-
-@dataclass(frozen=True, slots=True)
-class AddedSpace:
-    """A class that was made; `warnings` are sentences about what looks like a mistake."""
-
-    id: bytes
-    warnings: tuple[str, ...]
-
-
-async def add_space(office: Office, name: str, school: str, year: str | None = None) -> AddedSpace:
-    """Make a class in the school of this UAI, and the school too if it is not there.
-
-    A second class of a name is warned about, never refused. Raises `BadInput` (BAD_NAME, BAD_DATE, USAGE for what
-    cannot be a UAI at all).
-    """
-    record = SpaceRecord(name_of(name, "a space"), year=school_year(year))
-    uai = normal_uai(name_of(school, "a school"))
-    if len(uai) > _MAX_UAI_CHARS:
-        raise BadInput(Code.USAGE, f"“{uai}” is too long for the UAI of a school")
-    territory = office.replica.territory
-    above = school_id(territory, uai)
-    twin = await twin_of(office, record.name, record.year, above)
-    drafts = [Draft(above, Kind.SPACE, None, record.encode())]
-    if not office.replica.door.knows_space(above):
-        drafts.insert(0, Draft(territory, Kind.SPACE, None, SpaceRecord(uai, uai=uai).encode()))
-    *_, made = await office.say(drafts)
-    await office.tend_keys([made.id])
-    warnings = [] if (mistyped := uai_warning(uai)) is None else [mistyped]
-    if twin is not None:
-        warnings.append(_told_of_twin(record.name, twin))
-    return AddedSpace(made.id, tuple(warnings))
-
-
-def _told_of_twin(name: str, twin: bytes) -> str:
-    return (
-        f"this school has a class “{name}” already ({twin.hex()}): two of a name are easily taken for one another; "
-        "`space rename` gives one of them another name"
-    )
-
-
-async def twin_of(office: Office, name: str, year: str | None, school: bytes, but: bytes | None = None) -> bytes | None:
-    """A class in the school that is called the same already, unless it is closed, or known to be of another year.
-
-    None that is `but`.
-    """
-    for space, other in (await space_records(office)).items():
-        if space == but or other.name.strip().casefold() != name.strip().casefold():
-            continue
-        same_year = year is None or other.year is None or year == other.year
-        is_there = office.replica.door.parent(space) == school
-        if is_there and same_year and not await is_closed(office.replica, space):
-            return space
-    return None
 
 
 async def list_spaces(office: Office) -> list[ListedSpace]:
@@ -156,18 +99,22 @@ def spaces_named(office: Office, texts: Iterable[str]) -> list[bytes]:
 
 
 async def open_spaces_named(office: Office, texts: Iterable[str]) -> list[bytes]:
-    """As `spaces_named`, for what is to be said there. Raises `BadInput(UNKNOWN_SPACE)` for a closed class too."""
+    """As `spaces_named`, for what is to be said there. Raises `BadInput(UNKNOWN_SPACE)` for a hidden class too."""
     named = spaces_named(office, texts)
     for space in named:
-        if await is_closed(office.replica, space):
+        if await is_hidden(office.replica, space):
             raise BadInput(
-                Code.UNKNOWN_SPACE, f"the class {space.hex()} has been closed: nothing that is said there is shown"
+                Code.UNKNOWN_SPACE,
+                f"the class {space.hex()} has been closed, or is hidden: nothing that is said there is shown",
             )
     return named
 
 
-async def is_closed(replica: Replica, space: bytes) -> bool:
-    """Whether a space is a class that was closed: what it held is destroyed, and nothing in it is shown."""
+async def is_hidden(replica: Replica, space: bytes) -> bool:
+    """Whether a space is a class of which nothing is shown, as an erasure of anybody's covers it.
+
+    Closed is what the kit has closed (`erasures.closed_by_kit`): whoever has a server's key hides one for an hour.
+    """
     door = replica.door
     is_class = door.parent(space) not in (None, door.territory)
     return is_class and space in (await replica.view(space)).roster.erased
@@ -225,18 +172,3 @@ async def pasts(replica: Replica) -> dict[bytes, SpacePast]:
     return {
         one: SpacePast(*made[one], Mentioned(tuple(said), since_ms=tuple(said.values()))) for one, said in names.items()
     }
-
-
-async def rename_space(office: Office, space: bytes, name: str) -> str | None:
-    """Call a space something else, everywhere, whatever date its name bears; what to say of one that has it already.
-
-    Raises `BadInput(BAD_NAME)`.
-    """
-    change = SpaceChange(name_of(name, "a space"))
-    _, shown = (await changes_shown(office.replica)).get(space, (None, None))
-    parents = () if shown is None else (shown,)
-    made, above = (await space_records(office)).get(space), office.replica.door.parent(space)
-    year = None if made is None else made.year
-    twin = None if above is None else await twin_of(office, change.name, year, above, space)
-    await office.say([Draft(space, Kind.SPACE_CHANGE, None, change.encode(), parents=parents)])
-    return None if twin is None else _told_of_twin(change.name, twin)

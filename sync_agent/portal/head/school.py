@@ -35,11 +35,12 @@ from protocol.replica.office.further_words import Repeated, doubted_to_leave, do
 from protocol.replica.office.grants import Why, standings_of
 from protocol.replica.office.left_over import classes_not_closed
 from protocol.replica.office.list_words import SURE, ListWords
+from protocol.replica.office.made_classes import twin_of
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN
 from protocol.replica.office.names import NO_YEAR, device_id, person_id, year_meant
 from protocol.replica.office.people import duplicates_in
 from protocol.replica.office.several_classes import also_in
-from protocol.replica.office.spaces import space_records, twin_of
+from protocol.replica.office.spaces import space_records
 from protocol.replica.office.stays import stays_of
 from protocol.replica.office.stays_out import CutOff, cut_off_by
 from protocol.replica.office.whose_device import whose_device

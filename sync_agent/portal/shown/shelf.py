@@ -24,7 +24,7 @@ from protocol.model.work import ContentRef, ItemKind, Revision
 from protocol.replica.at_work.views import Basis, SpaceView
 from protocol.replica.content.holdings import Need
 from protocol.replica.office.namesakes import Place, alike, places_in
-from protocol.replica.office.spaces import is_closed
+from protocol.replica.office.spaces import is_hidden
 from protocol.replica.office.whose_words import signatures, speakers
 from protocol.rights.roster import Person, Roster
 from protocol.roles import SEES_ALL_WORK, PersonRole
@@ -220,7 +220,7 @@ class Shelf:
             if space in past:
                 continue
             view = await self.agent.replica.view(space)
-            if await is_closed(self.agent.replica, space):
+            if await is_hidden(self.agent.replica, space):
                 continue
             is_class = door.parent(space) not in (None, door.territory)
             signed = await self._signatures(view)

@@ -88,10 +88,17 @@ class Teaching:
             values={name: values.get(name, "") for name in _WRITTEN},
             # classes first: that is where nearly everything is published
             choices=sorted(rooms, key=lambda room: not room.is_class),
-            shared=await told_of_names(visit, self._shelf, {room.space for room in rooms}),
+            shared=await told_of_names(visit, self._shelf, {room.space for room in rooms}, among=self._ever_hers()),
             kinds=list(ItemKind),
             subjects=sorted(_subjects(visit)),
         )
+
+    def _ever_hers(self) -> set[bytes]:
+        """Where this computer ever had a right, by any key of its own: one that is away may be back in an hour."""
+        agent = self._shelf.agent
+        door = agent.replica.door
+        given = [each.space for key in agent.own_keys for each in door.authorities_of(key)]
+        return {space for top in given for space in door.below(top)}
 
     async def publish(self, request: web.Request) -> web.Response:
         """Publish what the form says; where that cannot be, the form again, with what was written into it."""
