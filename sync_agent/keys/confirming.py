@@ -14,7 +14,7 @@ Rules (docs/protocol.md, "Confirmed devices", C13 to C18; docs/adr/0064):
   classes below, which its right reaches, and nobody else's is (0535);
 - what was confirmed in one class holds in every other that both devices teach, but for one that was ever reported
   somewhere, of which a human alone says so (`reported`, 0568);
-- who was looked at, was cut off, and is let in again is news like anybody who is new;
+- who was looked at, was gone, and is back is news like anybody who is new;
 - words are made for what is shown, and beside the loop: each takes a hundredth of a second, and whoever lets devices in
   may invent them by the thousand.
 """
@@ -228,7 +228,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
         (
             device
             for space, roster in rosters.items()
-            for device, _ in _speakers(roster)
+            for device, _ in speakers(roster)
             if seen.get(space_mark(KNOWN_READER_MARKS, space, device_id(device))) not in {None, WAS_THERE}
         ),
     )
@@ -239,7 +239,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
         waits_for, this = roster.voices.waits_for, own_device(agent)
         spoken_for = {word.device for word in roster.voices.words.get(this, ()) if word.is_own}
         said = first_keys(in_class.get(space, ()), roster, agent.replica.door)
-        for device, grant in _speakers(roster):
+        for device, grant in speakers(roster):
             key = said.get(device)
             speaks = grant.grant not in roster.unconfirmed
             if grant.person is None or grant.key in roster.cut or not _is_listed(key, speaks=speaks):
@@ -418,7 +418,7 @@ async def _places(agent: Agent, grants: Sequence[Authority], shown: Iterable[Rea
     for reader in shown:
         for space in () if reader.is_this else await _said_in(agent, reader):
             mine, roster = await own_grant(agent, grants, space), (await agent.replica.view(space)).roster
-            for named, grant in () if mine is None else _speakers(roster):
+            for named, grant in () if mine is None else speakers(roster):
                 if mine is not None and (named, grant.person) == (reader.pair, reader.person):
                     yield _Place(space, roster, mine, named, grant, reader.space if reader.is_above else None)
 
@@ -482,7 +482,7 @@ async def confirmations_due(
     }
     drafts = []
     for space, mine, roster in places:
-        for named, grant in _speakers(roster):
+        for named, grant in speakers(roster):
             if (named, mine.person) in said and grant.person == mine.person and named[0] not in away:
                 is_told = (space, named, mine.person) in told
                 drafts += _word_at(agent, _Place(space, roster, mine, named, grant), is_told=is_told)
@@ -534,7 +534,7 @@ def _last_day_beside(roster: Roster, word: Word, grant: Authority) -> tuple[byte
     return (max(ends)[1],) if ends else ()
 
 
-def _speakers(roster: Roster) -> list[tuple[Device, Authority]]:
+def speakers(roster: Roster) -> list[tuple[Device, Authority]]:
     """Who stands for a teacher in a space, as whose, each with the grant that a word about it names."""
     found = defaultdict[Standing, list[Authority]](list)
     for grant in roster.authorities:

@@ -11,8 +11,9 @@ Rules (docs/threat-model.md; docs/adr/0272):
 - of a class that the kit has closed nothing is told (`read_here`): what says whose each key is went with it;
 - days are those of the wraps, which PCs date, and names those that came first: neither is his to choose;
 - whom the teacher has looked at as a reader, or confirmed, is here without being news, unless they were cut off and let
-  in again since: of that the list of readers alone is looked at; anybody else is until looked at,
-  and again once they could read another work: who was told that somebody reads no more was told nothing of what comes.
+  in again since: of that the list of readers alone is looked at. Anybody else is news until looked at;
+- and all are again once they could read another work: who knows, or was told, that somebody reads no more was told
+  nothing of what comes. What those could read who were known is noted when they go (`gone_readers`).
   The works are noted, not how many: those that a server holds back then would make room for as many others;
 - keys that somebody has said in the class, and the kit's, have their names however much is sealed (`seals_read`).
 """
@@ -53,7 +54,13 @@ from sync_agent.keys.seen_readers import (
     space_mark,
 )
 from sync_agent.machine.beginnings import BEGINNING_BYTES, beginnings
-from sync_agent.machine.marks import KNOWN_READER_MARKS, KNOWN_RETURN_MARKS, PAST_READER_MARKS, PAST_WORKS_MARKS
+from sync_agent.machine.marks import (
+    KNOWN_READER_MARKS,
+    KNOWN_RETURN_MARKS,
+    PAST_READER_MARKS,
+    PAST_WORKS_MARKS,
+    WAS_GONE,
+)
 from sync_agent.space_names import space_names
 
 COULD_READ: Final = "could read"
@@ -94,11 +101,15 @@ class PastReader:
 
 
 class Noted(NamedTuple):
-    """A device in a class, and the beginnings of the works of which it was told; of keys of nobody a work, and none."""
+    """A device in a class, and the beginnings of the works of which it was told; of keys of nobody a work, and none.
+
+    It `leaves` if it was known there until now.
+    """
 
     space: bytes
     what: bytes
     works: frozenset[bytes]
+    leaves: bool = False
 
 
 Days: TypeAlias = "tuple[int, int]"
@@ -118,6 +129,7 @@ class _Span:
         self.first_ms, self.last_ms = min(self.first_ms, days[0]), max(self.last_ms, days[1])
 
 
+_NO_MARKS: Final[Mapping[str, bytes]] = {}
 _Standing: TypeAlias = "tuple[bytes, bytes]"
 """A line of keys, as whose it is listed."""
 
@@ -136,14 +148,17 @@ class _Past:
     mine: bool = False
     still: bool = False
     unknown: set[tuple[bytes, bytes]] = field(default_factory=set)
+    leaving: set[tuple[bytes, bytes]] = field(default_factory=set)
     is_news: bool = False
 
-    def add(self, space: bytes, device: bytes, span: _Span, *, is_known: bool) -> None:
+    def add(self, space: bytes, device: bytes, span: _Span, *, is_known: bool, leaves: bool) -> None:
         """That so much was sealed in a class to a key of this device's."""
         self._add(space, span)
         self.noted[space, device] |= span.works
         if not is_known:
             self.unknown.add((space, device))
+        if leaves:
+            self.leaving.add((space, device))
 
     def add_works(self, space: bytes, span: _Span, *, is_news: bool) -> None:
         """The same of keys of nobody, of each of these works."""
@@ -158,7 +173,7 @@ class _Past:
     def shown(self, names: Mapping[bytes, str], seen: Mapping[str, bytes]) -> PastReader:
         """`seen` are the marks of those at which the teacher has looked: of any other work they are news."""
         noted = tuple(
-            Noted(space, what, frozenset(work[:BEGINNING_BYTES] for work in works))
+            Noted(space, what, frozenset(work[:BEGINNING_BYTES] for work in works), (space, what) in self.leaving)
             for (space, what), works in sorted(self.noted.items())
         )
         told = (each.space + each.what + b"".join(sorted(each.works)) for each in noted)
@@ -197,16 +212,20 @@ class _Sayer(NamedTuple):
     name: str | None
 
 
-async def list_past_readers(agent: Agent, readers: Sequence[Reader]) -> list[PastReader]:
+async def list_past_readers(
+    agent: Agent, readers: Sequence[Reader], gone: Mapping[str, bytes] = _NO_MARKS
+) -> list[PastReader]:
     """Those who are not among the `readers` of today (`list_readers`), what is news first, then the latest.
 
-    Empty where this device teaches nothing.
+    And those of whom it is about to be noted that they are `gone`. Empty where this device teaches nothing.
     """
     places = await read_here(agent)
     if not places:
         return []
     said = await said_by_space(agent, Kind.PERSON_KEY)
-    classes = [await _Class.of(agent, each.space, each.person, readers, said.get(each.space, ())) for each in places]
+    classes = [
+        await _Class.of(agent, each.space, each.person, readers, said.get(each.space, ()), gone) for each in places
+    ]
     recovery = await recovery_keys_ever(agent.replica)
     known = {each.space: each.known_teachers for each in classes}
     sealed = await seals(agent, known, {each.space: _have_a_name(each, recovery) for each in classes})
@@ -257,6 +276,8 @@ class _Class:
     confirmed: frozenset[bytes]
     known_teachers: frozenset[bytes]
     marks: Mapping[bytes, bytes]
+    gone: Mapping[bytes, bytes]
+    """The same of those who are gone, as they are about to be noted."""
     back: frozenset[bytes]
     """The devices that were let in again after the teacher had looked at them, or confirmed them."""
     known_works: frozenset[bytes]
@@ -268,7 +289,15 @@ class _Class:
     """To which devices those of a person ever led, as far as that was asked."""
 
     @classmethod
-    async def of(cls, agent: Agent, space: bytes, own: bytes, readers: Iterable[Reader], said: Iterable[Entry]) -> Self:
+    async def of(
+        cls,
+        agent: Agent,
+        space: bytes,
+        own: bytes,
+        readers: Iterable[Reader],
+        said: Iterable[Entry],
+        gone: Mapping[str, bytes],
+    ) -> Self:
         """From the marks of this device, and the words that lead on from it: what it met first may be a server's."""
         roster, door, store = (await agent.replica.view(space)).roster, agent.replica.door, agent.replica.store
         ever = roster.voices.with_over()
@@ -276,7 +305,7 @@ class _Class:
         prefix = f"{KNOWN_READER_MARKS}{space.hex()}/"
         confirmed = frozenset(map(device_id, circle.own | circle.others))
         sayers = _sayers(said, roster, door)
-        marks = {bytes.fromhex(name.removeprefix(prefix)): mark for name, mark in (await store.marks(prefix)).items()}
+        marks = _by_device(prefix, await store.marks(prefix))
         itself_before = {device_id(one.pair) for key in agent.former for one in door.authorities_of(key)}
         return cls(
             space,
@@ -290,15 +319,16 @@ class _Class:
             confirmed,
             confirmed.union(map(device_id, known_devices(agent, space)), itself_before),
             marks,
+            _by_device(prefix, gone),
             await _back_unseen(agent, space, sayers, {*confirmed, *marks}),
             beginnings(await store.mark(f"{PAST_WORKS_MARKS}{space.hex()}")),
             frozenset(each.grant for each in roster.authorities),
             cache(partial(Circles, ever)),
         )
 
-    def knows(self, device: bytes, person: bytes) -> bool:
-        """Whether the teacher has ever confirmed this device, or looked at it as this person's that reads."""
-        return device in self.confirmed or is_looked_at(self.marks.get(device), person, speaks=True)
+    def knows(self, mark: bytes | None, device: bytes, person: bytes) -> bool:
+        """Whether the teacher has confirmed this device, or looked at it as this person's that reads, and it stayed."""
+        return mark != WAS_GONE and (device in self.confirmed or is_looked_at(mark, person, speaks=True))
 
     def add_to(
         self,
@@ -316,11 +346,15 @@ class _Class:
                 given, device = sayer.given, device_id(sayer.given.pair)
                 standing = self.door.origin(given.key), sayer.person
                 # of one that waits, and that she does not know, the list says that nothing is given to it
-                is_known = self.knows(device, sayer.person)
-                if standing not in (self.listed if is_known else self.reading):
+                mark = self.marks.get(device)
+                was_known = self.knows(mark, device, sayer.person)
+                is_known = was_known and self.knows(self.gone.get(device, mark), device, sayer.person)
+                leaves = was_known and not is_known
+                if leaves or standing not in (self.listed if is_known else self.reading):
                     claimed = not self._is_led_to(sayer)
                     past = found.setdefault((sayer.person, claimed), _Past(sayer.person, claimed))
-                    past.add(self.space, device, span, is_known=is_known and device not in self.back)
+                    is_back = device in self.back
+                    past.add(self.space, device, span, is_known=is_known and not is_back, leaves=leaves and not is_back)
                     past.devices[given.pair] = sayer.name
                     past.named_by[self.named_by(given)] = None
                     # by no list, which would take the name off him
@@ -383,6 +417,10 @@ def _sayers(said: Iterable[Entry], roster: Roster, door: Door) -> Mapping[bytes,
     return {key: tuple(sayers.values()) for key, sayers in found.items()}
 
 
+def _by_device(prefix: str, marks: Mapping[str, bytes]) -> dict[bytes, bytes]:
+    return {bytes.fromhex(name.removeprefix(prefix)): mark for name, mark in marks.items() if name.startswith(prefix)}
+
+
 def _standing(readers: Iterable[Reader], door: Door) -> frozenset[_Standing]:
     return frozenset((door.origin(reader.device), reader.person) for reader in readers)
 
@@ -392,15 +430,8 @@ def _standing(readers: Iterable[Reader], door: Door) -> frozenset[_Standing]:
 
 async def acknowledge_past(agent: Agent, past: PastReader) -> None:
     """Somebody has seen that these could read: it is no news any more."""
-    marks: dict[str, bytes | None]
     if past.person is not None:
-        seen = await agent.replica.store.marks(PAST_READER_MARKS)
-        marks = {}
-        for each in past.noted:
-            mark = _seen_mark(each, past.person)
-            # what is held back by now may count again
-            before = beginnings(seen.get(mark)) - each.works
-            marks[mark] = b"".join([*sorted(each.works), *sorted(before)][:MAX_READ_NOTED])
+        marks = await works_seen(agent, past.person, past.noted)
     else:
         by_space: defaultdict[bytes, list[bytes]] = defaultdict(list)
         for each in past.noted:
@@ -410,6 +441,17 @@ async def acknowledge_past(agent: Agent, past: PastReader) -> None:
         }
     await agent.replica.store.set_marks(marks)
     agent.on_change()
+
+
+async def works_seen(agent: Agent, person: bytes, noted: Iterable[Noted]) -> dict[str, bytes]:
+    """The marks by which the works that these could read as this person's are no news any more."""
+    seen, marks = await agent.replica.store.marks(PAST_READER_MARKS), dict[str, bytes]()
+    for each in noted:
+        mark = _seen_mark(each, person)
+        # what is held back by now may count again
+        before = beginnings(seen.get(mark)) - each.works
+        marks[mark] = b"".join([*sorted(each.works), *sorted(before)][:MAX_READ_NOTED])
+    return marks
 
 
 def _seen_mark(noted: Noted, person: bytes | None) -> str:

@@ -2,8 +2,9 @@
 
 Rules (docs/adr/0272; docs/protocol.md, "Confirmed devices"):
 - looked at is a device in a class, as whose, and whether it spoke: in another, or as somebody else, it is news;
-- who was cut off and is back is news once more, be it that a grant lets them in again, that another right was given
-  after the end of one, or that the cut itself is held back: what did so is noted as well;
+- that ends once this device sees that it reads there no more, whatever brought that about (docs/adr/0600);
+- who was cut off and is back before this device has looked is news once more, be it that a grant lets them in again,
+  that another right was given after the end of one, or that the cut itself is held back: what did so is noted;
 - of what there may be any number the beginnings are noted, each once.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from protocol.model.entry import PERSON_BYTES, Kind
 from protocol.replica.office.held_in_space import not_held_back
@@ -20,7 +21,10 @@ from protocol.rights.vouching import Device
 from sync_agent.app import Agent
 from sync_agent.keys.reports_known import Report, reports_here
 from sync_agent.machine.beginnings import BEGINNING_BYTES, beginnings, noting
-from sync_agent.machine.marks import KNOWN_READER_MARKS, KNOWN_RETURN_MARKS, WAS_THERE
+from sync_agent.machine.marks import KNOWN_READER_MARKS, KNOWN_RETURN_MARKS, WAS_GONE, WAS_THERE
+
+_AS_BYTES: Final = 1 + PERSON_BYTES
+_NOT_SEEN: Final = frozenset({None, WAS_THERE, WAS_GONE})
 
 
 async def looked_at(agent: Agent, shown: Iterable[tuple[bytes, bytes, bytes, bool]]) -> dict[str, bytes]:
@@ -30,7 +34,7 @@ async def looked_at(agent: Agent, shown: Iterable[tuple[bytes, bytes, bytes, boo
         name = space_mark(KNOWN_READER_MARKS, space, device)
         before = marks.get(name, known.get(name))
         if not is_looked_at(before, person, speaks=speaks):
-            marks[name] = (b"" if before in {None, WAS_THERE} else before or b"") + bytes([speaks]) + person
+            marks[name] = (b"" if before in _NOT_SEEN else before or b"") + bytes([speaks]) + person
     return marks
 
 
@@ -39,11 +43,25 @@ def is_looked_at(mark: bytes | None, person: bytes, *, speaks: bool) -> bool:
 
     A server in wrong hands shows it as another's first, or as one to which nothing is given.
     """
-    if mark is None or mark == WAS_THERE:
+    if mark is None or mark in _NOT_SEEN:
         return False
-    seen = {mark[at : at + 1 + PERSON_BYTES] for at in range(0, len(mark), 1 + PERSON_BYTES)}
     # an earlier version noted nothing but the device
-    return not mark or any(bytes([kind]) + person in seen for kind in {1, int(speaks)})
+    return not mark or any((kind, person) in _seen_as(mark) for kind in {1, int(speaks)})
+
+
+def _seen_as(mark: bytes) -> list[tuple[int, bytes]]:
+    return [(mark[at], mark[at + 1 : at + _AS_BYTES]) for at in range(0, len(mark), _AS_BYTES)]
+
+
+def left_of(mark: bytes, here: Mapping[bytes, bool]) -> bytes:
+    """What holds of such a mark while the device stands in its class as these people's, and `here` speaks as each.
+
+    Of one that spoke, and waits, that it was seen to wait.
+    """
+    if mark in {b"", *_NOT_SEEN}:
+        return mark if here else WAS_GONE
+    left = dict.fromkeys((min(kind, here[person]), person) for kind, person in _seen_as(mark) if person in here)
+    return b"".join(bytes([kind]) + person for kind, person in left) or WAS_GONE
 
 
 class _Back(NamedTuple):

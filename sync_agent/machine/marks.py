@@ -61,8 +61,9 @@ whatever class (`first_met`)."""
 KNOWN_READER_MARKS: Final = "known-reader/"
 """+ space in hex / device in hex → as whom the teacher has seen that the device reads there: 1 + 16 bytes each, whether
 it spoke and the person; empty, from an earlier version: as anybody. `WAS_THERE` until then, if it did when this one met
-the class."""
+the class; `WAS_GONE` from when it read there no more until the teacher looks again (`gone_readers`)."""
 WAS_THERE: Final = b"there"
+WAS_GONE: Final = b"gone"
 KNOWN_RETURN_MARKS: Final = "known-return/"
 """+ space in hex / device in hex → the beginnings of the grants by which it was let in again after it was cut off, as
 far as the teacher has seen since that it reads there, or could (`seen_readers`)."""

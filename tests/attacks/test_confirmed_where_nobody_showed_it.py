@@ -20,7 +20,7 @@ from protocol.model.structure import Erasure, PersonRecord, Ruling
 from protocol.rights.door import Authority
 from protocol.roles import PersonRole, Role
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import Reader, _Place, _speakers, own_grant
+from sync_agent.keys.confirming import Reader, _Place, own_grant, speakers
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk
@@ -110,7 +110,7 @@ async def _wherever_it_is_let_in(
 ) -> AsyncIterator[_Place]:
     for space in await agent.spaces():
         mine, roster = await own_grant(agent, grants, space), (await agent.replica.view(space)).roster
-        for named, grant in _speakers(roster):
+        for named, grant in speakers(roster):
             if mine is not None and named == shown[0].pair:
                 yield _Place(space, roster, mine, named, grant)
 

@@ -135,8 +135,7 @@ async def test_whom_she_looked_at_and_had_cut_off_is_news_once_he_was_let_in_aga
             return said.id
 
         cut = await cut_off()
-        for _ in range(2):
-            await here.sync()
+        await here.sync(here.machine)
         async with portal(here.teacher.agent) as surfer:
             assert "M. X" not in await surfer.page("/")
             before = (await territory.replica.store.get([here.grant]))[here.grant]
@@ -166,8 +165,6 @@ async def test_so_is_whoever_is_given_another_right_after_the_end_of_the_one_tha
         x = await _named_and_looked_at(here, space)
         end = Revocation(here.spy.signing.public, ()).encode()
         await territory.say(space, Kind.REVOKE, end, target=here.grant)
-        for _ in range(2):
-            await here.sync()
         await here.name_the_spy(x)
         for _ in range(2):
             await here.sync()
@@ -203,8 +200,6 @@ async def test_so_is_whoever_is_back_since_the_word_that_cut_them_off_is_held_ba
         cut = Revocation(here.spy.signing.public, ()).encode()
         here.spy, here.grant = office, right.id
         await here.say(Kind.REVOKE, cut, None)
-        for _ in range(2):
-            await here.sync()
         async with portal(here.teacher.agent) as surfer:
             assert "M. X" not in await surfer.page("/")
             await territory.say(space, Kind.REVOKE, Revocation(office.signing.public, ()).encode())
