@@ -12,6 +12,7 @@ from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, R
 from protocol.folds.coursework import HandInState, Work
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant
+from protocol.rights.roster import Roster
 from protocol.roles import READS_HAND_INS, Role
 from protocol.trust.kit import Kit
 from sync_agent.hand_ins.copies import lasting_state
@@ -418,27 +419,30 @@ class World:
         for work in await works_of(agent):
             roster = (await agent.replica.view(work.space)).roster
             if lasting_state(agent, roster, work, marks) is HandInState.SAFE:
-                self._check_copies(machine, work)
+                self._check_copies(machine, work, roster)
             rank, key = STATE_RANK[work.state], (id(machine.disk), work.id)
             if rank < self._states.get(key, 0) and not self.doubtful:
                 self.problem(f"{machine.name}: hand-in {work.id.hex()[:8]} went back to {work.state}")
             self._states[key] = rank
 
-    def _check_copies(self, machine: Machine, work: Work) -> None:
+    def _check_copies(self, machine: Machine, work: Work, roster: Roster) -> None:
         """Who has signed for a second copy, and has not lost its disk since, holds the whole of it."""
         if work.person in self.erased:
             return
         agent = machine.agent
-        if agent is not None and agent.made(work) and not any(self._believable(agent, by) for by in work.copies):
+        believed = agent is None or any(self._believable(agent, roster, by) for by in work.copies)
+        if agent is not None and agent.made(work) and not believed:
             self.problem(f"{machine.name}: hand-in {work.id.hex()[:8]} is safe by the word of who never had it")
         for other in self.machines:
             signed = other.device in work.copies and other.remembers and not other.revoked
             if signed and other.device not in self.trust.liars and not holds_sealed(other.disk, work):
                 self.problem(f"{machine.name}: hand-in {work.id.hex()[:8]} is said to be safe at {other.name}")
 
-    def _believable(self, agent: SimAgent, signer: bytes) -> bool:
-        """Whether a device holds all work anyway, or may have been given some by this one."""
-        roles = {each.role for each in agent.replica.door.authorities_of(signer)}
+    def _believable(self, agent: SimAgent, roster: Roster, signer: bytes) -> bool:
+        """Whether a device that reads there holds all work anyway, or may have been given some by this one."""
+        if not roster.may_read(signer):
+            return False
+        roles = {each.role for each in roster.authorities if each.key == signer}
         met = any(frozenset((key, signer)) in self.trust.met for key in (agent.device, *agent.former))
         return met or not roles.isdisjoint(READS_HAND_INS)
 
