@@ -32,7 +32,7 @@ class SteadyResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Addresses of `host`. Raises `OSError`."""
+        """Addresses of `host`. Raises `OSError`, also for what can be no name: an answer may lead to anything."""
         known = self._trusted.get((host, port))
         if self._doubts() and known is not None:
             return known
@@ -40,6 +40,8 @@ class SteadyResolver(AbstractResolver):
             self._inner = self._make()
         try:
             found = await self._inner.resolve(host, port, family)
+        except UnicodeError as reason:
+            raise OSError("that can be no name") from reason
         except OSError:
             if known is None:
                 raise

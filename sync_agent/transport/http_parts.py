@@ -92,12 +92,18 @@ def login_at(proxy: Proxy | None) -> dict[str, str] | None:
 
 
 def further(home: str, address: str, answer: aiohttp.ClientResponse) -> str | None:
-    """Where an answer says that the content is, if that may be followed: at home, or elsewhere by HTTPS."""
+    """Where an answer says that the content is, if that may be followed: at home, or elsewhere by HTTPS.
+
+    What is no address may not: who answers is a stranger, and no error of ours.
+    """
     place = answer.headers.get("Location") if answer.status in _REDIRECTS else None
     if place is None:
         return None
-    onward = urljoin(address, place)
-    there, here = urlsplit(onward), urlsplit(home)
+    try:
+        onward = urljoin(address, place)
+        there, here = urlsplit(onward), urlsplit(home)
+    except ValueError:
+        return None
     is_home = (there.scheme, there.netloc) == (here.scheme, here.netloc)
     return onward if is_home or there.scheme == "https" else None
 

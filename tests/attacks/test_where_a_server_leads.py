@@ -9,9 +9,12 @@ from urllib.parse import urljoin
 import aiohttp
 from aiohttp import web
 
-from protocol.errors import RelaisError
+from protocol.errors import NoAnswer, RelaisError
 from sync_agent.transport.over_http import HttpTransport
 from tests.harness.attack import attack
+
+ROW = "a server that sends machines elsewhere"
+NO_ADDRESSES = ("http://[::1", "//[", "https://℀.example/", "https://a..b/", f"https://{'a' * 300}.example/")
 
 
 def anywhere(_home: str, address: str, answer: aiohttp.ClientResponse) -> str | None:
@@ -32,7 +35,7 @@ async def serving(application: web.Application) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-@attack("a server that sends machines elsewhere", off={"sync_agent.transport.over_http.further": anywhere})
+@attack(ROW, off={"sync_agent.transport.over_http.further": anywhere})
 async def test_nobody_is_sent_to_a_box_of_the_schools_network() -> None:
     asked: list[str] = []
 
@@ -75,3 +78,29 @@ async def test_a_cache_under_the_servers_own_name_is_followed() -> None:
             assert b"".join([piece async for piece in transport.fetch("capability", 0)]) == b"content"
         finally:
             await transport.close()
+
+
+@attack(ROW, off={"sync_agent.transport.over_http.further": anywhere})
+async def test_what_is_no_address_is_a_strangers_answer_and_ends_nothing_else() -> None:
+    places = iter(NO_ADDRESSES)
+
+    async def nowhere(_request: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": next(places)})
+
+    server = web.Application()
+    server.router.add_get("/{any:.*}", nowhere)
+    async with serving(server) as url:
+        transport = HttpTransport(url)
+        try:
+            told = [await _told_in_fetching(transport) for _ in NO_ADDRESSES]
+        finally:
+            await transport.close()
+    assert told == [NoAnswer] * len(NO_ADDRESSES)
+
+
+async def _told_in_fetching(transport: HttpTransport) -> type[Exception] | None:
+    try:
+        _ = [piece async for piece in transport.fetch("capability", 0)]
+    except Exception as error:  # noqa: BLE001  (an error that nobody foresaw, too)
+        return type(error)
+    return None
