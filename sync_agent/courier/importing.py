@@ -28,6 +28,7 @@ from protocol.replica.answering.allowances import Allowance
 from protocol.replica.at_work.forgotten import devices_of_forgotten
 from protocol.replica.console.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from protocol.replica.interfaces import ContentStore, RegisterRow
+from protocol.replica.left_due import LeftDue
 from protocol.replica.upkeep.orders import DestroyedHere
 from sync_agent.app import Agent
 from sync_agent.courier.erasures import spare
@@ -65,15 +66,18 @@ class Taken:
 
 
 async def take_bundles(agent: Agent, incoming: Incoming) -> Taken:
-    """Take in whole bundles as they come. Raises `LocalFailure`; what was taken before stays."""
-    taken = Taken()
+    """Take in whole bundles as they come. Raises `LocalFailure`; what was taken before stays.
+
+    On a full disk that is raised at the end: what finds no room keeps nothing else on a stick from being heard.
+    """
+    taken, left = Taken(), LeftDue()
     keeps, erased = await keeps_reports(agent), await DestroyedHere.of(agent.replica)
     bundle: _Bundle | None = None
     try:
         async for event in incoming:
             match event:
                 case FileStart():
-                    bundle = _Bundle(agent, event.path, event.size or 0, taken, erased, keeps=keeps)
+                    bundle = _Bundle(agent, event.path, event.size or 0, taken, erased, left, keeps=keeps)
                 case FileData() if bundle is not None:
                     taken.size += len(event.data)
                     await bundle.feed(event.data)
@@ -84,21 +88,27 @@ async def take_bundles(agent: Agent, incoming: Incoming) -> Taken:
                     raise PeerFault(Code.MALFORMED, "a courier disk changes while it is read")
                 case _:
                     pass
-        await destroy_erased(agent)
+        with left.where_there_is_room():
+            await destroy_erased(agent)
     finally:
         if bundle is not None:
             await bundle.leave()
         if taken.is_news:
-            await tend_after_news(agent)
+            with left.where_there_is_room():
+                await tend_after_news(agent)
             agent.on_change()
+    left.tell()
     return taken
 
 
 class _Bundle:
     """One bundle on its way in. The first fault ends it; the others go on."""
 
-    def __init__(self, agent: Agent, name: str, size: int, taken: Taken, erased: DestroyedHere, *, keeps: bool) -> None:
+    def __init__(
+        self, agent: Agent, name: str, size: int, taken: Taken, erased: DestroyedHere, left: LeftDue, *, keeps: bool
+    ) -> None:
         self._agent = agent
+        self._left = left
         self._erased = erased
         self._name = name
         self._taken = taken
@@ -131,7 +141,8 @@ class _Bundle:
             return
         try:
             self._opening.finish()
-            await self._finished()
+            with self._left.where_there_is_room():
+                await self._finished()
         except PeerFault as fault:
             await self._fail(fault)
 
@@ -150,25 +161,32 @@ class _Bundle:
 
     async def _take(self, events: Iterable[Event]) -> None:
         for event in events:
-            match event:
-                case Index():
-                    self._notes = {note.hash: note for note in event.packs}
-                case Entries():
-                    await self._admit(event.entries)
-                case Registers():
-                    await self._keep(event.data)
-                case PackStart():
-                    await self._begin_pack(event)
-                case PackData() if self._pack is not None:
-                    await self._content.extend(event.data)
-                case PackData():
-                    pass
-                case PackEnd():
-                    await self._end_pack()
+            with self._left.where_there_is_room():
+                await self._take_one(event)
+            if self._left.failure is not None:
+                self._pack = None  # content has no room by now, and entries may have some
+
+    async def _take_one(self, event: Event) -> None:
+        match event:
+            case Index():
+                self._notes = {note.hash: note for note in event.packs}
+            case Entries():
+                await self._admit(event.entries)
+            case Registers():
+                await self._keep(event.data)
+            case PackStart() if self._left.failure is None:
+                await self._begin_pack(event)
+            case PackData() if self._pack is not None:
+                await self._content.extend(event.data)
+            case PackData():
+                pass
+            case PackEnd():
+                await self._end_pack()
 
     async def _admit(self, entries: Iterable[Entry]) -> None:
         agent = self._agent
-        await self._finished()
+        with self._left.where_there_is_room():
+            await self._finished()
         # Entries name the space that they are of; a bundle of one space has no business with another.
         mine = [spare(entry, self._erased) for entry in entries if entry.header.space == self._opening.space]
         admission = await admit_from_disk(agent, mine)
@@ -177,7 +195,8 @@ class _Bundle:
         works = [entry for entry in (*admission.admitted, *admission.released) if entry.header.kind == Kind.HAND_IN]
         if works:
             now = agent.now_ms().to_bytes(8, "big")
-            await agent.replica.store.set_marks({f"{BROUGHT_MARKS}{work.id.hex()}": now for work in works})
+            with self._left.where_there_is_room():
+                await agent.replica.store.set_marks({f"{BROUGHT_MARKS}{work.id.hex()}": now for work in works})
         self._wishes = None
         self._opening.refuse(each.id for each in admission.refused if each.code is Code.BAD_SIGNATURE)
         if admission.refused:

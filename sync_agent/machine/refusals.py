@@ -20,8 +20,8 @@ from protocol.replica.interfaces import EntryStore
 from sync_agent.machine.marks import REFUSED_MARKS, REFUSED_SINCE_MARK, REFUSER_MARK
 
 OFFERED_AGAIN_MS: Final = DAY_MS
-_PASSING: Final = frozenset({Code.MISSING_GRANT, Code.OVER_QUOTA})
-"""A quarantine that is full says that the grant is missing, a quota that there is no room: not for good."""
+_PASSING: Final = frozenset({Code.MISSING_GRANT, Code.OVER_QUOTA, Code.DISK_FULL})
+"""A quarantine that is full says that the grant is missing, a quota or a disk that there is no room: not for good."""
 _NEVER_FOR_GOOD: Final = frozenset({Kind.REVOKE, Kind.ERASE, Kind.RULING})
 _TIME_BYTES: Final = 8
 

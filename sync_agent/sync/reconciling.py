@@ -24,7 +24,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from protocol.errors import Code, PeerFault
+from protocol.errors import Code, PeerFault, RelaisError
 from protocol.messages.calls import ReconcileAnswer, ReconcileRequest
 from protocol.model.entry import Entry
 from protocol.reconcile.checkpoint import Checkpoint
@@ -35,6 +35,7 @@ from protocol.replica.interfaces import EntryStore
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import note_forgotten
 from sync_agent.machine.refusals import refused_ids
+from sync_agent.sync.want_of_room import no_room_there
 from sync_agent.transport.sealed_calls import SealedCalls
 
 IDS_PER_REQUEST: Final = 4_000
@@ -225,6 +226,7 @@ class _Dialogue:
         message: bytes | None = initiator.open()
         reached = start
         push: tuple[Entry, ...] = ()
+        no_room: RelaisError | None = None
         while message is not None or self._wanted or push:
             asked = list(self._wanted)[:IDS_PER_REQUEST]
             answer = await self._calls.reconcile(ReconcileRequest(self._space, message, push=push, need=tuple(asked)))
@@ -242,6 +244,9 @@ class _Dialogue:
                 if step.have:
                     self.unsent += await self._giving.give(step.have)
             push = await self._giving.push()
+            no_room = no_room or no_room_there(answer.refused)
+        if no_room is not None:
+            raise no_room
         return reached
 
     async def _admit(self, asked: list[bytes], answer: ReconcileAnswer) -> None:

@@ -23,6 +23,7 @@ from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, Refused, Re
 from protocol.messages.calls import SyncAnswer
 from protocol.messages.parts import SpacePage
 from protocol.reconcile.checkpoint import Checkpoint
+from protocol.replica.left_due import LeftDue
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import note_server_levels
 from sync_agent.hand_ins.copies import note_forgotten
@@ -42,12 +43,15 @@ from sync_agent.sync.closed_spaces import bring_from_closed
 from sync_agent.sync.content import SyncContent
 from sync_agent.sync.cursors import cursor_marks, read_cursors, without_cursor
 from sync_agent.sync.heads import take_heads
+from sync_agent.sync.hearing_alone import HearingAlone
 from sync_agent.sync.line_of_rights import LineOfRights
 from sync_agent.sync.payloads import Payloads
 from sync_agent.sync.peer_news import forget_unknown
+from sync_agent.sync.reconciling import Reconciling, Taking
 from sync_agent.sync.repair import SyncRepair
 from sync_agent.sync.run import Run
 from sync_agent.sync.sharing import Sharing
+from sync_agent.sync.want_of_room import is_for_want_of_room, no_room_there
 from sync_agent.sync.withdrawn import as_meant, take_withdrawals, take_withdrawals_with
 from sync_agent.transport.interface import Transport
 from sync_agent.transport.sealed_calls import SealedCalls, hold_to_servers
@@ -80,6 +84,7 @@ class Session:
         self._moving = SyncContent(agent, transport, self._asking)
         self._rights = LineOfRights(agent, self._calls)
         self._repair = SyncRepair(agent, self._calls, self._asking, self._rights)
+        self._hearing_alone = HearingAlone(agent)
         self._one_at_a_time = asyncio.Lock()
         self._tended: tuple[int, bytes] | None = None
         self._closed_here: dict[bytes, Checkpoint] = {}
@@ -187,16 +192,27 @@ class Session:
             except Refused as refusal:
                 if refusal.code is not Code.REVOKED or not await self._show_rights(refusal):
                     raise
+            except (LocalFailure, NoAnswer) as failure:
+                if is_for_want_of_room(failure):
+                    alone = Reconciling(self.agent, self._calls, Taking())
+                    await self._hearing_alone.hear(alone, list(await self.agent.spaces()))
+                raise
 
     async def _say_all(self, run: Run) -> None:
+        left = LeftDue()
         if not self._began:
-            await forget_unknown(self._store)
+            with left.where_there_is_room():
+                await forget_unknown(self._store)
             self._asking.challenge = await self._store.mark(CHALLENGE_MARK)
-            await hear_what_lies_above(self.agent, self._calls)
+            with left.where_there_is_room():
+                await hear_what_lies_above(self.agent, self._calls)
             self._began = True
-        run.received += await self._payloads.ask()
+        with left.where_there_is_room():
+            run.received += await self._payloads.ask()
         await bring_from_closed(self.agent, self._calls)
-        await self._repair.ask_again()
+        with left.where_there_is_room():
+            await self._repair.ask_again()
+        run.note(left.failure)
         await self._repair.recall_doubts(run)
         mine = await self.agent.spaces()
         run.said.returning = {space: there for space, there in self._closed_here.items() if space not in mine}
@@ -406,13 +422,14 @@ class Session:
 
     async def _mark_taken(self, run: Run, asked: Asked, answer: SyncAnswer) -> None:
         """Packs that went inside leave the outbox; so do pushed entries, unless they wait or no cursor covers them."""
-        carried = [pack.hash for pack in asked.carried if pack.space not in answer.closed]
+        run.note(no_room_there(answer.refused))
+        codes = {refusal.id: refusal.code for refusal in answer.refused}
+        carried = [pack.hash for pack in asked.carried if pack.space not in answer.closed and pack.hash not in codes]
         if carried:
             await self._content.mark_packs(carried, unsent=False)
         push = asked.request.push
         if not push:
             return
-        codes = {refusal.id: refusal.code for refusal in answer.refused}
         passing = {entry.id for entry in push if entry.id in codes and passes(entry, codes[entry.id])}
         waiting = passing.union(answer.waiting)
         codes = {name: code for name, code in codes.items() if name not in waiting}
@@ -477,6 +494,8 @@ class Session:
 
     async def _note_failure(self, run: Run, error: RelaisError) -> None:
         """Keep when the server last answered; say whether it did now."""
+        if is_for_want_of_room(error):
+            self._asking.parked.moved = True  # somebody may have made room by the next sync
         if not isinstance(error, NoAnswer):
             self._asking.trouble = error.code
         if error.code is Code.REVOKED:

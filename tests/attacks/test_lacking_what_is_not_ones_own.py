@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest_asyncio
 
 from protocol.messages.calls import SyncAnswer, SyncRequest
-from protocol.messages.parts import InlinePack, Wanted
+from protocol.messages.parts import InlinePack, Refusal, Wanted
 from protocol.model.entry import Entry, Kind
 from protocol.model.work import ItemKind
 from protocol.replica.answering.lacks import Lacks
@@ -49,10 +49,10 @@ class Curious(LanResponder):
 
     async def _keep_packs(
         self, device: bytes, packs: Sequence[InlinePack], readable: Mapping[bytes, Authority]
-    ) -> frozenset[bytes]:
+    ) -> tuple[frozenset[bytes], list[Refusal]]:
         del device, readable
         self.packs += packs
-        return frozenset()
+        return frozenset(), []
 
     async def _bring(self, opened: OpenedRequest, now_ms: int) -> tuple[SyncRequest, _Taken, Mapping[bytes, Authority]]:
         self.entries += SyncRequest.parse(opened.payload).push

@@ -151,7 +151,7 @@ async def test_a_hand_in_gets_its_receipt_though_the_server_failed_between_the_t
     hand_in = await room.hand_in(machine, item, WORK)
 
     async def fails(*_: object, **__: object) -> None:
-        raise LocalFailure(Code.DISK_FULL, "the disk is full")
+        raise LocalFailure(Code.STORAGE_FAILED, "the disk is no good")
 
     with monkeypatch.context() as patched:
         patched.setattr(room.territory.replica, "write", fails)

@@ -18,7 +18,7 @@ from protocol.identity import AgreementKey
 from protocol.limits import CAPABILITY_LIFETIME_S, PAGE_BYTES
 from protocol.messages.calls import ReconcileRequest, SyncAnswer, SyncRequest
 from protocol.messages.enrollment import parse_chain
-from protocol.messages.parts import InlinePack, Offer, Wanted
+from protocol.messages.parts import InlinePack, Offer, Refusal, Wanted
 from protocol.messages.wire import Call, Capability
 from protocol.model.entry import Entry, Kind
 from protocol.model.register import DOMAIN, Health, RegisterKind, compose_register
@@ -158,14 +158,26 @@ async def test_one_bad_entry_pack_or_register_does_not_spoil_the_rest(desk: Desk
     assert [row.data for row in await desk.territory.replica.store.registers()] == [health.data]
 
 
-async def test_a_failing_disk_fails_the_call(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def full(*_: object, **__: object) -> None:
-        raise LocalFailure(Code.DISK_FULL, "full")
+def _failing_disk(desk: Desk, monkeypatch: pytest.MonkeyPatch, code: Code) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        raise LocalFailure(code, "the disk is no good")
 
-    monkeypatch.setattr(desk.territory.replica.content, "ingest", full)
+    monkeypatch.setattr(desk.territory.replica.content, "ingest", fails)
+
+
+async def test_a_failing_disk_fails_the_call(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    _failing_disk(desk, monkeypatch, Code.STORAGE_FAILED)
     with pytest.raises(RelaisError) as caught:
         await desk.push(desk.machine, packs=[b"pack"])
-    assert caught.value.code is Code.DISK_FULL
+    assert caught.value.code is Code.STORAGE_FAILED
+
+
+async def test_what_finds_no_room_on_a_full_disk_is_told_in_the_answer(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _failing_disk(desk, monkeypatch, Code.DISK_FULL)
+    answer = await desk.push(desk.machine, packs=[b"pack"])
+    assert answer.refused == (Refusal(blake3(b"pack").digest(), Code.DISK_FULL),)
 
 
 async def test_registers_are_kept_from_known_devices_about_what_they_may_speak_of(desk: Desk) -> None:

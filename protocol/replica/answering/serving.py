@@ -9,6 +9,8 @@ Rules:
 - news goes out in order of arrival: territory, school, class; a page holds at most `PAGE_BYTES` of entries;
 - content that is small travels in the answer, the rest behind links; what is lacking here is named, so that any holder
   sends it;
+- what finds no room of what a caller brings, or of what is written for others, keeps nobody from being answered: it
+  waits where it is, and of entries their bringer is told (docs/adr/0587);
 - nothing is remembered between calls: the same request again gets an equivalent answer.
 
 docs/protocol.md, "Sync", "Reconcile" and "Strangers".
@@ -18,9 +20,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
+
+from blake3 import blake3
 
 from protocol.errors import Code, PeerFault, Refused, RelaisError
 from protocol.limits import (
@@ -66,6 +70,7 @@ from protocol.replica.content.batches import Batches
 from protocol.replica.content.deltas.plain_deltas import PlainDeltas
 from protocol.replica.content.holdings import Holdings
 from protocol.replica.interfaces import PackInfo
+from protocol.replica.left_due import LeftDue
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
 from protocol.roles import RUNS_A_SCHOOL
@@ -166,6 +171,15 @@ class Responder:
         if await self.replica.was_a_servers(caller):
             await self.on_servers_call(caller)
             raise Refused(Code.NO_RIGHT, "this is a server's key, and no server calls: somebody has a copy of it")
+
+    @contextlib.contextmanager
+    def _where_there_is_room(self) -> Iterator[LeftDue]:
+        """Something that no answer hangs on; whoever watches the store hears what found no room."""
+        left = LeftDue()
+        with left.where_there_is_room():
+            yield left
+        if left.failure is not None:
+            self.on_failure(left.failure)
 
     def chain(self, status: int = 200) -> Reply:
         """Our chain, in clear: what an empty enrolment or a foreign key gets."""
@@ -388,7 +402,8 @@ class Responder:
         try:
             readable = await self._readable(device, request.withdrawn)
             if not request.bare:
-                grown |= await self._keep_packs(device, request.packs, readable)
+                kept, no_room = await self._keep_packs(device, request.packs, readable)
+                grown, taken = grown | kept, replace(taken, refused=(*taken.refused, *no_room))
         finally:
             self._tell(grown, device)
         return request, taken, readable
@@ -405,17 +420,21 @@ class Responder:
         request = parse(opened.payload) if authorities_of(device) else None
         credentials = credentials_in(opened.payload) if request is None else request.credentials
         admissions = []
-        if credentials:
-            admissions.append(
-                await self.replica.admit(
-                    credentials, source=device, now_ms=now_ms, news=self.scope.marks, hold=False, bounded=True
+        with self._where_there_is_room() as left:
+            if credentials:
+                admissions.append(
+                    await self.replica.admit(
+                        credentials, source=device, now_ms=now_ms, news=self.scope.marks, hold=False, bounded=True
+                    )
                 )
-            )
         if not authorities_of(device):
+            left.tell()
             raise Refused(Code.UNKNOWN_DEVICE, "this machine is not known here")
         request = request or parse(opened.payload)
-        pushed = Admission()
-        if request.push:
+        # what finds no room waits where it is, and its bringer is told why
+        waits = tuple(entry.id for entry in request.push)
+        pushed = Admission(unheld=waits, refused=tuple(Refusal(name, Code.DISK_FULL) for name in waits))
+        with self._where_there_is_room():
             spaces = await self.scope.wanted(request.push)
             wanted = [entry for entry in request.push if entry.header.space in spaces]
             pushed = await self.replica.admit(
@@ -460,22 +479,25 @@ class Responder:
 
     async def _keep_reports(self, carrier: bytes, registers: Sequence[bytes], now_ms: int) -> None:
         if registers and await self.scope.keeps_reports():
-            for row in await keep_reports(self.replica, registers, now_ms):
-                self.on_report(Report(row, carrier, now_ms))
+            with self._where_there_is_room():
+                for row in await keep_reports(self.replica, registers, now_ms):
+                    self.on_report(Report(row, carrier, now_ms))
 
     async def _keep_packs(
         self, device: bytes, packs: Sequence[InlinePack], readable: Mapping[bytes, Authority]
-    ) -> frozenset[bytes]:
-        """Store small packs; their spaces. What a damaged one holds is lacking here, and named so."""
-        kept = set()
+    ) -> tuple[frozenset[bytes], list[Refusal]]:
+        """Store small packs; their spaces, and what found no room. What a damaged one holds is lacking here."""
+        kept, no_room = set(), list[Refusal]()
         open_to = _OpenTo(self.allowances, device)
         for pack in packs:
             if pack.space in readable and await self.scope.takes(pack.space, len(pack.data)):
                 allowance = await open_to.space(pack.space)
-                with contextlib.suppress(PeerFault):
+                with contextlib.suppress(PeerFault), self._where_there_is_room() as left:
                     if await self.allowances.ingest(pack.space, device, pack.data, allowance):
                         kept.add(pack.space)
-        return frozenset(kept)
+                if left.failure is not None:
+                    no_room.append(Refusal(blake3(pack.data).digest(), Code.DISK_FULL))
+        return frozenset(kept), no_room
 
     async def _uploads(
         self, request: SyncRequest, device: bytes, readable: Mapping[bytes, Authority], now_ms: int
@@ -511,9 +533,10 @@ class Responder:
             drafts = [
                 draft for space in sorted(spaces) for draft in await receipts_due(self.replica, self.holdings, space)
             ]
-            if drafts:
-                await self.say(drafts)
-            if words == self.replica.words_on_words:
+            with self._where_there_is_room() as left:
+                if drafts:
+                    await self.say(drafts)
+            if left.failure is None and words == self.replica.words_on_words:
                 rosters = [(await self.replica.view(space)).roster for space in spaces]
                 self._receipted.update(roster.space for roster in rosters if is_settled(roster))
 

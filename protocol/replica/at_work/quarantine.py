@@ -19,6 +19,7 @@ from protocol.limits import MAX_WAITING_BYTES, MAX_WAITING_ENTRIES
 from protocol.model.entry import Entry, signature_holds
 from protocol.replica.at_work.passage import Passage, names_awaited
 from protocol.replica.interfaces import EntryStore, Held
+from protocol.replica.left_due import LeftDue
 from protocol.rights.door import Door
 
 _SLICE_ENTRIES: Final = 128
@@ -67,7 +68,10 @@ class Quarantine:
         ]
         if not kept:
             return set()
-        unheld = set(await self._store.hold(kept, max_entries=MAX_WAITING_ENTRIES, max_bytes=MAX_WAITING_BYTES))
+        unheld = {held.entry.id for held in kept}
+        # what waits keeps nobody from hearing what came along
+        with LeftDue().where_there_is_room():
+            unheld = set(await self._store.hold(kept, max_entries=MAX_WAITING_ENTRIES, max_bytes=MAX_WAITING_BYTES))
         for held in kept:
             if held.entry.id not in unheld:
                 self._verified[held.entry.id] = held.entry.signature

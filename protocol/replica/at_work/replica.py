@@ -34,6 +34,7 @@ from protocol.replica.at_work.signer import Author, with_signatures
 from protocol.replica.at_work.views import Basis, Memory, NoMemory, SpaceView, Views
 from protocol.replica.at_work.weeks import Weeks
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
+from protocol.replica.left_due import LeftDue
 from protocol.replica.recently_used import UntilChanged
 from protocol.rights.door import Authority, Door
 from protocol.rights.roster import Roster
@@ -449,7 +450,9 @@ class Replica:
         """Judge entries and make durable what comes of it; with `whole`, all of them are admitted or none."""
         if self._behind:
             await self._remember()
-        filled = await self.bare.fill(entries)
+        filled: list[Entry] = []
+        with LeftDue().where_there_is_room():
+            filled = await self.bare.fill(entries)
         self._changes += bool(filled)
         self.rewritten += bool(filled)
         fresh = await self._fresh(entries)

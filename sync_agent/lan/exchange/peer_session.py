@@ -20,7 +20,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.errors import Code, PeerFault, Refused
+from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, Refused
 from protocol.limits import CURSOR_HASH_BYTES, MAX_PUSHED_BYTES
 from protocol.messages.calls import SyncAnswer, SyncRequest
 from protocol.messages.likeness import Told
@@ -39,14 +39,16 @@ from sync_agent.lan.exchange.peer_calls import PeerCalls
 from sync_agent.lan.exchange.peer_content import PeerContent
 from sync_agent.lan.exchange.progress import Exchange
 from sync_agent.lan.exchange.standing import Standing, standing_for
-from sync_agent.lan.exchange.to_peer import ToPeer
+from sync_agent.lan.exchange.to_peer import FromPeer, ToPeer
 from sync_agent.machine.sync_result import SyncResult
 from sync_agent.sync.cursors import check_named, shown_cursors
+from sync_agent.sync.hearing_alone import HearingAlone
 from sync_agent.sync.in_doubt import spaces_in_doubt, spaces_to_hear_of
 from sync_agent.sync.line_of_rights import LACKS_RIGHTS, LineOfRights
 from sync_agent.sync.payloads import Payloads
 from sync_agent.sync.peer_news import news_of
 from sync_agent.sync.reconciling import Reconciling
+from sync_agent.sync.want_of_room import is_for_want_of_room, no_room_there
 from sync_agent.sync.withdrawn import lets_in, take_withdrawals, take_withdrawals_with
 from sync_agent.transport.interface import Transport
 
@@ -86,6 +88,7 @@ class PeerSession:
         self._known: dict[bytes, int] = {}
         self._lacking: frozenset[Wanted] | None = None
         self._reported_ms: int | None = None
+        self._hearing_alone = HearingAlone(agent)
         self._turn = asyncio.Lock()
 
     async def exchange(self) -> SyncResult:
@@ -100,6 +103,11 @@ class PeerSession:
                 await self._run_with_rights(done)
             except Refused as refusal:
                 await take_withdrawals_with(self.agent, refusal, self.device.key)
+                raise
+            except (LocalFailure, NoAnswer) as failure:
+                if is_for_want_of_room(failure):
+                    alone = Reconciling(self.agent, self._calls, FromPeer(self.agent))
+                    await self._hearing_alone.hear(alone, await common_spaces(self.agent, self.device.key))
                 raise
             finally:
                 self.leaves_some = done.leaves_some
@@ -170,6 +178,8 @@ class PeerSession:
             for entry in request.push:
                 done.owed.pop(entry.id, None)
             await self._take(done, answer)
+            if (no_room := no_room_there(answer.refused)) is not None:
+                raise no_room
             common = await self._common()
             self.moves = True
             try:
@@ -293,7 +303,8 @@ class PeerSession:
     def _note_sent(
         self, done: Exchange, request: SyncRequest, sending: Mapping[bytes, int], answer: SyncAnswer
     ) -> None:
-        self._known.update(sending)
+        if no_room_there(answer.refused) is None:
+            self._known.update(sending)
         refused = {*answer.waiting, *(refusal.id for refusal in answer.refused)}
         done.sent += sum(entry.id not in refused for entry in request.push)
         done.wishes.update((wish.space, wish.stream) for wish in request.want)

@@ -14,6 +14,7 @@ from protocol.model.entry import Entry
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import note_forgotten
 from sync_agent.sync.peer_news import news_marks
+from sync_agent.sync.reconciling import Taking
 
 _AT_ONCE: Final = 64
 
@@ -51,3 +52,15 @@ class ToPeer:
     def marks(self, space: bytes) -> Mapping[str, bytes | None]:
         """That the server may lack what it brings."""
         return news_marks([space], self.agent.entropy)
+
+
+class FromPeer(Taking):
+    """From a neighbour alone, which is given nothing."""
+
+    def __init__(self, agent: Agent) -> None:
+        """For an agent that takes."""
+        self._agent = agent
+
+    def marks(self, space: bytes) -> Mapping[str, bytes | None]:
+        """That the server may lack what it brings."""
+        return news_marks([space], self._agent.entropy)
