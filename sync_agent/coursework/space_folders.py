@@ -11,7 +11,7 @@ been made anew, and what is called like a class be its folder.
 
 Against other classes a name that a class has had is its own until its school year is over, whether its folder lies
 there or not: who ends a right for a moment would else have the next lesson of hers in a class of theirs
-(docs/adr/0557).
+(docs/adr/0557). So is one that people read as that name (docs/adr/0597).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from protocol.portable_names import check_portable, compared, portable_name
 from protocol.replica.at_work.space_names import made_spaces
 from protocol.replica.disk import make_folder
 from protocol.replica.interfaces import EntryStore
+from protocol.replica.office.space_namesakes import readings
 from sync_agent.app import Agent
 from sync_agent.machine.eviction import is_past
 from sync_agent.machine.marks import FOLDERS_NOTED_MARK, PUBLISH_FOLDER_MARKS, SPACE_FOLDER_MARKS
@@ -53,15 +54,17 @@ _Lying: TypeAlias = Mapping[str, str] | None
 _log = logging.getLogger(__name__)
 
 
-def free_name(wished: str, taken: Iterable[str], *, is_file: bool = False) -> str:
-    """`wished`, or with the first number that makes it differ from all of `taken`, as every file system compares."""
+def free_name(wished: str, taken: Iterable[str], *, classes: Iterable[str] = (), is_file: bool = False) -> str:
+    """`wished`, or with the first number that makes it differ from all of `taken`, as every file system compares.
+
+    Also, as people read them, from the names of `classes`.
+    """
     occupied = {compared(name) for name in taken}
-    if compared(wished) not in occupied:
-        return wished
-    for number in range(2, len(occupied) + 3):
-        candidate = with_suffix(wished, f" ({number})", is_file=is_file)
-        if compared(candidate) not in occupied:
-            return candidate
+    read = {each for name in classes for each in readings(name)}
+    for number in range(1, len(occupied) + len(read) + 3):
+        name = wished if number == 1 else with_suffix(wished, f" ({number})", is_file=is_file)
+        if compared(name) not in occupied and read.isdisjoint(readings(name) if read else ()):
+            return name
     raise AssertionError("more names than numbers")
 
 
@@ -204,7 +207,8 @@ def _new_name(
     others = [name for names in theirs for one, name in names.items() if one != space]
     here = (lying[place] or {}).values()
     beside = [name for key, name in (lying[other] or {}).items() if own is None or key != compared(own)]
-    return free_name(was or own or wish, [OUR_FOLDER, *others, *here, *beside])
+    # what it has had already is its own, whatever an earlier version let another have
+    return free_name(was or own or wish, [OUR_FOLDER, *others, *here, *beside], classes=() if was or own else others)
 
 
 def _lies(name: str, lying: _Lying) -> bool:

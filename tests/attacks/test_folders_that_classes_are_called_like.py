@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 from protocol.clock import DAY_MS
 from protocol.model.entry import Kind
 from protocol.model.structure import Grant, Revocation
@@ -48,6 +50,11 @@ def _left_there(_places: Iterable[Path]) -> None:
 async def _no_names(_agent: Agent) -> dict[str, dict[bytes, str]]:
     """As if nobody knew what a folder that is gone was called."""
     return {"publish": {}, "coursework": {}}
+
+
+def _as_spelt(_name: str) -> set[tuple[int, str]]:
+    """As if nobody read a name otherwise than file systems do."""
+    return set()
 
 
 async def _teacher(room: Classroom) -> Device:
@@ -210,6 +217,24 @@ async def test_the_empty_folder_of_her_class_is_hers_again_after_her_right_was_a
         assert not place.exists()
         thiefs, _ = await _class_of_a_thiefs(room, teacher, name="CM1")
         assert await _published_of(teacher, thiefs) == place.with_name("CM1 (2)")
+        await _given(room, room.space, teacher)
+        assert await _published_of(teacher, room.space) == place
+
+
+@pytest.mark.parametrize("name", ["CMl", "\u0421\u041c1", "CM 1"], ids=["small l", "Cyrillic", "apart"])
+@attack(AWAY, off={"sync_agent.coursework.space_folders.readings": _as_spelt})
+async def test_no_class_whose_name_is_read_like_that_of_hers_has_a_folder_of_that_name_meanwhile(
+    tmp_path: Path, name: str
+) -> None:
+    async with classroom(tmp_path) as room:
+        teacher = await _teacher(room)
+        place = teacher.agent.folder.absolute() / "publish" / "CM1"
+        await _given(room, await room.territory.classroom("CM2"), teacher)
+        had = room.territory.replica.door.authorities_of(teacher.agent.device)[0]
+        await _taken_back(room, room.space, teacher, had.grant)
+        assert await _published_of(teacher, room.space) is None
+        thiefs, _ = await _class_of_a_thiefs(room, teacher, name=name)
+        assert await _published_of(teacher, thiefs) == place.with_name(f"{name} (2)")
         await _given(room, room.space, teacher)
         assert await _published_of(teacher, room.space) == place
 
