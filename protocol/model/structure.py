@@ -127,7 +127,11 @@ class Rewrap:
 
 @dataclass(frozen=True, slots=True)
 class SpaceRecord:
-    """A school (it has a UAI, and lies in the territory) or a class, group or staff room (it lies in its school)."""
+    """A school (it has a UAI, and lies in the territory) or a class, group or staff room (it lies in its school).
+
+    Of a school any word that says it again counts where it is the earliest, and a school has no year, whatever one says
+    (docs/adr/0604).
+    """
 
     name: str
     uai: str | None = None
@@ -137,11 +141,8 @@ class SpaceRecord:
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
         fields = Fields.of_payload(payload, "a space")
-        return cls(
-            fields.name("name"),
-            fields.text_or_none("uai", _UAI_CHARS),
-            fields.name_or_none("year", _UAI_CHARS),
-        )
+        uai, year = fields.text_or_none("uai", _UAI_CHARS), fields.name_or_none("year", _UAI_CHARS)
+        return cls(fields.name("name"), uai, year_that_counts(uai, year))
 
     def encode(self) -> bytes:
         """To an entry's payload."""
@@ -150,6 +151,11 @@ class SpaceRecord:
     def space_of(self, entry: Entry, territory: bytes) -> bytes:
         """The id of the space that `entry`, whose payload this is, makes."""
         return entry.id if self.uai is None else school_id(territory, self.uai)
+
+
+def year_that_counts(uai: str | None, year: str | None) -> str | None:
+    """The school year of a space: what has a UAI is there in each."""
+    return year if uai is None else None
 
 
 @dataclass(frozen=True, slots=True)

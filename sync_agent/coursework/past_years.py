@@ -7,7 +7,7 @@ Rules:
 - a class names its year; three months after that year's lessons it is past (docs/privacy.md: how long what is kept);
 - a past class shows neither people nor work on a machine or relay, unless the server has proven within 30 days that
   this is all that it holds: then whoever runs the territory wants the class to be there;
-- what a thief called a school, and is held back since, is not what it is called (`made_spaces`);
+- a school is never past, whatever a thief says of its year (docs/adr/0604);
 - nothing is destroyed, and nothing held back: work that waits goes up, a hand-in that somebody makes is kept;
 - the time is that of this machine's clock. One that leads what a server proved by more than five years is wrong, and
   hides nothing; one that is slow hides nothing either. Whoever sets it right sees again what belongs to the day;

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.model.entry import Kind
-from protocol.model.structure import Grant, Revocation
+from protocol.limits import SALT_BYTES
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Grant, Revocation, SpaceRecord
 from protocol.replica.interfaces import EntryStore
 from protocol.roles import Role
 from sync_agent.app import Agent
@@ -55,6 +56,11 @@ async def _no_names(_agent: Agent) -> dict[str, dict[bytes, str]]:
 def _as_spelt(_name: str) -> set[tuple[int, str]]:
     """As if nobody read a name otherwise than file systems do."""
     return set()
+
+
+def _as_said(_uai: str | None, year: str | None) -> str | None:
+    """As if a school had the year that the earliest word gives it."""
+    return year
 
 
 async def _teacher(room: Classroom) -> Device:
@@ -250,6 +256,32 @@ async def test_a_lesson_of_another_class_comes_into_no_folder_that_pupils_know_a
         assert not (pc.agent.folder / "coursework" / CALLED).exists()
         another, _ = await _class_of_a_thiefs(room, pc)
         assert await coursework_folders(pc.agent, [another]) == {another: f"{CALLED} (2)"}
+
+
+@attack(AWAY, off={"protocol.model.structure.year_that_counts": _as_said})
+async def test_the_folder_of_a_school_is_the_schools_whatever_year_a_word_says_of_it(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        teacher, territory = await _teacher(room), room.territory
+        right = await _given(room, room.school, teacher)
+        place = await _published_of(teacher, room.school)
+        assert place is not None
+        again = compose(
+            author=territory.keys.signing,
+            space=territory.id,
+            kind=Kind.SPACE,
+            grant=territory.certificate.id,
+            at=1,
+            payload=SpaceRecord("École", "0180001X", "2019-2020").encode(),
+            salt=bytes(SALT_BYTES),
+        )
+        assert (await territory.replica.admit([again], source=b"thief", now_ms=territory.clock())).admitted
+        await _given(room, await territory.classroom("CM2"), teacher)
+        await _taken_back(room, room.school, teacher, right)
+        assert await _published_of(teacher, room.school) is None
+        thiefs, _ = await _class_of_a_thiefs(room, teacher, name=place.name)
+        assert await _published_of(teacher, thiefs) == place.with_name(f"{place.name} (2)")
+        await _given(room, room.school, teacher)
+        assert await _published_of(teacher, room.school) == place
 
 
 async def test_next_years_class_has_the_folder_of_last_years_again(tmp_path: Path) -> None:
