@@ -178,7 +178,8 @@ class Service:
         server.responder.levels = await known_levels(server.store)
         server.contacts.observe_lag = self._counters.lag
         await tell_devices(server)
-        await heed_keys_of_before(server)
+        with LeftDue().where_there_is_room():
+            await heed_keys_of_before(server)
         self._traffic.on_unknown = server.note_unknown_caller
         self._traffic.asker_of = asker_by_proxy if config.behind_proxy else asker_by_connection
         bounds = Bounds.within(_possible_connections(), are_of_one_proxy=config.behind_proxy)
@@ -269,11 +270,15 @@ class Service:
     async def _note_arrivals(self) -> None:
         """So that `lost --since` can tell what a thief has brought, and the alarm heeds the keys of before."""
         while True:
+            left = LeftDue()
             try:
                 server = self._server
-                if back_ms := await note_arrivals(server.store, server.now_ms(), server.running):
-                    _log.warning(CLOCK_SET_BACK, back_ms // 60_000)
-                await heed_keys_of_before(server)
+                with left.where_there_is_room():
+                    if back_ms := await note_arrivals(server.store, server.now_ms(), server.running):
+                        _log.warning(CLOCK_SET_BACK, back_ms // 60_000)
+                with left.where_there_is_room():
+                    await heed_keys_of_before(server)
+                left.tell()
             except LocalFailure as failure:
                 _log.error("what has come when cannot be noted: %s", failure)
                 self._stop.watch(failure)

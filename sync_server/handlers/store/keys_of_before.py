@@ -39,7 +39,7 @@ async def heed_keys_of_before(server: Server) -> None:
     noted = {bytes.fromhex(mark.removeprefix(HEEDED_MARKS)) for mark in await server.store.marks(HEEDED_MARKS)}
     is_due = bool(before - noted) and await restored(server) is None
     heeded = before if is_due else before & noted
+    server.elsewhere.of_before = heeded  # from now on, whether there is room to note it or not
     if heeded != noted:
         changed = heeded.symmetric_difference(noted)
         await server.store.set_marks({HEEDED_MARKS + key.hex(): b"" if key in heeded else None for key in changed})
-    server.elsewhere.of_before = heeded
