@@ -1,11 +1,14 @@
 """Whose sign-in a device that is cut off could open: who has it guesses three pictures in a minute.
 
-Rules (docs/adr/0281, docs/adr/0346):
+Rules (docs/adr/0281, docs/adr/0346, docs/adr/0609, docs/adr/0610):
 - a sign-in in force is told that was set by a device which is cut off, or lies under a key that such a one was given,
   or drew;
+- it has drawn each key that it has named, but for one that somebody else says to have drawn who is not out: by no
+  date, as what others say moves the clock of whoever sets something, and who has not heard of a report sets on;
 - cut off is also who fell with whoever let them in: a grant of it is held back;
-- it is given a key by the word of who may make such keys; by a machine's, or its own, of keys alone that were in use
-  before it was cut off: who draws a key later knows of that and gives it none, and any machine may say that it did;
+- what is gone is an X25519 key: one that a grant named that is held back, beside an honest computer's signing key, is;
+- it is given a key by the word of who may make such keys; by a machine's of keys alone that were in use before it was
+  cut off: who draws a key later knows of that and gives it none, and any machine may say that it did;
 - not told is a device whose key another that holds sign-ins has as well: what is drawn anew, that one is given too;
 - who is let in again is cut off no more, and a right that ended says of nobody that a computer is in other hands;
 - this is told and changes nothing: whoever has the server cuts devices off as it likes, and would shut pupils out.
@@ -13,6 +16,7 @@ Rules (docs/adr/0281, docs/adr/0346):
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -26,12 +30,14 @@ from protocol.roles import Role
 class Gone:
     """A device that is cut off: its Ed25519 key, its X25519 keys, and since when, as a hybrid time.
 
-    That of its last revocation; of one that fell with who let it in, of the last of these.
+    That of its last revocation; of one that fell with who let it in, of the last of these. Or, of a device that is not
+    cut off, the X25519 keys that were named beside it by grants that fell: what it signed itself `is_its_own`.
     """
 
     key: bytes
     agreements: frozenset[bytes]
     cut_at: int
+    is_its_own: bool = False
 
 
 def gone_from(roster: Roster, door: Door, said_at: Mapping[bytes, int]) -> list[Gone]:
@@ -51,7 +57,20 @@ def gone_from(roster: Roster, door: Door, said_at: Mapping[bytes, int]) -> list[
         if cut_at is not None:
             own = frozenset(each.agreement for each in door.authorities_of(key))
             found.append(Gone(key, own - held, cut_at))
+    found += _named_beside(roster, held, fell)
     return sorted(found, key=lambda device: -device.cut_at)
+
+
+def _named_beside(roster: Roster, held: frozenset[bytes], fell: _Fell) -> Iterable[Gone]:
+    """The X25519 keys that grants have named which are held back, beside devices that are not cut off."""
+    beside: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for each in roster.former:
+        if each.grant in roster.held_back and each.key not in roster.cut and each.agreement not in held:
+            beside[each.key].add(each.agreement)
+    for key, agreements in beside.items():
+        cut_at = fell.at(key)
+        if cut_at is not None:
+            yield Gone(key, frozenset(agreements), cut_at, is_its_own=True)
 
 
 class _Fell:
@@ -92,8 +111,14 @@ def opened_by(sign_ins: SignIns, gone: Iterable[Gone]) -> dict[bytes, list[bytes
 
 def _had(sign_ins: SignIns, name: bytes, device: Gone) -> bool:
     use, given = sign_ins.uses[name], sign_ins.given
-    if device.key in use.by or not device.agreements.isdisjoint(given.by_makers.get(name, frozenset())):
+    if not device.is_its_own and (device.key in use.by or _has_drawn(sign_ins, name, device.key)):
         return True
-    is_named = device.key in sign_ins.unknown or device.key in sign_ins.claimed.get(name, ())
-    is_said = is_named or not device.agreements.isdisjoint(given.of(name))
-    return is_said and use.since < device.cut_at
+    if not device.agreements.isdisjoint(given.by_makers.get(name, frozenset())):
+        return True
+    return not device.agreements.isdisjoint(given.of(name)) and use.since < device.cut_at
+
+
+def _has_drawn(sign_ins: SignIns, name: bytes, device: bytes) -> bool:
+    """Whether a device that is cut off may have drawn a key: nobody who is not says so, and it has named it."""
+    is_named = device in sign_ins.unknown or device in sign_ins.claimed.get(name, ())
+    return is_named and name not in sign_ins.drawn

@@ -5,6 +5,7 @@ Rules:
   its school's own devices hold and nobody else: neither the server nor an administrator nor the recovery kit;
 - a key is named by a commitment; a wrap counts only if it opens to that key, whoever made it; whom it counts as given
   to is `protocol.rights.given_keys`' to say;
+- a key is whose it is who says to have drawn it, and is not out: by no other is anything set (docs/adr/0609);
 - what a device says that stands for a teacher counts once one of the teacher's own has confirmed it, and until then no
   key is for it (`protocol.rights.vouching`);
 - of several verifiers of a person the shown head counts, as with a name; so does the switch, which is about nobody;
@@ -37,7 +38,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from protocol.canonical import decode, encode
+from protocol.canonical import Value, decode, encode
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.identity import AgreementKey, tagged
@@ -54,7 +55,7 @@ from protocol.limits import (
 from protocol.model.ancestry import heads, in_order_of_showing, marked, to_replace
 from protocol.model.entry import ID_BYTES, Entry, Kind, KindClass, parsed
 from protocol.model.payload_rules import is_said
-from protocol.rights.door import WRITERS
+from protocol.rights.door import WRITERS, Authority
 from protocol.rights.given_keys import GivenKeys, GivenKeysFold
 from protocol.rights.roster import Roster
 from protocol.roles import HOLDS_SIGN_INS
@@ -196,21 +197,26 @@ class SignInRecord:
 
 @dataclass(frozen=True, slots=True)
 class SignInWraps:
-    """One key, named by its commitment, sealed to several devices: (X25519 key, `enc` ‖ ciphertext ‖ tag)."""
+    """One key, named by its commitment, sealed to several devices: (X25519 key, `enc` ‖ ciphertext ‖ tag).
+
+    `drawn` says that its author drew that key itself.
+    """
 
     key: bytes
     wraps: tuple[tuple[bytes, bytes], ...]
+    drawn: bool = False
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
         fields = Fields.of_payload(payload, "a wrap of a sign-in key")
         wraps = fields.pairs("wraps", (ID_BYTES, WRAP_BYTES), MAX_WRAPS_PER_ENTRY)
-        return cls(fields.octets("key", ID_BYTES), wraps)
+        return cls(fields.octets("key", ID_BYTES), wraps, fields.flag("drawn"))
 
     def encode(self) -> bytes:
         """To an entry's payload."""
-        return encode({"key": self.key, "wraps": [[recipient, sealed] for recipient, sealed in self.wraps]})
+        wraps: list[Value] = [[recipient, sealed] for recipient, sealed in self.wraps]
+        return encode({**compact(drawn=self.drawn), "key": self.key, "wraps": wraps})
 
 
 # --- the fold ---------------------------------------------------------------------------------------------------------
@@ -256,6 +262,7 @@ class SignIns:
     first; of who is `in_doubt` nothing is set until another one names these. `uses` are the keys under which something
     counts that was set; `claimed` those under which a device has set something, or which it has sealed, that is cut off
     since, what is held back of it included, each with such devices; `unknown` are such of which a header alone is left.
+    `drawn` are the keys of which somebody who is not out, and may set something, says to have drawn them.
     """
 
     on: bool
@@ -267,6 +274,7 @@ class SignIns:
     uses: Mapping[bytes, KeyUse] = field(default_factory=dict)
     claimed: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
     unknown: frozenset[bytes] = frozenset()
+    drawn: frozenset[bytes] = frozenset()
     undone: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)
     in_doubt: frozenset[bytes] = frozenset()
 
@@ -296,9 +304,7 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
     ever: defaultdict[bytes, list[Entry]] = defaultdict(list)
     again: defaultdict[bytes, list[Entry]] = defaultdict(list)
     records: dict[bytes, SignInRecord] = {}
-    given = GivenKeysFold(
-        roster, lambda grant: grant.role in WRITERS[KindClass.ANSWER] and grant.grant not in roster.unconfirmed
-    )
+    given = GivenKeysFold(roster, lambda grant: _may_make(grant, roster))
     locks: defaultdict[tuple[bytes | None, bytes | None], list[bytes]] = defaultdict(list)
     for entry in entries:
         header = entry.header
@@ -342,6 +348,7 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
         uses=_uses(versions.values(), records),
         claimed=_claimed(entries, roster),
         unknown=_unknown(entries, roster),
+        drawn=_drawn(entries, roster),
         undone={person: tuple(one.id for one in above[: MAX_PARENTS // 4]) for person, above in held.items()},
         in_doubt=in_doubt,
     )
@@ -431,6 +438,19 @@ def _unknown(entries: Iterable[Entry], roster: Roster) -> frozenset[bytes]:
     """Who is cut off, and has named a key of which nobody can say any more which that was: any may be theirs."""
     headers = (one.header for one in entries if one.payload is None and one.header.kind != Kind.SIGN_IN_LOCK)
     return frozenset(header.author for header in headers if header.author in roster.cut)
+
+
+def _drawn(entries: Iterable[Entry], roster: Roster) -> frozenset[bytes]:
+    """Of which keys somebody says to have drawn them whose word counts, and who is not cut off."""
+    makers = {grant.grant for grant in roster.authorities if _may_make(grant, roster) and grant.key not in roster.cut}
+    said = (one for one in entries if one.header.kind == Kind.SIGN_IN_WRAP and one.header.grant in makers)
+    wraps = (parsed(one, SignInWraps.parse) for one in said if not roster.hides(one))
+    return frozenset(each.key for each in wraps if each is not None and each.drawn)
+
+
+def _may_make(grant: Authority, roster: Roster) -> bool:
+    """Whether whoever has that grant may draw a key, and set something under it."""
+    return grant.role in WRITERS[KindClass.ANSWER] and grant.grant not in roster.unconfirmed
 
 
 def _key_named(entry: Entry) -> bytes | None:
@@ -540,15 +560,14 @@ def holders(roster: Roster, territory: bytes) -> list[bytes]:
     return list(dict.fromkeys(found))
 
 
-def newest_key(sign_ins: SignIns, wanted: Sequence[bytes], drawn: bytes | None = None) -> bytes | None:
+def newest_key(sign_ins: SignIns, wanted: Sequence[bytes]) -> bytes | None:
     """The name of a key in use that nobody else than `wanted` was ever given: what is set next may lie under it.
 
-    Nor one that a device that is cut off may have drawn: where nobody can say which, the one that was `drawn` here.
+    One that somebody says to have drawn who is not out (docs/adr/0609): of any other nobody knows who has it.
     """
     allowed = set(wanted)
     in_use = {sign_in.record.key for sign_in in sign_ins.persons.values() if sign_in.record.key is not None}
-    in_use &= {drawn} if sign_ins.unknown else in_use
-    good = [name for name in in_use - sign_ins.claimed.keys() if allowed.issuperset(sign_ins.given.of(name))]
+    good = [name for name in in_use & sign_ins.drawn if allowed.issuperset(sign_ins.given.of(name))]
     return min(good, default=None)
 
 

@@ -57,8 +57,6 @@ from sync_agent.school.sign_in_tries import Tries
 
 TRIES_MARKS: Final = "sign-in-tries/"
 """+ person in hex / space in hex → how often somebody failed here to sign in there as that person (`sign_in_tries`)."""
-DRAWN_MARKS: Final = "sign-in-drawn/"
-"""+ space in hex → the name of the key of sign-in that this device drew there last."""
 
 
 class Try(Enum):
@@ -321,13 +319,12 @@ class SignInBook:
             right = await agent.right(space, Kind.SIGN_IN)
             sign_ins = await self.of(space)
             wanted = await self._holders(space)
-            name = newest_key(sign_ins, wanted, await agent.replica.store.mark(DRAWN_MARKS + space.hex()))
+            name = newest_key(sign_ins, wanted)
             key = None if name is None else await self.key(space, name)
             drafts: list[Draft] = []
             if key is None:
                 key = SignInKey(agent.entropy(SIGN_IN_KEY_BYTES))
-                drafts += _wrap_drafts(space, key, wanted, right.grant, agent.entropy)
-                await agent.replica.store.set_marks({DRAWN_MARKS + space.hex(): key.commitment})
+                drafts += _wrap_drafts(space, key, wanted, right.grant, agent.entropy, drawn=True)
             for person, verifier in verifiers.items():
                 sealed = key.seal(verifier, space, person, agent.entropy(NONCE_BYTES))
                 drafts.append(
@@ -441,7 +438,7 @@ def _mark(space: bytes, person: bytes) -> str:
 
 
 def _wrap_drafts(
-    space: bytes, key: SignInKey, wanted: Iterable[bytes], grant: bytes, entropy: Entropy
+    space: bytes, key: SignInKey, wanted: Iterable[bytes], grant: bytes, entropy: Entropy, *, drawn: bool = False
 ) -> Sequence[Draft]:
     wraps = []
     for recipient in wanted:
@@ -454,7 +451,7 @@ def _wrap_drafts(
             space,
             Kind.SIGN_IN_WRAP,
             grant,
-            SignInWraps(key.commitment, tuple(wraps[start : start + MAX_WRAPS_PER_ENTRY])).encode(),
+            SignInWraps(key.commitment, tuple(wraps[start : start + MAX_WRAPS_PER_ENTRY]), drawn).encode(),
         )
         for start in range(0, len(wraps), MAX_WRAPS_PER_ENTRY)
     ]

@@ -164,7 +164,7 @@ async def _a_thief_draws(school: SignedClass, thief: Device, invented: bytes, ab
     roster = (await agent.replica.view(space)).roster
     hers = school.teacher.agent.keys.agreement.public
     to = [(one, key.wrap(space, one, agent.entropy(32))) for one in holders(roster, agent.replica.territory)]
-    wraps = SignInWraps(key.commitment, tuple(each for each in to if each[0] != hers)).encode()
+    wraps = SignInWraps(key.commitment, tuple(each for each in to if each[0] != hers), drawn=True).encode()
     record = SignInRecord(
         key.commitment, key.seal(Verifier.of(Method.PIN, "6666", bytes(16)), space, invented, bytes(12))
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -14,10 +14,11 @@ from protocol.clock import DAY_MS
 from protocol.folds.opened_sign_ins import Gone
 from protocol.folds.sign_in import KINDS, Method, SignInKey, SignInRecord, SignIns, SignInWraps, Verifier, holders
 from protocol.identity import three_words
-from protocol.model.entry import Kind, parsed
+from protocol.model.entry import Entry, Kind, compose, parsed
 from protocol.model.structure import Revocation
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.arrivals import note_arrivals
+from protocol.rights.roster import Roster
 from protocol.rights.vouching import device_id
 from protocol.roles import Role
 from sync_agent.keys.confirming import confirm, own_device
@@ -187,7 +188,7 @@ async def test_letting_a_pupil_try_again_makes_nobody_forget_that_a_lost_laptop_
         assert "Léa" in await school.notice(surfer)
 
 
-def _any_in_use(sign_ins: SignIns, _wanted: Sequence[bytes], _drawn: bytes | None) -> bytes | None:
+def _any_in_use(sign_ins: SignIns, _wanted: Sequence[bytes]) -> bytes | None:
     return min((each.record.key for each in sign_ins.persons.values() if each.record.key is not None), default=None)
 
 
@@ -205,8 +206,11 @@ async def test_what_is_drawn_after_a_report_lies_under_a_key_that_the_lost_lapto
     assert (await SignInBook(signed.pc.agent).attempt(school.space, signed.lea, "1-2-3")).how is Try.PROVEN
 
 
-async def _thief_sets(school: School, lost: Device, person: bytes) -> bytes:
-    """On the stolen laptop a secret is set under a key of the thief's own, the first of all by its name."""
+async def _thief_sets(school: School, lost: Device, person: bytes, *, drawn: bool = True) -> bytes:
+    """On the stolen laptop a secret is set under a key of the thief's own, the first of all by its name.
+
+    It says to have `drawn` it, or does not.
+    """
     agent, others = lost.agent, await school.key_of(lost, school.signed.lea)
     tried = (SignInKey(Random(number).randbytes(32)) for number in range(1_000))
     key = next(key for key in tried if key.commitment < others)
@@ -217,13 +221,18 @@ async def _thief_sets(school: School, lost: Device, person: bytes) -> bytes:
     mine = (await SignInBook(agent).of(school.space)).persons[person]
     record = SignInRecord(key.commitment, sealed).encode()
     await agent.write(
-        Draft(school.space, Kind.SIGN_IN_WRAP, right, SignInWraps(key.commitment, tuple(to)).encode()),
+        Draft(school.space, Kind.SIGN_IN_WRAP, right, SignInWraps(key.commitment, tuple(to), drawn).encode()),
         Draft(school.space, Kind.SIGN_IN, right, record, subject=person, parents=mine.line),
     )
     return key.commitment
 
 
-@attack(ROW, off={"protocol.folds.sign_in._claimed": lambda *_: {}})
+def _whoever_says_so(entries: Iterable[Entry], _roster: Roster) -> frozenset[bytes]:
+    wraps = [parsed(one, SignInWraps.parse) for one in entries if one.header.kind == Kind.SIGN_IN_WRAP]
+    return frozenset(each.key for each in wraps if each is not None and each.drawn)
+
+
+@attack(ROW, off={"protocol.folds.sign_in._drawn": _whoever_says_so})
 async def test_nothing_more_is_set_under_a_key_that_a_thief_drew_though_all_that_he_said_is_held_back(
     school: School,
 ) -> None:
@@ -242,7 +251,41 @@ async def test_nothing_more_is_set_under_a_key_that_a_thief_drew_though_all_that
     assert await school.key_of(school.second, signed.tom) != thiefs
 
 
+@attack(ROW, off={"sync_agent.school.sign_in.newest_key": _any_in_use})
+async def test_nothing_is_set_under_a_key_that_nobody_says_to_have_drawn(school: School) -> None:
+    signed, lost = school.signed, school.signed.teacher
+    thiefs = await _thief_sets(school, lost, signed.tom, drawn=False)
+    await school.agree()
+    await SignInBook(school.second.agent).set(school.space, {signed.lea: (Method.PICTURES, "1-2-3")})
+    assert await school.key_of(school.second, signed.lea) != thiefs
+
+
 # --- and by nobody's making alone -------------------------------------------------------------------------------------
+
+
+@attack(ROW, off={"protocol.folds.sign_in._drawn": lambda *_: frozenset()})
+async def test_who_is_cut_off_and_names_each_new_key_as_its_own_has_nobody_draw_again_and_again(school: School) -> None:
+    signed, lost, clock = school.signed, school.signed.teacher, school.signed.room.territory.clock
+    grant = (await lost.agent.right(school.space, Kind.SIGN_IN_WRAP)).grant
+    await school.report(lost)
+    book, thief = SignInBook(school.second.agent), lost.agent
+    await book.set(school.space, {signed.lea: (Method.PICTURES, "1-2-3"), signed.tom: (Method.PICTURES, "4-5-6")})
+    await school.agree(lost)
+    name = await school.key_of(school.second, signed.lea)
+    claim = compose(
+        author=thief.keys.signing,
+        space=school.space,
+        kind=Kind.SIGN_IN_WRAP,
+        grant=grant,
+        at=clock() << 16,
+        payload=SignInWraps(name, ((thief.keys.agreement.public, bytes(80)),), drawn=True).encode(),
+        salt=bytes(16),
+    )
+    await school.second.agent.replica.admit([claim], source=b"a stick", now_ms=clock())
+    assert thief.device in (await book.of(school.space)).claimed[name]
+    assert await book.opened_by_gone(school.space) == {}
+    await book.set(school.space, {signed.tom: (Method.PICTURES, "7-8-9")})
+    assert await school.key_of(school.second, signed.tom) == name
 
 
 def _who_was_given_it(sign_ins: SignIns, name: bytes, device: Gone) -> bool:

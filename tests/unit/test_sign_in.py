@@ -119,6 +119,8 @@ def test_payloads_survive_their_encoding_and_what_is_malformed_is_refused() -> N
     assert SignInRecord.parse(SignInRecord(on=True).encode()).on
     wraps = SignInWraps(KEY.commitment, ((b"r" * 32, bytes(80)),))
     assert SignInWraps.parse(wraps.encode()) == wraps
+    assert wraps.encode() == encode({"key": KEY.commitment, "wraps": [[b"r" * 32, bytes(80)]]}), "as ever"
+    assert SignInWraps.parse(replace(wraps, drawn=True).encode()).drawn
     assert (
         code_of(lambda: SignInWraps.parse(encode({"key": KEY.commitment, "wraps": [[b"r", b"s"]]}))) is Code.MALFORMED
     )
@@ -315,14 +317,13 @@ def test_a_key_is_for_the_schools_own_devices_and_not_for_server_or_administrato
 def test_what_is_set_after_a_device_was_let_go_lies_under_another_key() -> None:
     room = Room()
     room.set(LEA)
-    wraps = SignInWraps(KEY.commitment, ((b"a" * 32, bytes(80)), (b"b" * 32, bytes(80))))
-    room.world.say(room.teacher, room.space, Kind.SIGN_IN_WRAP, wraps.encode())
+    wrapped(room, room.teacher, b"a" * 32, b"b" * 32, drawn=True)
     assert newest_key(room.fold(), [b"a" * 32, b"b" * 32, b"c" * 32]) == KEY.commitment
     assert newest_key(room.fold(), [b"a" * 32]) is None
 
 
-def wrapped(room: Room, by: Writer, *recipients: bytes) -> None:
-    wraps = SignInWraps(KEY.commitment, tuple((one, bytes(80)) for one in recipients))
+def wrapped(room: Room, by: Writer, *recipients: bytes, drawn: bool = False) -> None:
+    wraps = SignInWraps(KEY.commitment, tuple((one, bytes(80)) for one in recipients), drawn)
     room.world.say(by, room.space, Kind.SIGN_IN_WRAP, wraps.encode())
 
 
@@ -413,11 +414,25 @@ def test_who_fell_with_a_server_that_a_new_certificate_does_not_name_is_gone_sin
     assert gone_in(room)[spy.key.public] == named_at
 
 
-def test_what_is_set_next_lies_under_no_key_under_which_a_device_has_set_something_that_is_cut_off() -> None:
+def test_what_is_set_next_lies_under_a_key_that_somebody_has_drawn_who_is_not_out() -> None:
     room = Room()
     room.set(LEA)
-    assert newest_key(room.fold(), []) == KEY.commitment
-    assert newest_key(replace(room.fold(), claimed={KEY.commitment: frozenset({bytes(32)})}), []) is None
+    wrapped(room, room.machine, b"a" * 32, drawn=True)
+    assert newest_key(room.fold(), [b"a" * 32]) is None, "a machine sets nothing, and draws nothing"
+    wrapped(room, room.teacher, b"a" * 32)
+    assert newest_key(room.fold(), [b"a" * 32]) is None
+    wrapped(room, room.teacher, b"a" * 32, drawn=True)
+    assert newest_key(room.fold(), [b"a" * 32]) == KEY.commitment
+    room.report(room.teacher, room.teacher.grant or b"")
+    assert room.fold().drawn == frozenset()
+
+
+def test_who_is_cut_off_has_drawn_what_it_named_unless_somebody_else_says_so() -> None:
+    room = Room()
+    at = room.set(LEA).header.at
+    book = replace(room.fold(), claimed={KEY.commitment: frozenset({b"x" * 32})})
+    assert opened_by(book, [gone(at - 1)]) == {LEA: [b"x" * 32]}
+    assert opened_by(replace(book, drawn=frozenset({KEY.commitment})), [gone(at - 1)]) == {}
 
 
 # --- tries ------------------------------------------------------------------------------------------------------------

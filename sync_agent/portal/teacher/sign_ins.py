@@ -173,6 +173,8 @@ class ClassSignIns:
         lost = list(dict.fromkeys(device for pupil in room.pupils for device in opened.get(pupil.id, ())))
         locked_by = [device for each in sign_ins.persons.values() for device in each.locked_by]
         called = await self._called(room, [*lost, *locked_by])
+        beside = [device for device in lost if device not in room.roster.cut]
+        lost = [device for device in lost if device in room.roster.cut]
         asked, rows = await self._asked(room), []
         for pupil in room.pupils:
             mine = sign_ins.persons.get(pupil.id)
@@ -196,6 +198,8 @@ class ClassSignIns:
             opened=[pupil for pupil in room.pupils if pupil.id in opened],
             lost=[called(device) for device in lost[:MAX_LOST_NAMED]],
             more_lost=len(lost) > MAX_LOST_NAMED,
+            beside=[called(device) for device in beside[:MAX_LOST_NAMED]],
+            more_beside=len(beside) > MAX_LOST_NAMED,
             asked_about=asked,
             unsure=unsure,
             cards=cards,
