@@ -178,7 +178,7 @@ class _Past:
         )
         told = (each.space + each.what + b"".join(sorted(each.works)) for each in noted)
         is_news = self.is_news or any(
-            has_another(each.works, seen.get(_seen_mark(each, self.person)))
+            has_more_works(each.works, seen.get(_seen_mark(each, self.person)))
             for each in noted
             if (each.space, each.what) in self.unknown
         )
@@ -391,6 +391,11 @@ async def _back_unseen(
         for name, device in devices.items()
         if has_another(back_in(agent, returns, space, device), seen.get(space_mark(KNOWN_RETURN_MARKS, space, name)))
     )
+
+
+def has_more_works(works: Iterable[bytes], mark: bytes | None) -> bool:
+    """Whether one is among these, by their beginnings, of which the teacher has not seen that it could be read."""
+    return not beginnings(mark).issuperset(works)
 
 
 def _are_looked_at(works: Iterable[bytes], known: Container[bytes]) -> bool:

@@ -5,7 +5,7 @@ Rules (docs/adr/0272; docs/protocol.md, "Confirmed devices"):
 - that ends once this device sees that it reads there no more, whatever brought that about (docs/adr/0600);
 - who was cut off and is back before this device has looked is news once more, be it that a grant lets them in again,
   that another right was given after the end of one, or that the cut itself is held back: what did so is noted;
-- of what there may be any number the beginnings are noted, each once.
+- what did so is noted by its whole id: both are of one author, who has the server (docs/adr/0601).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from protocol.rights.door import Authority
 from protocol.rights.vouching import Device
 from sync_agent.app import Agent
 from sync_agent.keys.reports_known import Report, reports_here
-from sync_agent.machine.beginnings import BEGINNING_BYTES, beginnings, noting
+from sync_agent.machine.beginnings import noting_whole, whole_ids
 from sync_agent.machine.marks import KNOWN_READER_MARKS, KNOWN_RETURN_MARKS, WAS_GONE, WAS_THERE
 
 _AS_BYTES: Final = 1 + PERSON_BYTES
@@ -126,9 +126,9 @@ async def _after_an_end(agent: Agent, given: Mapping[bytes, Authority]) -> set[b
 
 
 def back_in(agent: Agent, returns: Returns, space: bytes, device: Device) -> frozenset[bytes]:
-    """The beginnings of that by which a device is back in this space."""
+    """By what a device is back in this space."""
     line = agent.replica.door.lineage(space)
-    return frozenset(one.name[:BEGINNING_BYTES] for one in returns.get(device[0], ()) if one.space in line)
+    return frozenset(one.name for one in returns.get(device[0], ()) if one.space in line)
 
 
 async def returns_looked_at(agent: Agent, shown: Iterable[tuple[bytes, bytes, Collection[bytes]]]) -> dict[str, bytes]:
@@ -138,13 +138,13 @@ async def returns_looked_at(agent: Agent, shown: Iterable[tuple[bytes, bytes, Co
         name = space_mark(KNOWN_RETURN_MARKS, space, device)
         before = marks.get(name, known.get(name))
         if has_another(back, before):
-            marks[name] = noting(beginnings(before).union(back))
+            marks[name] = noting_whole(whole_ids(before).union(back))
     return marks
 
 
 def has_another(some: Iterable[bytes], mark: bytes | None) -> bool:
-    """Whether there is one among these, by their beginnings, at which the teacher has not looked."""
-    return not beginnings(mark).issuperset(some)
+    """Whether there is one among these returns at which the teacher has not looked."""
+    return not whole_ids(mark).issuperset(some)
 
 
 def space_mark(prefix: str, space: bytes, name: bytes) -> str:

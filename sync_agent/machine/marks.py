@@ -65,7 +65,7 @@ the class; `WAS_GONE` from when it read there no more until the teacher looks ag
 WAS_THERE: Final = b"there"
 WAS_GONE: Final = b"gone"
 KNOWN_RETURN_MARKS: Final = "known-return/"
-"""+ space in hex / device in hex → the beginnings of the grants by which it was let in again after it was cut off, as
+"""+ space in hex / device in hex → the ids of what let it in again after it was cut off, as
 far as the teacher has seen since that it reads there, or could (`seen_readers`)."""
 YES_DESPITE_MARKS: Final = "yes-despite/"
 """+ device in hex → the beginnings of the reports of it that lay here when the teacher said on this device that it is

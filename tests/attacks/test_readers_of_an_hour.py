@@ -575,7 +575,7 @@ def _so_many(works: Collection[bytes], mark: bytes | None) -> bool:
     return len(works) > len(mark or b"") // 8
 
 
-@attack(ROW, off={"sync_agent.keys.past_readers.has_another": _so_many})
+@attack(ROW, off={"sync_agent.keys.past_readers.has_more_works": _so_many})
 async def test_works_that_are_held_back_since_make_no_room_for_others_to_be_read_untold(hour: Hour) -> None:
     here, territory, space = hour.here, hour.here.room.territory, hour.here.room.space
     seat = await here.room.machine()

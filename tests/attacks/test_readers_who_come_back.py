@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -10,9 +10,10 @@ from typing import TypeAlias
 
 import pytest
 
-from protocol.model.entry import Kind
+from protocol.model.entry import DOMAIN, Entry, Kind, compose, unsigned
 from protocol.model.structure import Erasure, Grant, PersonKey, Revocation, Ruling
 from protocol.roles import PersonRole, Role
+from sync_agent.machine.beginnings import whole_ids
 from tests.attacks.test_readers_of_another_class import ROW, looked_at
 from tests.harness.attack import attack
 from tests.harness.portal import portal
@@ -145,3 +146,67 @@ async def test_a_class_that_is_hidden_for_a_while_makes_nobody_in_it_news(tmp_pa
             await here.sync()
         async with portal(here.teacher.agent) as surfer:
             assert "M. X" not in await surfer.page("/")
+
+
+ALIKE_BYTES = 2
+"""Of eight that were noted: these are found at once, and eight in an evening."""
+
+
+def _by_their_beginnings(some: Iterable[bytes], mark: bytes | None) -> bool:
+    return not {one[:ALIKE_BYTES] for one in whole_ids(mark)}.issuperset(each[:ALIKE_BYTES] for each in some)
+
+
+@attack(ROW, off={"sync_agent.keys.confirming.has_another": _by_their_beginnings})
+async def test_a_second_return_whose_id_begins_like_that_of_the_first_is_news(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space = here.room.territory, here.room.space
+        x = await territory.person("M. X", PersonRole.TEACHER, space)
+        await here.name_the_spy(x)
+        for _ in range(2):
+            await here.sync()
+        await looked_at(here)
+        given = (await territory.replica.store.get([here.grant]))[here.grant].payload or b""
+        randbytes, at = Random(3).randbytes, territory.clock() << 16
+
+        def cut_off(after: int) -> Entry:
+            return compose(
+                author=territory.keys.signing,
+                space=space,
+                kind=Kind.REVOKE,
+                grant=territory.certificate.id,
+                at=at + after,
+                payload=_cut(here),
+                salt=randbytes(16),
+            )
+
+        def let_in(after: int, *named: bytes) -> Entry:
+            return unsigned(
+                author=territory.keys.signing.public,
+                space=space,
+                kind=Kind.GRANT,
+                grant=territory.certificate.id,
+                at=at + after,
+                payload=given,
+                salt=randbytes(16),
+                parents=tuple(sorted(named)),
+            )
+
+        async def comes_back(cut: Entry, grant: Entry) -> None:
+            signed = replace(grant, signature=territory.keys.signing.sign(DOMAIN, grant.header_bytes))
+            for said in (cut, signed):
+                await territory.replica.admit([said], source=b"the operator", now_ms=territory.clock())
+            here.grant = grant.id
+            await here.say(Kind.PERSON_KEY, PersonKey(here.spy.agreement.public).encode(), x)
+
+        cuts, named = (cut_off(10), cut_off(50)), here.grant
+        firsts = {each.id[:ALIKE_BYTES]: each for each in (let_in(20, named, cuts[0].id) for _ in range(500))}
+        second = let_in(90, named, *(cut.id for cut in cuts))
+        while second.id[:ALIKE_BYTES] not in firsts:
+            second = let_in(90, named, *(cut.id for cut in cuts))
+        await comes_back(cuts[0], firsts[second.id[:ALIKE_BYTES]])
+        await looked_at(here)
+        await comes_back(cuts[1], second)
+        for _ in range(2):
+            await here.sync()
+        async with portal(here.teacher.agent) as surfer:
+            assert "M. X" in await surfer.page("/")
