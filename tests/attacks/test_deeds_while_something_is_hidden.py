@@ -18,10 +18,10 @@ from protocol.errors import RelaisError
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Grant, PersonRecord, Revocation, SpaceChange, SpaceRecord
 from protocol.replica.at_work.replica import Draft, Replica
-from protocol.roles import PersonRole
+from protocol.roles import PersonRole, Role
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import thief_hides, thief_holds_back, thief_lists, thief_says
+from tests.harness.copied_keys import granted, thief_hides, thief_holds_back, thief_lists, thief_says
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import AtWork, Town
 from tests.harness.portal import portal
@@ -57,6 +57,14 @@ class World:
             self.told.append(str(await desk.ask(command, **params)))
         finally:
             self.told += desk.told
+
+    async def at_laptop(self, space: str) -> None:
+        desk = Desk(self.at_work.teacher.agent)
+        self.told.append(str(await desk.publish({"a.txt": b"a"}, space=space, title="Les volcans")))
+
+    async def for_pupils(self, space: str, person: str) -> None:
+        desk = Desk(self.at_work.teacher.agent)
+        self.told.append(str(await desk.ask("sign-in-set", space=space, person=[person], method="pictures")))
 
     async def on_page(self, way: str, fields: Mapping[str, str]) -> None:
         place = f"/school/{self.false.hex()}"
@@ -115,6 +123,8 @@ DEEDS: Final[Mapping[str, Deed]] = {
     "at a head's: person merge": lambda world: world.at_head(
         "person merge", {"person": FALSE_LEA.hex(), "into": world.at_work.pupil}
     ),
+    "at her laptop: publish": lambda world: world.at_laptop("CM2 B"),
+    "at her laptop: sign-in": lambda world: world.for_pupils("CM2 B", "Léa"),
     "on a head's page: a code": lambda world: world.on_page("code", {"person": "", "uses": "28"}),
     "on a head's page: another name": lambda world: world.on_page("rename", {"name": "CM2 C"}),
     "on a head's page: let in": lambda world: world.on_page("let-in", {"who": f"device:{_machine(world)}"}),
@@ -165,7 +175,9 @@ async def _lived(folder: Path, deed: str, hiding: str | None) -> Lived:
         if hiding is not None:
             await HIDINGS[hiding](world)
         await here.sync(world.head)
-        office = here.office.server.replica if deed.startswith("at the server") else world.head.agent.replica
+        await here.sync(at_work.teacher)
+        where = {"at the server": here.office.server.replica, "at her laptop": at_work.teacher.agent.replica}
+        office = where.get(deed.partition(":")[0], world.head.agent.replica)
         before, refused = await _held(office), ""
         try:
             await DEEDS[deed](world)
@@ -187,7 +199,8 @@ async def _world(here: Town, at_work: AtWork) -> World:
     (false,) = await thief_says(here.office, Draft(here.school, Kind.SPACE, grant, SpaceRecord("cm2b").encode()))
     people = ((bytes.fromhex(at_work.person), petit), (FALSE_LEA, lea))
     said = [Draft(false.id, Kind.PERSON, grant, each.encode(), subject=one) for one, each in people]
-    await thief_says(here.office, *said)
+    hers = granted(at_work.teacher.agent.keys, Role.TEACHER, at_work.person)
+    await thief_says(here.office, *said, Draft(false.id, Kind.GRANT, grant, hers))
     for _ in range(2):
         await here.sync()
     return World(here, at_work, head, next_class, false.id)
