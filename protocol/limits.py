@@ -92,6 +92,7 @@ SPACE_KEY_PAUSE_MS: Final = 3600 * 1000  # between any two, once there were so m
 
 # clocks, R6
 MAX_CLOCK_LEAD_MS: Final = 24 * 3600 * 1000
+MAX_MOVED_MS: Final = 10 * 60 * 1000  # by others' words, before a hand-in says what its machine knows of the time
 
 # quarantine, per source
 MAX_WAITING_ENTRIES: Final = 10_000

@@ -342,7 +342,9 @@ def with_topics(before: Coursework, space: bytes, topics: Topics, roster: Roster
         if work.item in moved:
             item, receipts_ms = items.get(work.item), _at_server_ms(work.witnesses)
             hand_ins[work.id] = replace(
-                work, late=_is_late(work.at_ms, item), clock_doubtful=_is_doubtful(work.at_ms, item, receipts_ms)
+                work,
+                late=_is_late(work.at_ms, work.record, item),
+                clock_doubtful=_is_doubtful(work.at_ms, work.record, item, receipts_ms),
             )
     sealers, remarks = Sealers.of(roster) if topics.handed_in else Sealers(), Remarks(roster)
     for entry in topics.handed_in:
@@ -469,8 +471,8 @@ def _work(
         opened=bool(teacher),
         remarks=remarks.standing(in_order_of_showing(notes, said_too)),
         remark_ids=to_replace(notes.values(), said_too),
-        late=_is_late(at_ms, items.get(header.target)),
-        clock_doubtful=_is_doubtful(at_ms, items.get(header.target), _at_server_ms(witnesses)),
+        late=_is_late(at_ms, record, items.get(header.target)),
+        clock_doubtful=_is_doubtful(at_ms, record, items.get(header.target), _at_server_ms(witnesses)),
         witnesses=witnesses,
     )
 
@@ -479,12 +481,13 @@ def _at_server_ms(witnesses: Iterable[Witness]) -> list[int]:
     return [one.at_ms for one in witnesses if one.says is HandInState.SERVER]
 
 
-def _is_doubtful(at_ms: int, item: Item | None, receipts_ms: Sequence[int]) -> bool:
+def _is_doubtful(at_ms: int, record: HandIn, item: Item | None, receipts_ms: Sequence[int]) -> bool:
     """Whether a hand-in cannot be of the time that it says: after the server had it, or before there was the item.
 
-    Where the server's receipt says that it is the item whose time is ahead, the hand-in's is as good as any.
+    Where the server's receipt says that it is the item whose time is ahead, the hand-in's is as good as any. Or
+    whether its machine says that others' words have moved that time.
     """
-    if any(at_ms > seen_ms + MAX_CLOCK_LEAD_MS for seen_ms in receipts_ms):
+    if record.clock_ms is not None or any(at_ms > seen_ms + MAX_CLOCK_LEAD_MS for seen_ms in receipts_ms):
         return True
     first_ms = _first_ms(item)
     if first_ms is None or at_ms >= first_ms:
@@ -506,9 +509,10 @@ def _due_ms(item: Item | None) -> int | None:
     return None if item is None else item.shown.record.due_ms
 
 
-def _is_late(at_ms: int, item: Item | None) -> bool:
-    due_ms = _due_ms(item)
-    return due_ms is not None and at_ms > due_ms
+def _is_late(at_ms: int, record: HandIn, item: Item | None) -> bool:
+    """Whether it was due by then, and by what its machine knew of the time itself: others' words make nobody late."""
+    due_ms, known_ms = _due_ms(item), at_ms if record.clock_ms is None else record.clock_ms
+    return due_ms is not None and min(at_ms, known_ms) > due_ms
 
 
 def live_content(coursework: Coursework) -> Iterable[ContentRef]:

@@ -119,23 +119,32 @@ class Revision:
 class HandIn:
     """A pupil's sealed work: the stream of its ciphertext, and the revision that the pupil had before them.
 
-    `machine` is what people called the device on which it was handed in: that device's own word.
+    `machine` is what people called the device on which it was handed in: that device's own word. `clock_ms` is the
+    latest time that it had of its own clock or of a server's, where others' words have moved the entry's far beyond it.
     """
 
     content: ContentRef
     revision: bytes | None
     machine: str | None = None
+    clock_ms: int | None = None
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
         fields = Fields.of_payload(payload, "a hand-in")
         content = _required(ContentRef.from_fields(fields.inner("content")), "a hand-in")
-        return cls(content, fields.octets_or_none("revision", ID_BYTES), fields.name_or_none("machine"))
+        return cls(
+            content,
+            fields.octets_or_none("revision", ID_BYTES),
+            fields.name_or_none("machine"),
+            fields.count_or_none("clock"),
+        )
 
     def encode(self) -> bytes:
         """To an entry's payload."""
-        return encode(compact(content=self.content.value(), revision=self.revision, machine=self.machine))
+        return encode(
+            compact(content=self.content.value(), revision=self.revision, machine=self.machine, clock=self.clock_ms)
+        )
 
 
 @dataclass(frozen=True, slots=True)

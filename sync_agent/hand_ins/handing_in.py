@@ -8,6 +8,7 @@ Rules:
 - a hand-in is opened whole or not at all: it is read to its end once before a file appears, and the receipt is written
   after the last file is where the teacher wanted it;
 - late work is taken and marked, and so is work for an item that was withdrawn meanwhile: nobody is turned away;
+- no word of others' makes it late: a date that such a word has moved is told beside what the device knows itself;
 - but a script in a pupil's browser is: what one pupil hands in on one device in a day has a bound, and so has what all
   do there, since all that the device may say in the class is everybody's.
 """
@@ -23,7 +24,7 @@ from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
 from protocol.folds.coursework import HandInState, Item, Work, by_turns, latest_first
 from protocol.folds.hand_in_keys import wraps_for
 from protocol.folds.remarks import FeedbackNote
-from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
+from protocol.limits import MAX_MOVED_MS, MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.model.entry import Kind
 from protocol.model.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
 from protocol.replica.at_work.replica import Draft
@@ -104,7 +105,7 @@ async def hand_in(
         await _check_days_bound(agent, item.space, person)
         readers = await first_readers_of(agent, item.space)
         info = wrap_info(space=item.space, item=item.id, person=person, author=agent.device, commitment=content.stream)
-        record = HandIn(content, item.shown.id, agent.enrolment.device_name)
+        record = HandIn(content, item.shown.id, agent.enrolment.device_name, _clock_if_moved(agent))
         hand_in_draft = Draft(
             item.space,
             Kind.HAND_IN,
@@ -127,6 +128,13 @@ async def hand_in(
             entries = await agent.write(hand_in_draft, wrap_draft, marks=lambda written: {mark_of(written[0].id): kept})
         await wrap_for_the_rest(agent, entries[0], content_key)
     return entries[0].id
+
+
+def _clock_if_moved(agent: Agent) -> int | None:
+    """What this device knows of the time itself, where others' words date what it says now far beyond that."""
+    now_ms = agent.now_ms()
+    known_ms = max(now_ms, agent.replica.proven_ms or 0)
+    return known_ms if agent.replica.next_ms(now_ms) > known_ms + MAX_MOVED_MS else None
 
 
 async def _before(agent: Agent, item: Item, person: bytes) -> tuple[bytes, ...]:

@@ -217,6 +217,21 @@ def test_late_work_is_marked_and_a_clock_of_2040_is_doubtful(room: ClassRoom) ->
     assert (found[late.id].late, found[late.id].clock_doubtful) == (True, True)
 
 
+def test_work_whose_date_others_have_moved_is_late_by_what_its_machine_knew(room: ClassRoom) -> None:
+    now_ms = room.world.clock_ms
+    item = room.revision("devoir", due_ms=now_ms + 3_600_000)
+    room.machine.skew_ms = 7_200_000
+    told = [
+        HandIn(ContentRef(bytes([hours]) * 32, 1, 0), None, None, now_ms + hours * 3_600_000) for hours in (0, 2, 9)
+    ]
+    works = [
+        room.world.say(room.machine, room.room, Kind.HAND_IN, one.encode(), target=item.id, subject=room.pupil)
+        for one in told
+    ]
+    found = [room.work.hand_ins[work.id] for work in works]
+    assert [(work.late, work.clock_doubtful) for work in found] == [(False, True), (True, True), (True, True)]
+
+
 def test_work_from_before_there_was_the_assignment_is_of_a_doubtful_time(room: ClassRoom) -> None:
     item = room.revision("devoir")
     room.machine.skew_ms = -17 * YEAR_MS
