@@ -9,7 +9,8 @@ Rules:
 - counted is whom this replica knows in the class, and whom these lead to by whatever was ever said there, as if nobody
   had been cut off, no grant were over, and nothing held back or erased;
 - and, however new, who alone has ever said a reading key to which the work was sealed first: of a key that several have
-  said nobody, since whoever has the server says hers of all work that waits;
+  said nobody, since whoever has the server says hers of all work that waits. A word of which the header alone has come,
+  and of which nothing was destroyed here, claims none: any device of theirs would claim all by one (docs/adr/0602);
 - a receipt counts by its header: nobody else could sign that, and a server gives it without what it says.
 
 Pure.
@@ -18,11 +19,12 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from protocol.folds.coursework import Work
 from protocol.model.entry import Entry
-from protocol.rights.door import Door
+from protocol.rights.door import Door, covering_names
 from protocol.rights.keys_in_use import claimed_keys, said_by
 from protocol.rights.reachability import bits_led_to
 from protocol.rights.roster import Roster, authorities_over
@@ -47,19 +49,29 @@ class Openers:
 
 
 def openers_of(
-    roster: Roster, door: Door, said: Sequence[Entry], known: Iterable[Device], recovery: Collection[bytes]
+    roster: Roster,
+    door: Door,
+    said: Sequence[Entry],
+    known: Iterable[Device],
+    recovery: Collection[bytes],
+    destroyed: AbstractSet[bytes],
 ) -> Openers:
     """Those of one class, by all that was ever `said` of keys and of devices there.
 
     `known` are the devices that this replica knows there; `recovery` are the keys of all kits: everybody's work is
-    sealed to them, and anybody may say one as theirs.
+    sealed to them, and anybody may say one as theirs. `destroyed` are the names that this replica has destroyed.
     """
-    claimed = claimed_keys(said, door)
+    claimed = claimed_keys((entry for entry in said if not _came_alone(entry, destroyed)), door)
     alone = {key: devices for key, devices in said_by(said, door).items() if key not in claimed and key not in recovery}
     return Openers(
         _machines(_ever_led_to(known, roster, door, said), door),
         {key: _machines(devices, door) for key, devices in alone.items()},
     )
+
+
+def _came_alone(entry: Entry, destroyed: AbstractSet[bytes]) -> bool:
+    """Whether the header alone is here, and nothing that is about it was ever destroyed here."""
+    return entry.payload is None and destroyed.isdisjoint(covering_names(entry))
 
 
 def _machines(devices: Iterable[Device], door: Door) -> frozenset[bytes]:

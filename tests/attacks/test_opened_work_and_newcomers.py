@@ -15,8 +15,8 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.folds.hand_in_keys import content_key_of
 from protocol.limits import ACQUAINTANCE_MS
-from protocol.model.entry import Kind
-from protocol.model.structure import Erasure, Grant, PersonKey, Revocation
+from protocol.model.entry import Kind, compose
+from protocol.model.structure import Erasure, Grant, PersonKey, Revocation, Ruling
 from protocol.model.work import Receipt
 from protocol.rights.vouching import Device as VouchedDevice
 from protocol.roles import PersonRole, Role
@@ -235,6 +235,34 @@ async def test_nor_where_somebody_says_her_key_as_theirs_later(here: Here) -> No
     await here.spied.name_the_spy(person)
     await here.x_claims(person, his.public)
     await here.sync(here.machine)
+    assert not await here.spied.opens(work)
+
+
+@attack(ROW, off={"protocol.folds.openers._came_alone": lambda *_: False})
+async def test_nor_where_somebody_has_said_a_key_by_a_header_that_came_alone(here: Here) -> None:
+    territory, space, other = here.room.territory, here.room.space, new_device(Random(9).randbytes)
+    durand = await here.comes("M. Durand")
+    z = await territory.person("M. Z", PersonRole.TEACHER, space)
+    (right,) = await territory.let_in(other, Role.TEACHER, space, person=z)
+    hidden = await territory.say(space, Kind.ERASE, Erasure(z).encode())
+    word = compose(
+        author=other.signing,
+        space=space,
+        kind=Kind.PERSON_KEY,
+        grant=right.id,
+        at=(territory.clock() << 16) + 1,
+        payload=PersonKey(other.agreement.public).encode(),
+        salt=bytes(16),
+        subject=z,
+    )
+    alone = replace(word, salt=None, payload=None)
+    await territory.replica.admit([alone], source=b"the operator", now_ms=territory.clock())
+    await territory.say(space, Kind.RULING, Ruling((), (hidden.id,)).encode())
+    await here.sync(here.machine, durand)
+    work = await here.hand_in(durand)
+    await here.opens(durand, work)
+    await here.sync(durand, here.machine)
+    await here.x_is_named()
     assert not await here.spied.opens(work)
 
 
