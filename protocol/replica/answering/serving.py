@@ -431,15 +431,9 @@ class Responder:
             left.tell()
             raise Refused(Code.UNKNOWN_DEVICE, "this machine is not known here")
         request = request or parse(opened.payload)
-        # what finds no room waits where it is, and its bringer is told why
-        waits = tuple(entry.id for entry in request.push)
-        pushed = Admission(unheld=waits, refused=tuple(Refusal(name, Code.DISK_FULL) for name in waits))
-        with self._where_there_is_room():
-            spaces = await self.scope.wanted(request.push)
-            wanted = [entry for entry in request.push if entry.header.space in spaces]
-            pushed = await self.replica.admit(
-                wanted, source=device, now_ms=now_ms, news=self.scope.marks, bounded=True, tells=False
-            )
+        pushed = Admission()
+        if request.push:
+            pushed = await self._take_pushed(request.push, device, now_ms)
             admissions.append(pushed)
         await self.scope.let_in([entry for admission in admissions for entry in admission.came])
         let_in = [entry for admission in admissions for entry in admission.let_in]
@@ -449,6 +443,17 @@ class Responder:
             handed_in=frozenset(entry.header.space for entry in let_in if entry.header.kind == Kind.HAND_IN),
             grown=frozenset(entry.header.space for entry in pushed.let_in),
         )
+
+    async def _take_pushed(self, push: Sequence[Entry], device: bytes, now_ms: int) -> Admission:
+        """Let in what somebody known brings. What finds no room waits where it is, and its bringer is told why."""
+        with self._where_there_is_room():
+            spaces = await self.scope.wanted(push)
+            wanted = [entry for entry in push if entry.header.space in spaces]
+            return await self.replica.admit(
+                wanted, source=device, now_ms=now_ms, news=self.scope.marks, bounded=True, tells=False
+            )
+        left = tuple(entry.id for entry in push)
+        return Admission(unheld=left, refused=tuple(Refusal(name, Code.DISK_FULL) for name in left))
 
     async def _readable(self, device: bytes, shown: Collection[bytes] = ()) -> dict[bytes, Authority]:
         readable = await self.replica.readable(device)
