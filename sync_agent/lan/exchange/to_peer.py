@@ -1,4 +1,4 @@
-"""What only this device has is brought to a neighbour: its turn of `reconciling.Giving` (R3).
+"""What is taken from a neighbour, and what only this device has brought to it: its turns of `reconciling.Giving` (R3).
 
 docs/protocol.md, "Neighbours" and "Reconcile".
 """
@@ -20,10 +20,20 @@ _AT_ONCE: Final = 64
 
 
 @dataclass(slots=True)
-class ToPeer:
-    """`Giving` towards a peer: what it lacks goes with the next steps of the dialogue."""
+class FromPeer(Taking):
+    """From a peer alone, which is given nothing."""
 
     agent: Agent
+
+    def marks(self, space: bytes) -> Mapping[str, bytes | None]:
+        """That the server may lack what it brings."""
+        return news_marks([space], self.agent.entropy)
+
+
+@dataclass(slots=True)
+class ToPeer(FromPeer):
+    """What it lacks goes with the next steps of the dialogue."""
+
     device: bytes
     waiting: list[bytes] = field(default_factory=list)
 
@@ -48,19 +58,3 @@ class ToPeer:
             self.waiting = self.waiting[len(some) :]
         await note_forgotten(self.agent, fitting, self.device)
         return tuple(fitting)
-
-    def marks(self, space: bytes) -> Mapping[str, bytes | None]:
-        """That the server may lack what it brings."""
-        return news_marks([space], self.agent.entropy)
-
-
-class FromPeer(Taking):
-    """From a neighbour alone, which is given nothing."""
-
-    def __init__(self, agent: Agent) -> None:
-        """For an agent that takes."""
-        self._agent = agent
-
-    def marks(self, space: bytes) -> Mapping[str, bytes | None]:
-        """That the server may lack what it brings."""
-        return news_marks([space], self._agent.entropy)
