@@ -126,9 +126,9 @@ def unknown_words(entries: Iterable[Entry]) -> frozenset[tuple[bytes, bytes]]:
     bare, said = Counter[tuple[bytes, bytes]](), Counter[tuple[bytes, bytes]]()
     for entry in entries:
         if says_a_key(entry) and entry.header.subject is not None:
-            author = entry.header.author, entry.header.subject
-            bare[author] += entry.payload is None
-            said[author] += holds_a_key(entry)
+            said_as = entry.header.author, entry.header.subject
+            bare[said_as] += entry.payload is None
+            said[said_as] += holds_a_key(entry)
     return frozenset(one for one, count in bare.items() if count > said[one])
 
 

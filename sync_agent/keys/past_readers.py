@@ -277,7 +277,7 @@ class _Class:
     known_teachers: frozenset[bytes]
     marks: Mapping[bytes, bytes]
     gone: Mapping[bytes, bytes]
-    """The same of those who are gone, as they are about to be noted."""
+    """Of those who are gone the marks that are about to take the place of these."""
     back: frozenset[bytes]
     """The devices that were let in again after the teacher had looked at them, or confirmed them."""
     known_works: frozenset[bytes]

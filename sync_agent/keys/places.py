@@ -64,7 +64,7 @@ class Place:
     """The phrases that were ever said there by this device, or one that is, or was, the teacher's too."""
     phrases_ever: tuple[tuple[Entry, PhraseKey], ...]
     """These, and what is hidden or does not count: what is so now need not be so tomorrow (docs/adr/0565)."""
-    phrases_over: frozenset[bytes]
+    phrases_replaced: frozenset[bytes]
     """The entries in whose place one of these devices says, by a header that nothing hides, that it drew a phrase."""
     over: frozenset[bytes]
     """The phrases that this device has given up there."""
@@ -237,7 +237,7 @@ async def place_in(agent: Agent, space: bytes, grant: Authority, person: bytes, 
         gifts=tuple(entry for entry in held.wraps.get(space, ()) if sealers.heed(entry, roster)),
         over=phrases_over_in(await agent.replica.store.mark(phrases_over_mark(space)) or b""),
         phrases=tuple((one, phrase) for one in phrases if (phrase := parsed(one, PhraseKey.parse)) is not None),
-        phrases_over=frozenset(name for one in phrases for name in one.header.parents),
+        phrases_replaced=frozenset(name for one in phrases for name in one.header.parents),
         phrases_ever=tuple(
             _phrases_ever(held.phrases.get(space, ()), drawers.union(each.key for each in called), person)
         ),
@@ -305,7 +305,7 @@ def _replaced(place: Place) -> Iterable[bytes]:
     What draws in its place counts: whoever takes a laptop away draws on it too, and that is taken back. It does so by
     its header, which nobody can show without that: a paper that was lost opens nothing more (docs/adr/0576).
     """
-    return (phrase.agreement for entry, phrase in place.phrases_ever if entry.id in place.phrases_over)
+    return (phrase.agreement for entry, phrase in place.phrases_ever if entry.id in place.phrases_replaced)
 
 
 def _first_said(places: Iterable[Place]) -> dict[tuple[bytes, bytes], _Moment]:

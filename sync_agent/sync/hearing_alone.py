@@ -21,7 +21,8 @@ from sync_agent.app import Agent
 from sync_agent.sync.after_news import tend_after_news
 from sync_agent.sync.reconciling import Reconciling
 
-MOST_ASKED: Final = 32
+_MOST_ASKED: Final = 32
+"""Of so many spaces above classes, and of so many classes, at one time."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,9 +50,9 @@ class HearingAlone:
 
     def _in_turn(self, spaces: Sequence[bytes]) -> list[bytes]:
         door = self._agent.replica.door
-        above = [space for space in spaces if door.parent(space) in (None, door.territory)][:MOST_ASKED]
+        above = [space for space in spaces if door.parent(space) in (None, door.territory)][:_MOST_ASKED]
         below = [space for space in spaces if space not in above]
         first = self._asked % len(below) if below else 0
-        chosen = [*below[first:], *below[:first]][:MOST_ASKED]
+        chosen = [*below[first:], *below[:first]][:_MOST_ASKED]
         self._asked = first + len(chosen)
         return [*above, *chosen]
