@@ -107,9 +107,10 @@ async def _placed(office: Office, lists: Mapping[bytes, str], said: Entry, name:
     own = b"" if office.rank >= RANK[Role.SERVER] else office.own_device[0]
     by = said_by(office.replica, Word(said.header.author, said.header.grant, said.timestamp_ms), own)
     now = (await office.replica.view(space)).roster.persons.get(one)
-    as_now = "" if now is None or heard(now.name) == heard(name) else f", called “{now.name}” by now"
     if now is None:
         as_now = ", and hidden at present" if await is_hidden(office.replica, space) else ", and no longer"
+    else:
+        as_now = "" if heard(now.name) == heard(name) else f", called “{now.name}” by now"
     return f"on the list of “{lists[space]}” ({space.hex()}) since {day_of(said.timestamp_ms)} by {by}{as_now}"
 
 

@@ -105,9 +105,9 @@ async def spaces_called(replica: Replica, text: str, among: Container[bytes] | N
     for one in typed or ever:
         school, name = uai.get(one) or uai.get(replica.door.parent(one) or b""), typed.get(one) or names[one]
         about = [part for part in (school, ever[one].year) if part] + _otherwise(name, names[one])
-        hides = one in typed and one not in over and await is_hidden(replica, one)
-        about += ["closed"] if one in over else ["hidden"] if hides else []
-        found.append(Named(one, name, ", ".join(about), one in over, not hides and one not in over))
+        is_shown = one not in over and not (one in typed and await is_hidden(replica, one))
+        about += [] if is_shown else ["closed" if one in over else "hidden"]
+        found.append(Named(one, name, ", ".join(about), one in over, is_shown))
     return found
 
 
