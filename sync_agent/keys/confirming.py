@@ -223,30 +223,21 @@ async def list_readers(agent: Agent) -> list[Reader]:
     in_class = await said_by_space(agent, Kind.PERSON_KEY) if places else {}
     known_returns = await store.marks(KNOWN_RETURN_MARKS)
     rosters = {place.space: (await agent.replica.view(place.space)).roster for place in places}
-    returns = await returns_of(
-        agent,
-        (
-            device
-            for space, roster in rosters.items()
-            for device, _ in speakers(roster)
-            if seen.get(space_mark(KNOWN_READER_MARKS, space, device_id(device))) not in {None, WAS_THERE}
-        ),
-    )
+    said_in = {space: first_keys(in_class.get(space, ()), each, agent.replica.door) for space, each in rosters.items()}
+    listed = {space: _listed(roster, said_in[space]) for space, roster in rosters.items()}
+    returns = await returns_of(agent, (device for there in listed.values() for device, _ in there))
     found = []
     for space, person, is_above in places:
         roster = rosters[space]
         circle, own = circle_of(agent, roster, person), own_in_use(agent, roster, person)
         waits_for, this = roster.voices.waits_for, own_device(agent)
         spoken_for = {word.device for word in roster.voices.words.get(this, ()) if word.is_own}
-        said = first_keys(in_class.get(space, ()), roster, agent.replica.door)
-        for device, grant in speakers(roster):
-            key = said.get(device)
-            speaks = grant.grant not in roster.unconfirmed
-            if grant.person is None or grant.key in roster.cut or not _is_listed(key, speaks=speaks):
-                continue
-            is_mine = grant.person == person
+        said = said_in[space]
+        for device, grant in listed[space]:
+            key, whose = said.get(device), grant.person or b""
+            speaks, is_mine = grant.grant not in roster.unconfirmed, whose == person
             shown_as = _shown_as(grant, is_own=is_mine)
-            confirmed = _is_confirmed(circle, own, shown_as, (device, grant.person))
+            confirmed = _is_confirmed(circle, own, shown_as, (device, whose))
             name = device_id(device)
             mark, back = seen.get(space_mark(KNOWN_READER_MARKS, space, name)), back_in(agent, returns, space, device)
             is_back = has_another(back, known_returns.get(space_mark(KNOWN_RETURN_MARKS, space, name)))
@@ -254,7 +245,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
                 Reader(
                     id=name,
                     pair=device,
-                    person=grant.person,
+                    person=whose,
                     waits_for=_called_there(waits_for.get(device, ()), said) if is_mine else (),
                     is_asked=device not in spoken_for or this in waits_for.get(device, ()),
                     is_awaited=device in waits_for.get(this, ()),
@@ -267,13 +258,21 @@ async def list_readers(agent: Agent) -> list[Reader]:
                     shown_as=shown_as,
                     confirmed=confirmed,
                     speaks=speaks,
-                    is_news=not confirmed and (is_back or not is_looked_at(mark, grant.person, speaks=speaks)),
+                    is_news=not confirmed and (is_back or not is_looked_at(mark, whose, speaks=speaks)),
                     was_there=mark == WAS_THERE,
                     returns=back,
                     is_above=is_above,
                 )
             )
     return sorted(found, key=_place)
+
+
+def _listed(roster: Roster, said: Mapping[Device, Entry]) -> list[tuple[Device, Authority]]:
+    return [
+        (device, grant)
+        for device, grant in speakers(roster)
+        if grant.key not in roster.cut and _is_listed(said.get(device), speaks=grant.grant not in roster.unconfirmed)
+    ]
 
 
 def _is_listed(key: Entry | None, *, speaks: bool) -> bool:

@@ -154,6 +154,22 @@ async def test_whom_she_looked_at_and_had_cut_off_is_news_once_he_was_let_in_aga
             assert "M. X" in await surfer.page("/")
 
 
+async def test_whom_she_first_looks_at_when_he_was_let_in_again_is_no_news_any_more(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, space = here.room.territory, here.room.space
+        x = await territory.person("M. X", PersonRole.TEACHER, space)
+        await here.name_the_spy(x)
+        cut = await territory.say(space, Kind.REVOKE, Revocation(here.spy.signing.public, ()).encode())
+        before = (await territory.replica.store.get([here.grant]))[here.grant]
+        again = await territory.say(space, Kind.GRANT, before.payload or b"", parents=(here.grant, cut.id))
+        await replace(here, grant=again.id).say(Kind.PERSON_KEY, PersonKey(here.spy.agreement.public).encode(), x)
+        for _ in range(2):
+            await here.sync()
+        async with portal(here.teacher.agent) as surfer:
+            assert "M. X" in await surfer.page("/")
+        await looked_at(here)
+
+
 async def _none_came(*_: object) -> set[bytes]:
     return set()
 
