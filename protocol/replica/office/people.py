@@ -120,9 +120,11 @@ async def listings_of(replica: Replica, persons: Collection[bytes]) -> dict[byte
     for person, lists in (await mentions(replica, persons)).items():
         for space, entries in lists.items():
             roster = (await replica.view(space)).roster
-            listed, once_back = (listing(entries, passed) for passed in (roster.hides, roster.is_erased))
+            listed = listing(entries, roster.hides)
             if listed is not None:
-                found[person][space] = replace(listed, lasts=_is_same(listed, once_back))
+                is_sure = roster.held_back.isdisjoint(each.id for each in entries)
+                lasts = is_sure or _is_same(listed, listing(entries, roster.is_erased))
+                found[person][space] = replace(listed, lasts=lasts)
     return found
 
 
