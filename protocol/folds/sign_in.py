@@ -5,7 +5,7 @@ Rules:
   its school's own devices hold and nobody else: neither the server nor an administrator nor the recovery kit;
 - a key is named by a commitment; a wrap counts only if it opens to that key, whoever made it; whom it counts as given
   to is `protocol.rights.given_keys`' to say;
-- a key is whose it is who says to have drawn it, and is not out: by no other is anything set (docs/adr/0609);
+- a key is theirs who say to have drawn it, and are not out: under no other one is anything set (docs/adr/0609);
 - what a device says that stands for a teacher counts once one of the teacher's own has confirmed it, and until then no
   key is for it (`protocol.rights.vouching`);
 - of several verifiers of a person the shown head counts, as with a name; so does the switch, which is about nobody;
