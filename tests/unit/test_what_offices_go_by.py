@@ -30,7 +30,8 @@ NOW = "it is about what others' words do by now: whom they keep out, what is sti
 WHY = {
     ANSWERS: """
         bureau.is_ours held_by_others.grants_not_held_back_by_this_office held_in_space._fell held_in_space.fallen
-        held_in_space.grants_not_held_back held_in_space.held_by_space held_in_space.not_held_back
+        held_in_space.grants_not_held_back held_in_space.grants_not_undone held_in_space.held_by_space
+        held_in_space.not_held_back
         held_without._said_by_others erasures.in_force list_words.__init__ said_here.is_surely_ours
         said_here.leaves_said_here said_here.said_by_this_key words_of_office.counts words_of_office.in_force
         words_of_office.lets_in
@@ -56,7 +57,7 @@ WHY = {
         leaving.last_word measures.quarantine_drafts people.only_names stays_out.cut_off_by
     """,
     NOW: """
-        grants._end_of grants._lasting grants._revocations grants._says grants.passed_on_now grants.why
+        grants._end_of grants._is_cut_off grants._lasting grants._revocations grants._says grants.passed_on_now
         measures.is_in_doubt measures.lift_drafts said_before._following stays.stays_of withdrawals._said_in
     """,
 }

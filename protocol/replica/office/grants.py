@@ -18,6 +18,7 @@ Rules:
   a grant to the device takes it up again for good, and ends the right whose day is past (docs/adr/0490);
 - at a server all of these are those of the first grant, whoever may say what in the class; role and end also of one
   that has ended; but what gives least, where nothing was first (`called_first`);
+- what the root's word holds back was never given: that it ended cuts nobody off (docs/adr/0605);
 - what raises a device is told and not repeated (docs/adr/0300);
 - what somebody else has granted already is said all the same (docs/adr/0188).
 """
@@ -41,6 +42,7 @@ from protocol.replica.office.called_first import goes_by_no_order, least_first, 
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.further_words import listing_drafts
 from protocol.replica.office.held_by_others import grants_not_held_back_by_this_office
+from protocol.replica.office.held_in_space import grants_not_undone
 from protocol.replica.office.known_here import listed_marks, note_named
 from protocol.replica.office.people import listings, listings_of, mentions
 from protocol.replica.office.stays import end_past_rights
@@ -462,19 +464,33 @@ async def _revoked(
 ) -> Callable[[Sequence[Authority]], Awaitable[Why | None]]:
     """Why a device with such grants stays out, if it was cut off.
 
-    By one of `cuts`, for its own sake; else wherever it was granted, or where its person has not left.
+    By one of `cuts`, for its own sake; else wherever it was granted, or where its person has not left. One that was
+    given nothing but what the root's word holds back was never anybody's.
     """
     cut_keys = {cut.key for cut in cuts}
     left = {space for space, listed in (await listings(office.replica, person)).items() if listed.left}
 
     async def why(known: Sequence[Authority]) -> Why | None:
-        key, granted = known[0].key, {grant.space for grant in known}
+        key, given = known[0].key, await grants_not_undone(office.replica, known)
         if key in cut_keys:
             return Why.CUT_OFF
-        cut = {space for space in {*granted, *spaces} if key in (await office.replica.view(space)).roster.cut}
+        if not given:
+            return Why.UNKNOWN
+        granted = {grant.space for grant in given}
+        cut = {space for space in {*granted, *spaces} if await _is_cut_off(office, key, space)}
         return Why.LEFT if granted <= cut or not cut <= left else None
 
     return why
+
+
+async def _is_cut_off(office: Office, key: bytes, space: bytes) -> bool:
+    """Whether a device is out of a space in which it was: not, where all that it was ever given there is undone."""
+    door, roster = office.replica.door, (await office.replica.view(space)).roster
+    if key not in roster.cut or key in roster.reported:
+        return key in roster.cut
+    over = door.lineage(space)
+    given = [each for each in door.authorities_of(key) if each.space in over]
+    return bool(await grants_not_undone(office.replica, given))
 
 
 async def _end_of(office: Office, known: Sequence[Authority]) -> int | None:

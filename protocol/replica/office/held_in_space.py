@@ -64,6 +64,13 @@ async def grants_not_held_back(replica: Replica, grants: Collection[Authority]) 
     )
 
 
+async def grants_not_undone(replica: Replica, grants: Collection[Authority]) -> list[Authority]:
+    """Those of these that the root's own word does not hold back: the others were never given (docs/adr/0470)."""
+    return await counting_where_they_lie(
+        replica, grants, lambda grant: grant.space, lambda roster, grant: grant.grant not in roster.held_by_root
+    )
+
+
 async def fallen(replica: Replica, keys: Collection[bytes]) -> set[bytes]:
     """The grants that are held back because of these keys: written by them, or by whom they let in, and so on.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from protocol.errors import BadInput, Code
 from protocol.replica.at_work.replica import Replica
+from protocol.replica.office.held_in_space import grants_not_undone
 from protocol.roles import Role
 
 
@@ -32,8 +33,7 @@ async def whose_device(replica: Replica, device: bytes) -> Whose:
     given = replica.door.authorities_of(device)
     if not given:
         raise BadInput(Code.UNKNOWN_DEVICE, f"there is no device {device.hex()}; `devices` shows those that there are")
-    undone = {each.space: (await replica.view(each.space)).roster.held_by_root for each in given}
-    standing = [each for each in given if each.grant not in undone[each.space]] or given
+    standing = await grants_not_undone(replica, given) or given
     first = replica.door.began_with(standing[0])
     named = dict.fromkeys(each.person for each in standing if each.person is not None)
     return Whose(first.role, first.person, tuple(person for person in named if person != first.person))
