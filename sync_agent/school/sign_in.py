@@ -52,7 +52,7 @@ from protocol.replica.at_work.views import Basis
 from protocol.replica.office.sign_ins_of_lost import gone_devices
 from protocol.rights.roster import Person
 from sync_agent.app import Agent
-from sync_agent.keys.space_keys import has_sealed_enough
+from sync_agent.keys.space_keys import has_sealed_enough, note_sealing
 from sync_agent.school.sign_in_tries import Tries
 
 TRIES_MARKS: Final = "sign-in-tries/"
@@ -197,6 +197,7 @@ class SignInBook:
             for space in await self._agent.spaces():
                 with suppress(Refused):
                     drafts += await self._wraps_due(space)
+            await note_sealing(self._agent, drafts)
             return await self._agent.write_unasked(*drafts)
 
     async def _wraps_due(self, space: bytes) -> Sequence[Draft]:
