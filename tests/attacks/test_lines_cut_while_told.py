@@ -39,3 +39,23 @@ async def test_who_cuts_the_line_of_whoever_has_new_keys_made_leaves_no_thief_in
         readable = here.office.server.replica.readable
         assert here.space in await readable(before)
         assert not await readable(since)
+
+
+async def test_who_teaches_in_a_new_class_is_on_its_list_though_the_line_of_whoever_makes_it_falls_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path) as here:
+        office, class_of = here.office, {"school": "0180001D", "year": "2026-2027"}
+        petit, roux = [await office.add_person(name, "teacher") for name in ("Mme Petit", "M. Roux")]
+        lost = await here.device("teacher", petit)
+        await office.do("lost", device=lost.agent.device.hex())  # it stays out, which is told
+
+        async def cut(_line: str) -> None:
+            raise _LineIsCut
+
+        with monkeypatch.context() as patch:
+            patch.setattr(office.said, "progress", cut)
+            with pytest.raises(_LineIsCut):
+                await office.do("space add", name="CM2 Z", **class_of, person=[petit, roux])
+        (made,) = [row["space"] for row in await office.do("space list") if row["name"] == "CM2 Z"]
+        assert {row["name"] for row in await office.do("person list", space=made)} == {"Mme Petit", "M. Roux"}

@@ -100,8 +100,9 @@ async def new_space(office: Office, params: Params, school: str, program: str, o
     now_ms = max(office.now_ms(), office.replica.proven_ms or 0)
     year = year_meant(said, now_ms)
     added = await add_space(office, given.text(params, "name"), school, year)
-    for person in persons:
-        await let_in_person(office, person, [added.id], program, outgoing)
+    let_in = [(person, await grants.grant_person(office, person, [added.id])) for person in persons]
+    for person, looked in let_in:
+        await _told_of_let_in(office, person, [added.id], looked, program, outgoing)
     if said is None:
         await outgoing.progress(
             f"of the school year {year}, which is today's: `--year` says another, `--year {NO_YEAR}` that it is of none"
@@ -242,9 +243,21 @@ async def let_in_person(
     office: Office, person: bytes, spaces: Sequence[bytes], program: str, outgoing: Outgoing
 ) -> LookedAt:
     """`grant --person`: which of their devices stay out is told, and what lets one in; and which is new here."""
-    rows: list[JSON] = []
     looked = await grants.grant_person(office, person, spaces)
-    looked.sort(key=lambda each: each.why is not grants.Why.NEW)  # those that came along first
+    return await _told_of_let_in(office, person, spaces, looked, program, outgoing)
+
+
+async def _told_of_let_in(
+    office: Office,
+    person: bytes,
+    spaces: Sequence[bytes],
+    found: Iterable[grants.Looked],
+    program: str,
+    outgoing: Outgoing,
+) -> LookedAt:
+    """What is told of somebody's devices once they were let in as far as they come along."""
+    rows: list[JSON] = []
+    looked = sorted(found, key=lambda each: each.why is not grants.Why.NEW)  # those that came along first
     cuts = await cut_off_by(office, [each.device[0] for each in looked[:MAX_TOLD_DEVICES]])
     for each in looked[:MAX_TOLD_DEVICES]:
         device, comes_along = each.device[0].hex(), each.why is grants.Why.NEW
