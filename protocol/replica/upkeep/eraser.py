@@ -239,9 +239,7 @@ class Eraser:
         if await judge_alike(self._replica, obeyed.judged):
             return True
         said = await said_in(self._replica, obeyed.names)
-        noted = await self._replica.weeks.noted()
-        seen = {entry.id: noted.get(entry.id, obeyed.now_ms) for entry, _ in said.holding}
-        orders = orders_of(self._replica, said, seen, obeyed.done, obeyed.now_ms)
+        orders = await self._orders_as_noted(said, obeyed.done, obeyed.now_ms)
         counting = {(each.covers, each.space) for each in orders if each.is_done or each.is_ready(obeyed.now_ms)}
         again = {each.place for each in orders_again(said, await places_taken(self._store))}
         self._obeyed = replace(self._obeyed, judged=said.judged_of(obeyed.names))
@@ -258,20 +256,24 @@ class Eraser:
     async def note_look(self, now_ms: int, leapt_ms: int, note: bytes = b"") -> None:
         """A look at `now_ms`. Over so many ms since the last nothing has waited, and no day has passed."""
         if await self._does_anything_wait():
+            # what is kept for the kit on a full disk is given up once for the whole look
+            by_kit = await self._is_kits_word_due(now_ms)
             # what comes meanwhile may end a week that would be written again
             async with self._replica.nothing_comes():
-                marks = await self._marks_of_look(now_ms, leapt_ms, note)
-                # what is kept for the kit on a full disk is given up once for the whole look
-                await self._store.set_marks(marks, by_kit=await self._is_kits_word_due(now_ms))
+                await self._store.set_marks(await self._marks_of_look(now_ms, leapt_ms, note), by_kit=by_kit)
 
     async def _is_kits_word_due(self, now_ms: int) -> bool:
         """Whether the kit has ordered what is to go by now, and has not gone."""
         if not self._replica.door.has_erasures:
             return False
-        noted, said = await self._replica.weeks.noted(), await said_in(self._replica)
-        seen = {entry.id: noted.get(entry.id, now_ms) for entry, _ in said.holding}
-        orders = orders_of(self._replica, said, seen, await destroyed(self._store), now_ms)
+        orders = await self._orders_as_noted(await said_in(self._replica), await destroyed(self._store), now_ms)
         return any(each.is_signed(now_ms) and not each.is_done for each in orders)
+
+    async def _orders_as_noted(self, said: Said, done: Mapping[bytes, Done], now_ms: int) -> list[Order]:
+        """What is to be destroyed, by when each erasure was seen, as that is noted: it is not looked at anew."""
+        noted = await self._replica.weeks.noted()
+        seen = {entry.id: noted.get(entry.id, now_ms) for entry, _ in said.holding}
+        return orders_of(self._replica, said, seen, done, now_ms)
 
     async def _does_anything_wait(self) -> bool:
         if self._replica.door.has_erasures or await self._store.mark(LONG_GONE.mark):
