@@ -53,10 +53,11 @@ from sync_agent.keys.key_wraps import (
 from sync_agent.keys.phrases import phrases_due
 from sync_agent.keys.places import Place, draft, ever_own, mark_of_phrases_over, phrases_over_mark, places_of
 from sync_agent.keys.reported import reported
-from sync_agent.machine.marks import KEY_MADE_MARKS
+from sync_agent.machine.marks import KEY_MADE_MARKS, KEYS_AT_MARKS
 from sync_agent.machine.reading_key_file import OwnKey
 
 _NOTE_BYTES: Final = 16
+_TIME_BYTES: Final = 8
 
 
 async def tend_reading_keys(agent: Agent) -> int:
@@ -124,8 +125,11 @@ async def _with_keys_due(agent: Agent, places: Sequence[Place]) -> list[Place]:
         before = _notes_in(await agent.replica.store.mark(mark) or b"")
         noted = before - _notes_of(key for device in place.devices for key in device)
         papers = _papers_open(place)
-        if _is_due(place, away - noted, led_to - noted, papers, agent.now_ms()):
+        times_mark, now_ms = KEYS_AT_MARKS + place.space.hex(), agent.now_ms()
+        times_ms = _times_in(await agent.replica.store.mark(times_mark) or b"")
+        if _is_due(place, away - noted, led_to - noted, papers, now_ms, times_ms):
             made.append(OwnKey(AgreementKey(agent.entropy(32)), place.space, place.person))
+            notes[times_mark] = _mark_of_times([*times_ms, now_ms])
             found.append(replace(place, made=(made[-1].key, *place.made)))
             noted |= away
         else:
@@ -142,11 +146,17 @@ async def _with_keys_due(agent: Agent, places: Sequence[Place]) -> list[Place]:
 
 
 def _is_due(
-    place: Place, away: Collection[bytes], led_to: Collection[bytes], papers: Collection[bytes], now_ms: int
+    place: Place,
+    away: Collection[bytes],
+    led_to: Collection[bytes],
+    papers: Collection[bytes],
+    now_ms: int,
+    times_ms: Sequence[int],
 ) -> bool:
     """Whether a place has no key to say, or another is to be made for those who are `away` since the newest was.
 
     Or for `papers`: a lost laptop draws one after another until it is reported, and then there has to be another key.
+    `times_ms` is when the last ones were made, by this device's own clock.
     """
     if place.current is None:
         return True
@@ -159,7 +169,8 @@ def _is_due(
     elif is_spent:
         kept_at_once = 0  # whatever spends it: until there is another one nothing is sealed to it
     is_due = is_over or bool(away) or bool(papers)
-    return is_due and _may_make_another(place, now_ms, pause_ms, kept, kept_at_once)
+    lately = _made_lately(place, now_ms, pause_ms, times_ms)
+    return is_due and _may_make_another(place, lately, kept, kept_at_once)
 
 
 def _papers_open(place: Place) -> frozenset[bytes]:
@@ -200,17 +211,33 @@ def _notes_of(devices: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset(device[:_NOTE_BYTES] for device in devices)
 
 
+def _times_in(mark: bytes) -> list[int]:
+    return [int.from_bytes(mark[at : at + _TIME_BYTES], "big") for at in range(0, len(mark), _TIME_BYTES)]
+
+
+def _mark_of_times(times_ms: Sequence[int]) -> bytes:
+    return b"".join(at_ms.to_bytes(_TIME_BYTES, "big") for at_ms in times_ms[-MAX_READING_KEYS_AT_ONCE:])
+
+
 def _notes_in(mark: bytes) -> frozenset[bytes]:
     return frozenset(mark[at : at + _NOTE_BYTES] for at in range(0, len(mark), _NOTE_BYTES))
 
 
-def _may_make_another(place: Place, now_ms: int, pause_ms: int, kept: int, kept_at_once: int) -> bool:
+def _may_make_another(place: Place, lately: int, kept: int, kept_at_once: int) -> bool:
     """Whether this device has made few keys there of late: nothing that spends them again and again goes on so.
 
     So many are `kept` for something else: of all, and within the pause.
     """
-    made = {key for entry, key in place.own if abs(now_ms - entry.timestamp_ms) < pause_ms}
-    return len(made) < MAX_READING_KEYS_AT_ONCE - kept_at_once and len(place.made) < MAX_OWN_READING_KEYS - kept
+    return lately < MAX_READING_KEYS_AT_ONCE - kept_at_once and len(place.made) < MAX_OWN_READING_KEYS - kept
+
+
+def _made_lately(place: Place, now_ms: int, pause_ms: int, times_ms: Iterable[int]) -> int:
+    """How many keys this device has made there within a pause, by the dates of its words or by its own clock.
+
+    One alone is not enough: others' words move the dates (docs/adr/0612), and a database of before has no notes.
+    """
+    dated = {key for entry, key in place.own if abs(now_ms - entry.timestamp_ms) < pause_ms}
+    return max(len(dated), sum(abs(now_ms - at_ms) < pause_ms for at_ms in times_ms))
 
 
 def _kept_for_losses() -> tuple[int, int]:

@@ -86,6 +86,8 @@ LET_COUNT_SEEN_MARKS: Final = "let-count-seen/"
 """+ entry in hex → the ruling by which it counts again, as whoever works here has seen (`let_count`)."""
 KEY_MADE_MARKS: Final = "key-made/"
 """+ space in hex → the beginnings of the keys of the teacher's devices for whose loss this one made its newest key."""
+KEYS_AT_MARKS: Final = "keys-at/"
+"""+ space in hex → 8 bytes each: when this device made its last reading keys there, by its own clock."""
 PHRASE_OVER_MARKS: Final = "phrase-over/"
 """+ space in hex → 32 + 1 bytes each: the teacher's phrases that were seen out of force there, by the public halves of
 their keys, and whether another reading key was made for their sake."""

@@ -35,6 +35,7 @@ from sync_agent.school.office import SchoolOffice
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
+from tests.harness.dated_ahead import moved
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.lost_laptop import NO_NEW_KEY
 from tests.harness.spied_class import SpiedClass, spied_class
@@ -236,9 +237,10 @@ def _always(*_: object, **__: object) -> bool:
     return True
 
 
+@pytest.mark.parametrize("hours_ahead", [0, 20])
 @attack("one laptop makes reading keys without end", off={"sync_agent.keys.reading_key._may_make_another": _always})
 async def test_whatever_spends_her_keys_again_and_again_a_laptop_makes_few_within_an_hour(
-    hers: TwoLaptops, monkeypatch: pytest.MonkeyPatch
+    hers: TwoLaptops, monkeypatch: pytest.MonkeyPatch, hours_ahead: int
 ) -> None:
     monkeypatch.setattr("protocol.rights.roster.keys_held", _nothing)  # some way that nobody has thought of
     for name, nothing in NOTHING_KEPT.items():
@@ -248,6 +250,8 @@ async def test_whatever_spends_her_keys_again_and_again_a_laptop_makes_few_withi
     for space in replica.door.spaces():  # by hand: what makes keys without end ends no sync
         brought = [stored.entry for stored in await territory.replica.store.scan(space)]
         await replica.admit(brought, source=b"x", now_ms=territory.clock())
+    if hours_ahead:
+        await moved(hers.here.room, hers.here.machine, hers.one, hours=hours_ahead)
     for _ in range(2 * MAX_READING_KEYS_AT_ONCE):
         await tend_reading_keys(hers.one.agent)
     said = await replica.store.scan_kinds([Kind.PERSON_KEY])

@@ -8,8 +8,7 @@ from random import Random
 
 import pytest
 
-from protocol.clock import at_from
-from protocol.model.entry import Kind, compose
+from protocol.model.entry import Kind
 from protocol.model.work import ItemKind
 from protocol.replica.console.frame import Notices
 from protocol.roles import Role
@@ -17,7 +16,8 @@ from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.keys import space_keys
 from sync_agent.school.sign_in import tend_sign_in
 from tests.harness.attack import attack
-from tests.harness.classroom import SMALL, WORK, Classroom, Device, Given, classroom
+from tests.harness.classroom import SMALL, WORK, Given, classroom
+from tests.harness.dated_ahead import moved
 from tests.harness.portal import portal
 from tests.harness.sign_in import signed_class
 from tests.harness.territory import new_device
@@ -25,25 +25,6 @@ from tests.harness.territory import new_device
 HOUR_MS = 3_600_000
 FEW = 3
 ROW = "words dated some hours ahead"
-
-
-async def moved(room: Classroom, other: Device, *hearing: Device, hours: int = 20) -> None:
-    """A word about nothing that a device of the class has dated some hours ahead comes to others."""
-    now_ms = room.territory.clock()
-    word = compose(
-        author=other.agent.keys.signing,
-        space=room.space,
-        kind=Kind.SIGN_IN_LOCK,
-        grant=(await other.agent.right(room.space, Kind.SIGN_IN_LOCK)).grant,
-        at=at_from(now_ms + hours * HOUR_MS),
-        payload=b"\x80",
-        salt=bytes(16),
-        subject=bytes(16),
-        target=bytes(32),
-    )
-    for device in hearing:
-        admission = await device.agent.replica.admit([word], source=b"a stick", now_ms=now_ms)
-        assert len(admission.admitted) == 1
 
 
 @attack(ROW, off={"sync_agent.hand_ins.handing_in._clock_if_moved": lambda _agent: None})
