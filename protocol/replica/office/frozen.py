@@ -9,7 +9,8 @@ Rules:
   word that froze them, shown or not, is not noted as lifted at this very server: that notes each that is there as
   `person unfreeze` is said, and a head teacher's computer, or a server out of a backup, none (docs/adr/0446);
 - but nobody is frozen whom lists have by words alone that the root holds back, nor by a word that the kit has refused:
-  a flood of a copied key's would keep a class from ever being closed (docs/adr/0590);
+  a flood of a copied key's would keep a class from ever being closed (docs/adr/0590); nor by one that came under a
+  server's key once the root had ended it: there would be no end to them (docs/adr/0606);
 - who is being erased is not frozen: that is taken back first;
 - what no word of the server's present key says, it says, though one of an earlier key does (docs/adr/0505);
 - lifted, all is as it was.
@@ -33,6 +34,7 @@ from protocol.replica.office.doubles import made_one_with
 from protocol.replica.office.known_here import leave_marks, own_leaves
 from protocol.replica.office.people import list_draft, listings, listings_of
 from protocol.replica.office.said_here import LIFTED_MARKS, noted_lifted, said_by_this_key
+from protocol.replica.office.said_too_late import said_too_late
 from protocol.rights.roster import Roster
 from protocol.roles import ARE_TAUGHT, RANK, Role
 
@@ -134,16 +136,19 @@ async def freezing_words(replica: Replica) -> Mapping[bytes, Sequence[Entry]]:
 
 
 async def _ever_said(replica: Replica) -> Mapping[bytes, Sequence[Entry]]:
-    """Of whoever was ever on a list by more than what the root holds back, but for what the kit has refused."""
+    """Of whoever was ever on a list by more than what the root holds back, but for what the kit has refused.
+
+    And for what was said too late to be anybody's who is honest.
+    """
     found = defaultdict[bytes, list[Entry]](list)
-    listed, rosters = set[bytes](), dict[bytes, Roster]()
+    listed, rosters, late = set[bytes](), dict[bytes, Roster](), await said_too_late(replica)
     for entry in await replica.store.scan_kinds([Kind.PERSON]):
         person, space = entry.header.subject or b"", entry.header.space
         roster = rosters[space] = rosters.get(space) or (await replica.view(space)).roster
         if _is_listed(entry, roster):
             listed.add(person)
         record = parsed(entry, PersonRecord.parse)
-        if record is not None and record.freezes and _counts(entry, roster):
+        if record is not None and record.freezes and entry.id not in late and _counts(entry, roster):
             found[person].append(entry)
     return {person: words for person, words in found.items() if person in listed}
 

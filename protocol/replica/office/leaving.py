@@ -5,7 +5,7 @@ Rules (docs/adr/0439):
   they like: who seems to have left then may be there, and who is erased is gone for good;
 - so somebody has surely left a list by the kit's word, one that this office has said itself, or one of a device of
   which it knows how it came in; and only what that word leads to is over: whatever else the list has said of them, they
-  are on it as long as that is hidden;
+  are on it as long as that is hidden; but for what came under a server's key once the root had ended it (ADR 0606);
 - a list that the kit has closed is none. Any other that is hidden has whom it ever had;
 - what is said on all lists of somebody is said on none that is hidden: whoever says it is told which (docs/adr/0574).
 
@@ -103,7 +103,8 @@ async def last_word(
         return None
     known = {each.id: each for each in entries}
     said = known[last.entry if shown is None else shown.entry]
-    over = () if shown is None else {said.id, *led_to([said.id], known, ())}
+    over = frozenset() if shown is None else {said.id, *led_to([said.id], known, ())}
+    over |= frozenset() if words is None else words.too_late
     has_them = [each for name, each in known.items() if name not in over and _has_them(each)]
     there = max(has_them, key=lambda each: each.timestamp_ms, default=None if shown is not None else said)
     if words is not None:

@@ -14,6 +14,7 @@ from protocol.model.entry import Entry
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.known_here import KnownHere
 from protocol.replica.office.said_here import leaves_said_here
+from protocol.replica.office.said_too_late import said_too_late
 from protocol.rights.door import Authority
 from protocol.roles import RANK, Role
 
@@ -36,14 +37,16 @@ SURE: Final = frozenset({Whose.KIT, Whose.OFFICE, Whose.KNOWN})
 class ListWords:
     """Whose words of lists are. Made by `of`; what is seldom asked is looked up then."""
 
-    def __init__(self, office: Office, is_ours: Callable[[Entry], bool]) -> None:
+    def __init__(self, office: Office, is_ours: Callable[[Entry], bool], too_late: frozenset[bytes]) -> None:
         self._office, self._is_ours = office, is_ours
+        self.too_late: Final = too_late
+        """Those that came under a key that the root had ended (`said_too_late`)."""
         self._known: KnownHere | None = None
 
     @classmethod
     async def of(cls, office: Office) -> ListWords:
         """As things stand."""
-        return cls(office, await leaves_said_here(office))
+        return cls(office, await leaves_said_here(office), await said_too_late(office.replica))
 
     @property
     def are_a_servers(self) -> bool:
