@@ -172,6 +172,8 @@ async def test_what_an_intruder_notes_in_a_backup_of_when_all_had_come_is_believ
             with pytest.raises(BadInput) as caught:
                 await school.rotate(since="30h")
             assert caught.value.code is Code.BAD_DATE
+            assert str(caught.value).startswith("nothing was done, and the keys that counted still count: ")
+            assert str(caught.value).endswith("`sync-server rotate server --kit KIT`")
 
 
 async def _nothing_is_noted(*_: object) -> None:

@@ -231,6 +231,8 @@ async def test_where_nothing_was_noted_by_then_nothing_is_taken_that_it_ever_sai
     assert refusal.value.code is Code.BAD_DATE
     assert "--anyway" in str(refusal.value)
     assert await theft.listed() == {"Noé"}, "nothing was done"
+    assert str(refusal.value).startswith("nothing was done, and the device may do all that it could: ")
+    assert str(refusal.value).endswith(f"`lost {theft.device}`")
     await theft.forgets_what_came_when()
     with pytest.raises(BadInput):
         await theft.office.do("lost", device=theft.device, since="36h")

@@ -383,9 +383,11 @@ async def _brought_by(office: Office, line: Sequence[bytes], since_ms: int, *, a
         first = await first_note(replica.store, office.now_ms())
         raise BadInput(
             Code.BAD_DATE,
-            "nothing was noted at that time: what has come when is known here for two months at most, and not from "
-            f"before the store was made (the first note: {first}). Give a later time, or none; with `--anyway`, all "
-            "that the device has ever said counts no more, and waits",
+            "nothing was done, and the device may do all that it could: nothing was noted at that time. What has come "
+            "when is known here for two months at most, and not from before the store was made (the first note: "
+            f"{first}): with a later time, what came by then stays. With `--anyway`, all that the device has ever said "
+            "counts no more, and waits. It is cut off at once without a time, and what it said stays until you give "
+            f"one: `lost {line[0].hex()}`",
         )
     return set()
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from typing import Final
 
 from protocol.errors import BadInput, Code
 from protocol.model.entry import Entry
@@ -23,6 +24,12 @@ from protocol.replica.office.heads import MOST_LISTED_HEADS
 from protocol.rights.roster import Roster
 from protocol.roles import Role
 from sync_server.opened.app import Server
+
+_NOTHING_DONE: Final = "nothing was done, and the keys that counted still count"
+_AT_ONCE: Final = (
+    "The old keys end at once without a time, and what they have said stays until you give one: "
+    "`sync-server rotate server --kit KIT`"
+)
 
 
 async def replaced_keys(
@@ -103,16 +110,18 @@ async def _has_said_more(server: Server, key: bytes, known: Collection[bytes]) -
 async def _too_little(server: Server, unheard: Collection[bytes], *, is_any_older: bool) -> BadInput:
     first = await first_note(server.store, server.now_ms())
     if not is_any_older:
-        what = (
-            "no server's key that is known here is older than that. A server that was made anew hears of earlier ones "
-            "from the first machine that calls it"
+        return BadInput(
+            Code.BAD_DATE,
+            f"{_NOTHING_DONE}: no server's key that is known here is older than that. A server that was made anew "
+            "hears of earlier ones from the first machine that calls it: call this again then, or with a later time. "
+            f"{_AT_ONCE}",
         )
-        return BadInput(Code.BAD_DATE, f"{what}: call this again then, or with a later time")
     whose = "" if not unheard else f" of the key {min(unheard).hex()[:16]}…, which was a server's"
     return BadInput(
         Code.BAD_DATE,
-        f"nothing was noted by that time{whose}: what has come when is known here for two months at most, and not from "
-        f"before this server was made (the first note: {first}). It is noted every {NOTE_INTERVAL_S / 60:.0f} minutes "
-        "while `run` is up: wait until that was so after machines have called, and give a time after that; with "
-        "`--anyway`, all that such a key has ever said counts no more, and waits",
+        f"{_NOTHING_DONE}: nothing was noted by that time{whose}. What has come when is known here for two months at "
+        f"most, and not from before this server was made (the first note: {first}). It is noted every "
+        f"{NOTE_INTERVAL_S / 60:.0f} minutes while `run` is up: wait until that was so after machines have called, and "
+        "give a time after that; with `--anyway`, all that such a key has ever said counts no more, and waits. "
+        f"{_AT_ONCE}",
     )
