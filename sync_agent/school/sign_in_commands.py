@@ -23,9 +23,9 @@ from sync_agent.school.whose_sign_in import Asked, asked_about
 _DRAWN_PIN_DIGITS: Final = 6
 _NOTHING_YET: Final = "nothing has been given to sign in with yet"
 _SHUT_OUT: Final = (
-    "{without} nothing to sign in with yet, and cannot hand in on shared machines until then. `sign-in list` says who "
-    "(no method); `sign-in set --space ID --person ID` draws three pictures for one (--method pin: a PIN); the "
-    "class's sign-in page on this computer draws them for all, and cards to print"
+    "{without} nothing to sign in with yet, and cannot hand in on the pages of shared machines until then. "
+    "`sign-in list` says who (no method); `sign-in set --space ID --person ID` draws three pictures for one (--method "
+    "pin: a PIN); the class's sign-in page on this computer draws them for all, and cards to print"
 )
 
 

@@ -90,7 +90,7 @@ async def begin(
             by=by_here(),
         )
         if place is not None:
-            tell(kit_advice(place, passphrase))
+            tell(kit_advice(place, passphrase, begins=True))
         if found is not None:
             tell(begun_again(found, known.name))
             tell(found.told)
@@ -135,22 +135,23 @@ def _check_kit(folder: Path, kit: Path) -> None:
         check_place(folder, kit)
 
 
-def kit_advice(place: Path, passphrase: str | None) -> str:
-    """What to do with a kit that has just been written."""
+def kit_advice(place: Path, passphrase: str | None, *, begins: bool) -> str:
+    """What to do with a kit that has just been written, for a territory that `begins`, or in the place of another."""
     return (
-        f"The recovery kit {place} can rebuild this territory, and erase it.{_weakness(passphrase)} "
+        f"The recovery kit {place} can rebuild this territory, and erase it.{_weakness(passphrase, begins=begins)} "
         "Print it, put it under lock and key, and take the file off this machine."
     )
 
 
-def _weakness(passphrase: str | None) -> str:
+def _weakness(passphrase: str | None, *, begins: bool) -> str:
     # said and not refused: scripts begin territories with files that they had before anybody asked for a length
     if passphrase is None:
         return " It has no passphrase: whoever reads it can do both."
     if len(passphrase) >= MIN_PASSPHRASE_CHARS:
         return ""
+    at_first = "begin again with it while nobody has enrolled; later, " if begins else ""
     return (
         f" Its passphrase has fewer than {MIN_PASSPHRASE_CHARS} characters: whoever has the file finds it by trying. "
-        "A few words in a row are a good one: begin again with it while nobody has enrolled; later, "
+        f"A few words in a row are a good one: {at_first}"
         "`rotate root --new-kit FILE --new-passphrase-file FILE` makes a kit with another."
     )

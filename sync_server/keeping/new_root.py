@@ -96,7 +96,7 @@ class NewKit:
     @property
     def advice(self) -> Sequence[str]:
         """What to do with the file, and what it has no room to remember."""
-        advice = kit_advice(self._place, self._passphrase)
+        advice = kit_advice(self._place, self._passphrase, begins=False)
         return [advice, told_of_gone(self._place, self._gone)] if self._gone else [advice]
 
     def failed(self, reason: BadInput, *, has_signed: bool) -> BadInput:

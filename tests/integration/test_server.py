@@ -176,9 +176,22 @@ def test_a_kit_whose_passphrase_is_soon_found_by_trying_is_said_to_be_one(tmp_pa
     begun = made.run("init", "--name", "Cher", "--kit", str(kit), "--passphrase-file", str(weak))
     assert begun.status == 0
     assert "fewer than 12 characters" in begun.err
+    assert "begin again with it while nobody has enrolled" in begun.err
     rotate = ("rotate", "root", "--kit", str(kit), "--passphrase-file", str(weak), "--new-kit", str(newer))
     mended = made.run(*rotate, "--new-passphrase-file", str(good))
     assert (mended.status, "fewer than" in mended.err) == (0, False)
+    rotate = (
+        "rotate",
+        "root",
+        "--kit",
+        str(newer),
+        "--passphrase-file",
+        str(good),
+        "--new-kit",
+        str(tmp_path / "weak-one"),
+    )
+    again = made.run(*rotate, "--new-passphrase-file", str(weak))
+    assert (again.status, "fewer than 12 characters" in again.err, "begin again" in again.err) == (0, True, False)
 
 
 def test_an_init_that_was_killed_can_be_repeated(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ async def test_who_switches_it_on_is_told_how_many_have_nothing_to_sign_in_with(
     newcomer = await school.room.territory.person("Zoé", PersonRole.PUPIL, school.room.space)
     await school.agree()
     assert await desk.ask("sign-in-switch", space=space, on=True) == {"without": 1}
-    assert "1 pupil has nothing to sign in with yet" in desk.told[-1]
+    assert "1 pupil has nothing to sign in with yet, and cannot hand in on the pages of shared" in desk.told[-1]
     await desk.ask("sign-in-set", space=space, person=newcomer.hex(), method="pictures", secret=None)
     assert await desk.ask("sign-in-switch", space=space, on=True) == {"without": 0}
     assert await desk.ask("sign-in-switch", space=space, on=False) == {}
