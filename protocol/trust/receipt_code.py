@@ -38,8 +38,10 @@ def parse_proof(text: str) -> bytes:
     """The first `PROOF_BYTES` of the hand-in's id, from a proof as typed. Raises `BadInput(UNKNOWN_HAND_IN)`."""
     typed = as_typed(text[:MAX_CODE_CHARS])
     body, check = typed[:-_CHECK_CHARS], typed[-_CHECK_CHARS:]
-    if len(typed) != _CHARS or not set(typed) <= set(ALPHABET) or check != _checksum(body):
-        raise _wrong(f"this is no proof of a hand-in, or it is mistyped: it has {_CHARS} letters and digits")
+    if len(typed) != _CHARS:
+        raise _wrong(f"a proof of a hand-in has {_CHARS} letters and digits, and this has {len(typed)}")
+    if not set(typed) <= set(ALPHABET) or check != _checksum(body):
+        raise _wrong("this is no proof of a hand-in, or it is mistyped: compare it with the paper, letter by letter")
     if body[0] != ALPHABET[_VERSION]:
         raise _wrong("this is a code for something else, or was made for a newer version of the program")
     return from_base32(body[1:], PROOF_BYTES)

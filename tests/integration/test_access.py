@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -379,8 +380,9 @@ async def test_an_archive_appears_whole_or_not_at_all_and_replaces_nothing(tmp_p
     with zipfile.ZipFile(place) as found:
         assert found.read("travaux/a.txt") == b"a"
     assert os.stat(place).st_mode & 0o077 == 0  # noqa: PTH116
-    for taken in (place, tmp_path / "missing" / "lea.zip"):
-        with pytest.raises(BadInput):
+    missing = tmp_path / "missing"
+    for taken, why in ((place, f"{place} exists already"), (missing / "lea.zip", f"the folder {missing} does not")):
+        with pytest.raises(BadInput, match=re.escape(why)):
             ZipOutlet(taken)
 
 

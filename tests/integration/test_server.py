@@ -144,8 +144,11 @@ def test_a_kit_is_never_written_over_another_file(server: Machine, tmp_path: Pat
 
 def test_an_init_whose_kit_has_no_place_makes_no_folder(server: Machine, tmp_path: Path) -> None:
     other = server_in(tmp_path / "data" / "other")
-    for place in (tmp_path / "missing" / "kit", tmp_path / "kit", tmp_path):
-        refused(other.run("init", "--name", "Nièvre", "--kit", str(place)), 2, Code.USAGE)
+    missing, taken = tmp_path / "missing" / "kit", tmp_path / "kit"
+    for place, why in ((missing, "missing does not exist"), (taken, "exists already"), (tmp_path, "is a folder")):
+        done = other.run("init", "--name", "Nièvre", "--kit", str(place))
+        refused(done, 2, Code.USAGE)
+        assert why in done.err
         assert not other.folder.parent.exists()
     assert other.ok("init", "--name", "Nièvre", "--kit", str(other.folder / "a-kit"))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.errors import Code, Refused
+from protocol.errors import BadInput, Code, Refused
 from protocol.identity import DeviceKeys, school_id
 from protocol.model.entry import Kind
 from protocol.model.structure import Invite
@@ -27,6 +27,15 @@ async def test_a_teachers_code_needs_a_teacher_of_each_space(desk: Office) -> No
     assert await refusal(desk.invite("teacher", desk.space, other, person=teacher)) is Code.UNKNOWN_PERSON
     assert await refusal(desk.invite("teacher", person=pupil)) is Code.UNKNOWN_PERSON
     assert (await desk.enrol(await desk.invite("teacher", person=teacher))).grants
+
+
+async def test_who_makes_a_teachers_code_for_a_pupil_reads_that_this_is_one(desk: Office) -> None:
+    pupil = await desk.add_person("Léa", "pupil")
+    with pytest.raises(BadInput, match="“Léa” is a pupil on the list of “CM2 B”"):
+        await desk.invite("teacher", person=pupil)
+    other = (await desk.do("space add", name="CM1", school="0180001D", year="none"))["space"]
+    with pytest.raises(BadInput, match=f"“CM1” .* has nobody with the id {pupil}; `person add` puts a teacher on it"):
+        await desk.invite("teacher", other, person=pupil)
 
 
 async def test_a_code_opens_all_its_spaces_at_once_with_all_that_is_needed_to_check_them(desk: Office) -> None:

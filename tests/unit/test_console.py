@@ -296,6 +296,7 @@ def test_a_required_option_without_its_value_is_wrong_usage(terminal: Terminal) 
     start = ("publish", "a", "--data", str(terminal.data_dir))
     assert terminal.run_bare(*start, "--space") == 2
     assert "'--space' requires an argument" in terminal.err
+    assert "sync-agent publish --help" in terminal.err, "whose --space it is"
     assert terminal.run_bare(*start, "--space", "--peer", "p:1") == 2
     assert "--space needs a value" in terminal.err
     assert terminal.run_bare(*start, "--space", "s", "--peer", "--behind-proxy") == 2

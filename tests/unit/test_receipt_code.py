@@ -39,6 +39,13 @@ def test_what_is_no_proof_is_refused(text: str) -> None:
         parse_proof(text)
 
 
+def test_what_is_too_short_for_a_proof_is_told_how_long_one_is() -> None:
+    with pytest.raises(BadInput, match="has 20 letters and digits, and this has 3"):
+        parse_proof("foo")
+    with pytest.raises(BadInput, match="mistyped"):
+        parse_proof("0000-0000-0000-0000-0000")
+
+
 def test_a_code_for_enrolling_is_not_taken_for_a_proof() -> None:
     with pytest.raises(BadInput):
         parse_proof(Invitation.create(territory_id(bytes(32)), bytes(10)).code())

@@ -36,8 +36,10 @@ class ZipOutlet(Notices):
 
     def __init__(self, target: Path) -> None:
         """Raises `BadInput(USAGE)` where `target` is there already, or its folder is missing."""
-        if target.exists() or not target.parent.is_dir():
-            raise BadInput(Code.USAGE, f"{target} exists already, or lies in no folder; choose another name")
+        if target.exists():
+            raise BadInput(Code.USAGE, f"{target} exists already; choose another name")
+        if not target.parent.is_dir():
+            raise BadInput(Code.USAGE, f"the folder {target.parent} does not exist; make it, or choose another one")
         self._target = target
         self._passing = target.with_name(f"{target.name}{_PASSING}")
         self._zip: zipfile.ZipFile | None = None

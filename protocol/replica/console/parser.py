@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_origin
 
 import click
+from click.core import augment_usage_errors
 
 from protocol.errors import BadInput, Code
 from protocol.portable_names import displayable
@@ -111,7 +112,8 @@ class _Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse what click would take the last of, `--person A --person B`, or the next option as a value."""
-        given, _, told = self.make_parser(ctx).parse_args(list(args))
+        with augment_usage_errors(ctx):  # which command it was that lacks a value
+            given, _, told = self.make_parser(ctx).parse_args(list(args))
         names = {name for part in self.get_params(ctx) if isinstance(part, click.Option) for name in part.opts}
         for part in told:
             if isinstance(part, click.Option) and not (part.multiple or part.is_flag) and told.count(part) > 1:

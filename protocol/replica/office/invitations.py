@@ -13,8 +13,9 @@ from protocol.model.entry import Kind
 from protocol.model.structure import Invite
 from protocol.replica.at_work.replica import Draft
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.spaces import smallest_cover
+from protocol.replica.office.spaces import smallest_cover, space_records
 from protocol.rights.honouring import hosts_of
+from protocol.rights.roster import Person
 from protocol.roles import SHARED, PersonRole, Role
 from protocol.trust.invitation import SECRET_BYTES, Invitation, territory_fingerprint
 
@@ -101,8 +102,14 @@ async def _check_person(office: Office, wanted: Wanted) -> None:
     for space in wanted.spaces:
         listed = (await office.replica.view(space)).roster.persons.get(wanted.person)
         if listed is None or listed.role not in _MAY_BE_THEIRS[wanted.role]:
-            among = " or ".join(role.value for role in _MAY_BE_THEIRS[wanted.role])
-            raise BadInput(
-                Code.UNKNOWN_PERSON,
-                f"the list of {space.hex()} has no {among} {wanted.person.hex()}; `person add` puts one on it",
-            )
+            record = (await space_records(office)).get(space)
+            of = space.hex() if record is None else f"“{record.name}” ({space.hex()})"
+            raise BadInput(Code.UNKNOWN_PERSON, _not_theirs(wanted.role, wanted.person, listed, of))
+
+
+def _not_theirs(role: Role, person: bytes, listed: Person | None, of: str) -> str:
+    """Why no device of that role is made theirs, who are on the list `of` a class as `listed`."""
+    among = " or ".join(each.value for each in _MAY_BE_THEIRS[role])
+    if listed is None:
+        return f"the list of {of} has nobody with the id {person.hex()}; `person add` puts a {among} on it"
+    return f"“{listed.name}” is a {listed.role.value} on the list of {of}: this code is for the device of a {among}"

@@ -199,8 +199,10 @@ def check_place(folder: Path, place: Path) -> None:
 
 def check_kit_place(place: Path, option: str, *, is_ours: Callable[[], bool]) -> None:
     """Raise `BadInput` where no kit can be written to `place`, or a file lies there that is not ours to write over."""
-    if place.is_dir() or not place.parent.is_dir():
-        raise BadInput(Code.USAGE, f"the recovery kit cannot be written to {place}")
+    if place.is_dir():
+        raise BadInput(Code.USAGE, f"{place} is a folder; the recovery kit is a file: give its name too with {option}")
+    if not place.parent.is_dir():
+        raise BadInput(Code.USAGE, f"the folder {place.parent} does not exist; make it, or name another with {option}")
     if place.exists() and not is_ours():
         raise BadInput(
             Code.USAGE, f"{place} exists already; move it to a safe place, or choose another file with {option}"
