@@ -330,10 +330,7 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
     switch = found.pop(b"", None)
     held = _passed_above(ever, versions, roster)
     above = [one.id for one in held.pop(b"", ())]
-    back = _let_in(roster)
-    in_doubt = frozenset(
-        person for person, above in held.items() if any(_is_lacking(one, roster) or back(one) for one in above)
-    )
+    in_doubt = _in_doubt(held, roster)
     for person in in_doubt & found.keys():
         found[person] = replace(found[person], record=SignInRecord())
     unsettled = _unsettled(entries, versions[b""], roster)
@@ -349,7 +346,7 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
         claimed=_claimed(entries, roster),
         unknown=_unknown(entries, roster),
         drawn=_drawn(entries, roster),
-        undone={person: tuple(one.id for one in above[: MAX_PARENTS // 4]) for person, above in held.items()},
+        undone={person: tuple(one.id for one in passed[: MAX_PARENTS // 4]) for person, passed in held.items()},
         in_doubt=in_doubt,
     )
 
@@ -392,6 +389,14 @@ def _passed_above(
             if above := all_said[:shown]:
                 found[person] = above
     return found
+
+
+def _in_doubt(passed: Mapping[bytes, Iterable[Entry]], roster: Roster) -> frozenset[bytes]:
+    """Of whom something would be shown first that is not here, or whose author has access now."""
+    back = _let_in(roster)
+    return frozenset(
+        person for person, above in passed.items() if any(_is_lacking(one, roster) or back(one) for one in above)
+    )
 
 
 def _is_held_back(entry: Entry, roster: Roster) -> bool:
