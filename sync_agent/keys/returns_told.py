@@ -2,7 +2,9 @@
 
 Rules (docs/adr/0258):
 - whom a device waits for is named, with six words: what is said on any other one changes nothing;
-- of what a former device said since it was found a human is asked, in a sentence that says how to answer.
+- of what a former device said since it was found a human is asked, in a sentence that says how to answer;
+- each computer of a teacher, a head teacher or an administrator shows its own six words, whether it is in a list or
+  not: who lets it in by its id compares them (docs/operate.md, "Restoring").
 """
 
 from __future__ import annotations
@@ -18,8 +20,18 @@ from protocol.replica.console.operation import JSON, Outgoing
 from protocol.replica.console.text import local_time
 from protocol.replica.office.whose_words import signatures
 from protocol.rights.vouching import Device, device_id
+from protocol.roles import SEES_ALL_WORK
 from sync_agent.app import Agent
-from sync_agent.keys.confirming import MAX_LISTED_WORDS, NOT_HERE, Reader, list_readers, named_rows, rows, words_of
+from sync_agent.keys.confirming import (
+    MAX_LISTED_WORDS,
+    NOT_HERE,
+    Reader,
+    list_readers,
+    named_rows,
+    own_device,
+    rows,
+    words_of,
+)
 from sync_agent.keys.former_returns import ASKED, MAX_TOLD, FormerReturn, list_former_returns
 from sync_agent.keys.past_readers import list_past_readers, past_named, past_reader_rows, tell_of_past_readers
 from sync_agent.space_names import space_names
@@ -143,7 +155,7 @@ def _day(at_ms: int | None) -> str:
 async def readers_told(agent: Agent, reader: bytes | None, outgoing: Outgoing) -> list[JSON]:
     """Who reads, or one of them; before these what is asked of former devices, after them who could read for a time.
 
-    Raises as `readers_json`.
+    First of all this device, where none of these is. Raises as `readers_json`.
     """
     returns = [
         each
@@ -156,12 +168,37 @@ async def readers_told(agent: Agent, reader: bytes | None, outgoing: Outgoing) -
     past = past_named(await list_past_readers(agent, readers), reader)
     await tell_of_past_readers(agent, past, outgoing)
     asked, could_read = await former_return_rows(agent, returns), await past_reader_rows(agent, past)
+    asked += await _unlisted(agent, readers, reader)
     try:
         return [*asked, *await readers_json(agent, readers, reader), *could_read]
     except BadInput:
         if asked or could_read:
             return [*asked, *could_read]
         raise
+
+
+async def _unlisted(agent: Agent, listed: Sequence[Reader], asked: bytes | None) -> list[JSON]:
+    """The row of this device where it is in no list: it stands for nobody, or its class has not heard of it."""
+    pair = own_device(agent)
+    is_asked = asked in {None, pair[0], device_id(pair)}
+    if not is_asked or any(each.is_this for each in listed) or await agent.role() not in SEES_ALL_WORK:
+        return []
+    return [
+        {
+            "id": device_id(pair).hex(),
+            "device": pair[0].hex(),
+            "name": None,
+            "person": None,
+            "teacher": None,
+            "space": None,
+            "state": "this",
+            "shown_as": None,
+            "words": (await words_of([pair]))[pair],
+            "since": None,
+            "named_by": None,
+            "waits_for": [],
+        }
+    ]
 
 
 async def readers_json(agent: Agent, listed: Sequence[Reader], reader_id: bytes | None = None) -> list[JSON]:

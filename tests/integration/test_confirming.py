@@ -14,7 +14,7 @@ from protocol.limits import MAX_PHRASES_PER_DEVICE
 from protocol.model.entry import Kind
 from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Draft
-from protocol.rights.vouching import Vouch, device_id, prove
+from protocol.rights.vouching import Vouch, device_id, device_words, prove
 from protocol.roles import PersonRole, Role
 from protocol.trust.kit import Argon2Cost
 from sync_agent.keys.acquaintances import known_in
@@ -377,6 +377,17 @@ async def test_a_head_teachers_computer_that_is_nobodys_says_so_and_not_that_nob
         page = await surfer.page("/readers")
     assert "Personne d'autre ne lit" not in html.unescape(page)
     assert "n'est celui d'aucun enseignant" in html.unescape(page)
+
+
+async def test_a_head_teachers_computer_that_is_nobodys_shows_the_six_words_by_which_a_restored_server_lets_it_in(
+    room: Classroom,
+) -> None:
+    head = await room.head()
+    words = device_words(own_device(head.agent))
+    async with portal(head.agent) as surfer:
+        assert words in html.unescape(await surfer.page("/readers"))
+    (row,) = await Desk(head.agent).ask("key-readers")
+    assert (row["state"], row["device"], row["words"]) == ("this", head.agent.device.hex(), words)
 
 
 async def test_whom_a_running_program_notes_counts_there_at_once(room: Classroom) -> None:

@@ -24,6 +24,7 @@ from sync_agent.keys.confirming import (
     Reader,
     acknowledge,
     list_readers,
+    own_device,
     own_grants,
     rows,
     words_of,
@@ -221,6 +222,7 @@ class Readers:
             mine=mine[start:end],
             has_one=len(mine) == 1,
             teaches=bool(await own_grants(self._agent)),
+            unlisted=await _unlisted_words(self._agent, readers),
             others=others[start:end],
             nobody=not others and not any(each.reader.still for each in past),
             there=[each for each in others[start:end] if each.was_there],
@@ -262,6 +264,12 @@ class Readers:
             case _:
                 raise web.HTTPNotFound
         return see(f"{ADDRESS}?done={done}")
+
+
+async def _unlisted_words(agent: Agent, listed: Iterable[Reader]) -> str | None:
+    """The six words of this computer, where no list has it: who lets it in by its id compares them."""
+    pair = own_device(agent)
+    return None if any(each.is_this for each in listed) else (await words_of([pair]))[pair]
 
 
 def _former(visit: Visit, returns: Sequence[FormerReturn]) -> list[Former]:
