@@ -375,6 +375,15 @@ def grants_of(office: Office, device: bytes) -> list[Authority]:
     return found
 
 
+async def given_to(office: Office, device: bytes) -> list[Authority]:
+    """A device's grants, but for what the root's word holds back; where that is each of them, all.
+
+    Raises `BadInput(UNKNOWN_DEVICE)`.
+    """
+    known = grants_of(office, device)
+    return await grants_not_undone(office.replica, known) or known
+
+
 def devices_of(office: Office, ids: Collection[bytes]) -> list[bytes]:
     """The devices whose grants name somebody with one of these ids."""
     authorities = office.replica.door.authorities()

@@ -33,7 +33,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.doubles import made_one_with
 from protocol.replica.office.further_words import leaving_drafts, stays_frozen
-from protocol.replica.office.grants import devices_of, grants_of, with_below, write_and_tend
+from protocol.replica.office.grants import devices_of, given_to, grants_of, with_below, write_and_tend
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, lists_of
 from protocol.replica.office.known_here import leave_marks
 from protocol.replica.office.mistaken import note_if_mistaken
@@ -105,11 +105,11 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
     lists = await _lists_of(office, person)
     drafts = await leaving_drafts(office, person, lists[person], spaces)
     read, cut_short, gone, others = [], dict[bytes, int](), dict[VouchedDevice, bool](), set[bytes]()
-    devices = devices_of(office, lists)
+    devices = await _devices_of(office, lists)
     copies, speaking = _copies_of(office, devices), await _speaking_for(office, person)
     said = await _said_in(office, [*devices, *copies])
     for device in dict.fromkeys([*devices, *copies]):
-        known = grants_of(office, device)
+        known = await given_to(office, device)
         if known[0].person not in lists:
             others.add(device)
         theirs = [grant for grant in known if grant.person in lists] or [g for g in known if g.person is None]
@@ -133,6 +133,12 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
     return Withdrawn(await kept_by(office, read), cut_short, led, strange, frozen)
 
 
+async def _devices_of(office: Office, ids: Collection[bytes]) -> list[bytes]:
+    """The devices that go with somebody: what the root has undone makes no other's computer theirs (ADR 0607)."""
+    named = devices_of(office, ids)
+    return [device for device in named if any(grant.person in ids for grant in await given_to(office, device))]
+
+
 async def _speaking_for(office: Office, person: bytes) -> set[VouchedDevice]:
     """The devices that speak for a person somewhere, as far as this office knows, those cut off included."""
     found = set[VouchedDevice]()
@@ -149,7 +155,7 @@ async def retire_person(office: Office, person: bytes) -> Withdrawn:
     """
     lists = await _lists_of(office, person)
     listed = [space for shown in lists.values() for space in shown]
-    devices = devices_of(office, lists)
+    devices = await _devices_of(office, lists)
     line = {*devices, *_copies_of(office, devices)}
     granted = [grant.space for grant in office.replica.door.authorities() if grant.person in lists or grant.key in line]
     return await ungrant_person(office, person, list(dict.fromkeys([*listed, *granted])))

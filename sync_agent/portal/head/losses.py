@@ -29,6 +29,7 @@ from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
 from protocol.replica.console.operation import JSON
 from protocol.replica.office.arrivals import noted_since_ms
+from protocol.replica.office.held_in_space import grants_not_undone
 from protocol.replica.office.mentioned import MAX_NAMES_SHOWN
 from protocol.replica.office.spaces import space_records
 from protocol.replica.office.taken_names import once_otherwise
@@ -172,10 +173,11 @@ class Losses:
 async def _where(visit: Visit, office: SchoolOffice) -> tuple[_Rooms, _Rooms, _Rooms]:
     """The names of the classes in which each device reads, of those in which each is cut off, and of those it keeps.
 
-    A device keeps what it reads by a right that this office does not take, where it is cut off elsewhere.
+    A device keeps what it reads by a right that this office does not take, where it is cut off elsewhere. What the
+    root's word holds back was never given (docs/adr/0607).
     """
     rooms, cut_off_in, by_higher, door = _Rooms(), _Rooms(), _Rooms(), office.replica.door
-    for grant in door.authorities():
+    for grant in await grants_not_undone(office.replica, list(door.authorities())):
         # who has a right from further up is cut off in the whole school
         here = grant.space if office.governs(grant.space) else office.home
         if grant.role not in DEVICES or not door.covers(grant, here):
