@@ -104,7 +104,7 @@ async def last_word(
     known = {each.id: each for each in entries}
     said = known[last.entry if shown is None else shown.entry]
     over = frozenset() if shown is None else {said.id, *led_to([said.id], known, ())}
-    over |= frozenset() if words is None else words.too_late
+    over |= frozenset() if words is None else await words.too_late()
     has_them = [each for name, each in known.items() if name not in over and _has_them(each)]
     there = max(has_them, key=lambda each: each.timestamp_ms, default=None if shown is not None else said)
     if words is not None:

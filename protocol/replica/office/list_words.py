@@ -37,16 +37,21 @@ SURE: Final = frozenset({Whose.KIT, Whose.OFFICE, Whose.KNOWN})
 class ListWords:
     """Whose words of lists are. Made by `of`; what is seldom asked is looked up then."""
 
-    def __init__(self, office: Office, is_ours: Callable[[Entry], bool], too_late: frozenset[bytes]) -> None:
+    def __init__(self, office: Office, is_ours: Callable[[Entry], bool]) -> None:
         self._office, self._is_ours = office, is_ours
-        self.too_late: Final = too_late
-        """Those that came under a key that the root had ended (`said_too_late`)."""
         self._known: KnownHere | None = None
+        self._too_late: frozenset[bytes] | None = None
 
     @classmethod
     async def of(cls, office: Office) -> ListWords:
         """As things stand."""
-        return cls(office, await leaves_said_here(office), await said_too_late(office.replica))
+        return cls(office, await leaves_said_here(office))
+
+    async def too_late(self) -> frozenset[bytes]:
+        """Those that came under a key that the root had ended (`said_too_late`)."""
+        if self._too_late is None:
+            self._too_late = await said_too_late(self._office.replica)
+        return self._too_late
 
     @property
     def are_a_servers(self) -> bool:

@@ -23,12 +23,13 @@ async def said_too_late(replica: Replica) -> frozenset[bytes]:
     """The words of lists that came so; none where nothing tells the order."""
     if await noting_since(replica.store, LEAVES_SINCE_MARK) is None or await came_at_once(replica.store):
         return frozenset()
-    servers, ended, found = frozenset(replica.door.server_keys()), set[bytes](), set[bytes]()
-    for entry in await replica.store.scan_kinds([Kind.PERSON, Kind.REVOKE]):
-        if entry.header.kind == Kind.REVOKE:
-            key = key_cut_off(entry) if entry.header.grant is None else None
-            ended |= servers.intersection([] if key is None else [key])
-        elif entry.header.author in ended:
+    servers, cuts = frozenset(replica.door.server_keys()), await replica.store.scan_kinds([Kind.REVOKE])
+    ends = {cut.id: key for cut in cuts if cut.header.grant is None and (key := key_cut_off(cut)) in servers}
+    ended, found = set[bytes | None](), set[bytes]()
+    for entry in await replica.store.scan_kinds([Kind.PERSON, Kind.REVOKE]) if ends else ():
+        if entry.id in ends:
+            ended.add(ends[entry.id])
+        elif entry.header.kind == Kind.PERSON and entry.header.author in ended:
             roster = (await replica.view(entry.header.space)).roster
             found |= roster.held_by_root.intersection([entry.id])
     return frozenset(found)
