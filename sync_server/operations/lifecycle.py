@@ -41,7 +41,15 @@ from protocol.replica.office.taken_names import (
     ask_about_the_hidden,
     ask_about_those_along,
 )
-from protocol.replica.office.taking_back import Standing, check_not_destroyed, take_back, told_of, told_of_gone
+from protocol.replica.office.taking_back import (
+    MAX_NAMED,
+    Standing,
+    check_not_destroyed,
+    kits_line,
+    take_back,
+    told_of,
+    told_of_gone,
+)
 from protocol.replica.office.who_that_is import described_with_doubles, who_that_is
 from protocol.replica.upkeep.orders import DestroyedHere, ends_of
 from protocol.roles import Role
@@ -510,9 +518,12 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
         until = _local(server.now_ms() + ERASURE_DELAY_MS)
         await outgoing.progress(f"until {until} `sync-server unerase ID` takes it back, with the ids of `erasures`")
     else:
-        await outgoing.progress(
-            "only `sync-server unerase ID --kit KIT` takes that back, with the ids of `erasures`: the kit said it"
-        )
+        # what was typed is said again, and nothing that this server alone would know
+        typed = given.texts(params, "named") if len(going) == 1 else []
+        today = (rfc3339(server.now_ms()) or "")[:10]
+        for person in going[:MAX_NAMED]:
+            line = kits_line(person, named=next(iter(typed), "NAME"), day=today)
+            await outgoing.progress(f"the kit has said it, and alone takes it back: {line}")
     return {}
 
 
@@ -565,8 +576,7 @@ async def _unerase(server: Server, params: Params, outgoing: Outgoing, kit: KitA
     rank_of = server.replica.door.rank_of
     if any(one == covers and rank_of(each.header) > server.rank for each, one in await in_force(server.replica)):
         await outgoing.progress(
-            "it stays hidden: the kit has said so as well, and "
-            f"`sync-server unerase {covers.hex()} --kit KIT` takes that back"
+            f"it stays hidden: the kit has said so as well, and {kits_line(covers)} takes that back"
         )
     if kit is None and (gone := await told_of_gone(server, covers)) is not None:
         await outgoing.progress(gone)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,7 +66,33 @@ async def test_who_takes_back_what_has_gone_in_some_classes_by_then_is_told_wher
     assert "all of it has been destroyed here, and stays so" in told
     assert [name for name in rooms.values() if f"“{name}”" not in told] == shown
     assert len(shown) == 2
-    assert f"`sync-server unerase {lea} --kit KIT`" in told
+    assert f"`sync-server unerase {lea} --kit KIT --counting-too --dated DAY --named NAME`" in told
+
+
+async def test_who_has_somebody_forgotten_by_the_kit_is_told_the_whole_line_that_takes_it_back(
+    desk: Office, tmp_path: Path
+) -> None:
+    lea, kit = await desk.add_person("Léa", "pupil"), kit_in(tmp_path / "server" / "kit", None)
+    desk.said.lines.clear()
+    await desk.with_kit("erase", kit, person=[lea], named=["Léa"])
+    (line,) = [found[1] for said in desk.said.lines if (found := re.search("`(sync-server unerase .*)`", said))]
+    typed = argparse.ArgumentParser()
+    for option in ("covers", "--kit", "--dated", "--named"):
+        typed.add_argument(option)
+    typed.add_argument("--counting-too", action="store_true")
+    read = typed.parse_args(shlex.split(line)[2:])
+    params = {"covers": read.covers, "dated": [read.dated], "named": read.named, "counting_too": read.counting_too}
+    await desk.with_kit("unerase", kit, **params)
+    assert [row["name"] for row in await desk.do("person list", space=desk.space)] == ["Léa"]
+
+
+async def test_who_asks_the_kit_for_it_alone_is_told_at_once_all_that_is_asked_for(
+    desk: Office, tmp_path: Path
+) -> None:
+    lea, kit = await desk.add_person("Léa", "pupil"), kit_in(tmp_path / "server" / "kit", None)
+    await desk.with_kit("erase", kit, person=[lea])
+    with pytest.raises(BadInput, match="--counting-too --dated DAY --named NAME"):
+        await desk.with_kit("unerase", kit, covers=lea, dated=[], named=None)
 
 
 async def test_what_a_key_took_back_is_not_said_to_count_where_a_list_alone_has_destroyed_it(

@@ -21,6 +21,7 @@ from protocol.replica.at_work.replica import Replica
 from protocol.replica.console.operation import JSON
 from protocol.replica.console.text import local_time
 from protocol.replica.office.erasures import in_force
+from protocol.replica.office.taking_back import kits_line
 from protocol.rights.door import covering_names
 
 
@@ -40,7 +41,7 @@ class Covered:
     @property
     def taken_back(self) -> str:
         """The command that does it."""
-        return f"`sync-server unerase {self.name.hex()}{' --kit KIT' if self.by_kit else ''}`"
+        return kits_line(self.name) if self.by_kit else f"`sync-server unerase {self.name.hex()}`"
 
 
 @dataclass(frozen=True, slots=True)

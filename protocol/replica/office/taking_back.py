@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from enum import Enum
+from shlex import quote
 from typing import Final, NamedTuple
 
 from protocol.clock import rfc3339
@@ -36,6 +37,21 @@ from protocol.roles import RANK, Role
 
 MAX_NAMED: Final = 10
 """How many erasures of one name are told: who has the server's key says as many as they like."""
+
+
+def kits_line(covers: bytes, *, named: str = "NAME", day: str = "DAY") -> str:
+    """The command, whole, with which the kit takes back what was said of a name: who types it says besides what it is.
+
+    Words in capitals stand for what whoever types knows, and is told only by the command that has the kit: what shows
+    an id may be in other hands (docs/adr/0342).
+    """
+    return f"`sync-server unerase {covers.hex()} --kit KIT --counting-too {_said_besides(covers, named, day)}`"
+
+
+def _said_besides(covers: bytes, named: str = "NAME", day: str = "DAY") -> str:
+    if len(covers) == ID_BYTES:  # a class, whose name is proven by its id
+        return '--named "NAME, YEAR, UAI"'
+    return f"--dated {day} --named {quote(named)}"
 
 
 class Standing(Enum):
@@ -76,15 +92,13 @@ async def take_back(
     if kit is None and not said and covers in await destroyed_names(replica.store):
         raise BadInput(
             Code.NOT_YET,
-            f"{covers.hex()} has been destroyed here, and only the recovery kit takes that back (--kit); "
+            f"{covers.hex()} has been destroyed here, and only the recovery kit takes that back: {kits_line(covers)}; "
             "or put the person on the list again, as somebody new",
         )
     rank = office.rank if kit is None else RANK[Role.ROOT]
     known = [Weighed(one, await _standing(replica, one)) for one in said if replica.door.rank_of(one.header) <= rank]
     if not known and said and kit is None:
-        raise BadInput(
-            Code.NOT_YET, f"the kit has said so: `sync-server unerase {covers.hex()} --kit KIT` takes that back"
-        )
+        raise BadInput(Code.NOT_YET, f"the kit has said so: {kits_line(covers)} takes that back")
     is_by_kit = any(one.header.grant is None for one in said)
     is_by_name = kit is not None and (unseen_too or (counting_too and is_by_kit))
     if not known and not is_by_name:
@@ -97,7 +111,7 @@ async def take_back(
         raise BadInput(
             Code.NOT_YET,
             f"nothing was taken back: {'; '.join(told_of(office, known))}. If that is to go, say it with "
-            "--counting-too",
+            f"--counting-too{'' if kit is None else f' {_said_besides(covers)}'}",
         )
     if kit is None:
         taken = [each for each in taken if not _is_held(each)]
@@ -134,7 +148,7 @@ async def told_of_gone(office: Office, covers: bytes) -> str | None:
     names = sorted(f"“{records[space].name}”" if space in records else space.hex() for space in gone if space)
     return (
         f"in {', '.join(names)} all of it has been destroyed here, and stays so; what there is elsewhere comes back. "
-        f"`sync-server unerase {covers.hex()} --kit KIT` takes that back as well, from whoever has kept it"
+        f"{kits_line(covers)} takes that back as well, from whoever has kept it"
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from protocol.replica.office.erasures import in_force
+from protocol.replica.office.taking_back import kits_line
 from sync_server.opened.app import Server
 
 
@@ -34,8 +35,7 @@ def to_rule_anew(before: Counting, now: Counting) -> list[str]:
     """What to tell whoever has replaced the root."""
     told = [
         f"{name.hex()} is hidden again, and destroyed in a week: the earlier kit had taken that back, and a word that "
-        f"is dated ahead stands above it now. `sync-server unerase {name.hex()} --kit KIT --counting-too`, with the "
-        "new kit, takes it back for good"
+        f"is dated ahead stands above it now. {kits_line(name)}, with the new kit, takes it back for good"
         for name in sorted(now.hidden - before.hidden)
     ]
     if waiting := now.held - before.held:
