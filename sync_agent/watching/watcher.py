@@ -409,7 +409,9 @@ class Watcher:
         if key not in brake.found and len(brake.found) >= MAX_FOUND:
             return
         opened.changes = await truly_changed(look, notes, opened.changes)
-        if opened.changes:
+        stored = await Brake.read(self._store)
+        # who has let it through while this was looked at was not told of it, and what they were told is let through
+        if opened.changes and stored is not None and stored.holds:
             known = self._titles.get(key) or Title(opened.folder.id, opened.name, is_file=look.is_file)
             self._brake = brake.with_more(key, look.likeness, known.shown, len(opened.changes))
             await self._store.set_marks(self._brake.mark())

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from protocol.replica.console.frame import Notices
+from sync_agent.coursework.file_notes import FileNote
+from sync_agent.watching.brake import Change
 from sync_agent.watching.commands import resume
+from sync_agent.watching.files import Look
 from sync_agent.watching.folders import publishing_folders
+from sync_agent.watching.publishing import truly_changed
 from sync_agent.watching.titles import Brake, hindered
 from sync_agent.watching.watcher import Watcher
 from tests.harness.attack import attack
@@ -121,3 +125,26 @@ async def test_nor_does_what_is_harmed_right_after_it_go_out_with_what_she_meant
     brake = await folder.brake()
     assert brake is not None
     assert brake.names == ("Volcans",)
+
+
+async def test_a_yes_that_is_said_while_another_title_is_looked_at_is_heard(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await folder.revisions()
+    folder.encrypt("Cartes", PICTURE)
+    await folder.turns()
+    folder.encrypt("Volcans")
+    with monkeypatch.context() as patch:
+
+        async def and_yes(
+            look: Look, notes: Mapping[str, FileNote], changes: Mapping[str, Change]
+        ) -> dict[str, Change]:
+            patch.undo()
+            await resume(folder.agent, Notices())
+            return await truly_changed(look, notes, changes)
+
+        patch.setattr("sync_agent.watching.watcher.truly_changed", and_yes)
+        await folder.turns()
+    after = await folder.revisions()
+    assert after["Cartes"] != before["Cartes"]
+    assert after["Volcans"] == before["Volcans"]
