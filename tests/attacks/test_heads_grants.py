@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
@@ -13,9 +13,10 @@ from protocol.clock import at_from
 from protocol.limits import SALT_BYTES
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Grant, PersonKey, PersonRecord, Revocation, SpaceRecord
+from protocol.replica.console.operation import JSON
 from protocol.replica.office.acquaintance import Acquaintance
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.commands import MAX_TOLD_DEVICES
+from protocol.replica.office.commands import MAX_TOLD_DEVICES, OTHERS, STRANGE
 from protocol.replica.office.grants import standing_grants
 from protocol.rights.door import Authority
 from protocol.rights.vouching import Device as VouchedDevice
@@ -304,6 +305,30 @@ async def test_who_takes_a_teacher_off_a_class_is_told_which_computer_may_be_som
     assert words in told[hers.agent.device.hex()]
     assert "somebody else's" in told[hers.agent.device.hex()]
     assert "somebody else's" not in told[here.teacher.agent.device.hex()]
+
+
+def _the_first(answered: Mapping[str, JSON], _own: str) -> list[str]:
+    """As if one word were room enough, and what reads on came first."""
+    what = {"remains": "left_kept", STRANGE: "left_strange", OTHERS: "left_others"}
+    return [next((said for key, said in what.items() if answered.get(key)), "left")]
+
+
+@attack(CUT_BY_OTHERS, off={"sync_agent.portal.head.school._left_as": _the_first})
+async def test_what_reads_on_hides_nobody_who_went_along_on_the_page_of_who_takes_a_teacher_off(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    room, petit = here.room, here.room.teacher_person
+    durand = await room.territory.person("Mme Durand", PersonRole.TEACHER, room.space)
+    hers = await room.device(Role.TEACHER, person=durand)
+    await here.sync(hers)
+    for each in (hers, head):
+        await room.territory.let_in(each.agent.keys, Role.TEACHER, room.space, person=petit)
+    await here.sync(head, hers, head)
+    place = f"/school/{room.space.hex()}"
+    async with portal(head.agent) as surfer:
+        answer = await surfer.send(place, f"{place}/leave", {"person": petit.hex()})
+        page = html.unescape(await surfer.page(answer.headers["Location"]))
+    assert "aucun des siens n'a confirmé" in page
+    assert "lit encore cette classe" not in page
 
 
 @attack(CUT_BY_OTHERS, off={"protocol.replica.office.withdrawals._speaking_for": _whoever_a_grant_names})

@@ -259,9 +259,8 @@ class SchoolPages:
             return await self._class_page(visit, office, room, doubted=doubted, done=_changed(called))
         whom: dict[str, JSON] = {"person": person.hex(), "space": [room.space.hex()], "called": called}
         done = await self._desk.do("ungrant", whom | {LOOK_AT: True})
-        what = {"remains": "left_kept", STRANGE: "left_strange", OTHERS: "left_others"}
-        left = next((said for key, said in what.items() if done.get(key)), "left")
-        return see(f"/school/{room.space.hex()}?done={left}")
+        left = _left_as(done, self._desk.shelf.agent.device.hex())
+        return see(f"/school/{room.space.hex()}?done={','.join(left)}")
 
     async def erase(self, request: web.Request) -> web.Response:
         """Forget somebody, if it is meant, seen by all their names; of whom lists call the same, those ticked."""
@@ -541,6 +540,17 @@ async def _is_asked(office: SchoolOffice, told: Told | None) -> bool:
 def _called_so(fields: Mapping[str, str]) -> str | None:
     """By which name whoever ticked the box of the panel saw somebody there."""
     return fields.get("called") if fields.get("renamed") == "yes" else None
+
+
+def _left_as(answered: Mapping[str, JSON], own: str) -> list[str]:
+    """What is told of whoever was taken off a list, what may be wrong first: each that there is hides no other.
+
+    This head's `own` computer, which reads on, is none of theirs.
+    """
+    rows = answered.get("remains")
+    kept = [row for row in rows if isinstance(row, dict) and row["device"] != own] if isinstance(rows, list) else []
+    found = {"left_strange": answered.get(STRANGE), "left_others": answered.get(OTHERS), "left_kept": kept}
+    return [said for said, rows in found.items() if rows] or ["left"]
 
 
 def _changed(called: str | None) -> str | None:
