@@ -30,7 +30,7 @@ _WITH_WORDS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class CutOff:
+class CutOffNewcomers:
     """Who was cut off as come in by codes of old keys, or `given_on` since, and which of these `stay` all the same."""
 
     by_codes: tuple[Device, ...] = ()
@@ -38,7 +38,7 @@ class CutOff:
     stay: tuple[Device, ...] = ()
 
 
-async def cut_off_newcomers(server: Server, since_ms: int) -> CutOff:
+async def cut_off_newcomers(server: Server, since_ms: int) -> CutOffNewcomers:
     """Cut off who goes with what old keys have said since then, whom those let in as well, and so on."""
     old = old_keys(server)
     roots, by_codes, given_on = set(old), dict[bytes, None](), dict[Device, None]()
@@ -50,10 +50,10 @@ async def cut_off_newcomers(server: Server, since_ms: int) -> CutOff:
             break
         roots |= gone
     came_in = [server.replica.door.authorities_of(device)[0].pair for device in by_codes]
-    return CutOff(tuple(came_in), tuple(given_on), tuple(await given_on_elsewhere(server, roots)))
+    return CutOffNewcomers(tuple(came_in), tuple(given_on), tuple(await given_on_elsewhere(server, roots)))
 
 
-async def tell_of_newcomers(server: Server, outgoing: Outgoing, gone: CutOff | None) -> None:
+async def tell_of_newcomers(server: Server, outgoing: Outgoing, gone: CutOffNewcomers | None) -> None:
     """Who came in at a head teacher's computer by codes of the old keys, and stays where nobody was cut off."""
     if gone is not None:
         await _tell_of_cut_off(server, outgoing, gone)
@@ -93,7 +93,7 @@ async def _tell_who_stays(server: Server, outgoing: Outgoing, came: Sequence[Dev
     )
 
 
-async def _tell_of_cut_off(server: Server, outgoing: Outgoing, gone: CutOff) -> None:
+async def _tell_of_cut_off(server: Server, outgoing: Outgoing, gone: CutOffNewcomers) -> None:
     await _tell_of_each(
         outgoing,
         gone.by_codes,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync_server.handlers.by_kit.territory import kit_in
-from sync_server.operations.newcomers import CutOff
+from sync_server.operations.newcomers import CutOffNewcomers
 from tests.attacks.test_after_a_theft import AT_THE_HEADS, two_who_came_in_at_the_heads
 from tests.harness.attack import attack
 from tests.harness.office_devices import town
@@ -17,8 +17,8 @@ class _LineIsCut(Exception):
     """The caller's line fell."""
 
 
-async def _nobody_yet(*_: object) -> CutOff:
-    return CutOff()
+async def _nobody_yet(*_: object) -> CutOffNewcomers:
+    return CutOffNewcomers()
 
 
 @attack(AT_THE_HEADS, off={"sync_server.operations.lifecycle.cut_off_newcomers": _nobody_yet})
