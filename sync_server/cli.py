@@ -198,7 +198,7 @@ async def space_add(
 
 @PROGRAM.command("space list")
 async def space_list(call: Call) -> JSON:
-    """Every class: id, name, school, year, how many entries, and the fingerprint of their set."""
+    """Every class: id, name, school, year, how many entries, the fingerprint of their set, and if it was closed."""
     return await _run(call, "space list", {})
 
 

@@ -128,7 +128,7 @@ def _add_classes(program: Program, run: Run) -> None:
 
     @program.command("space list")
     async def space_list(call: Call) -> JSON:
-        """Every class of the school: id, name, school, year, how many entries, and the fingerprint of their set."""
+        """Every class of the school: id, name, year, how many entries, the fingerprint of their set, if closed."""
         return await run(call, "space list", {})
 
     @program.command("space rename", said="renamed; the devices learn it with their next sync")

@@ -145,11 +145,9 @@ async def pass_on_letters(disk: CourierDisk, run: Run, say: Callable[[str], None
             await asyncio.to_thread(write_letter, disk, Letter.ANSWER, name, bytes.fromhex(said))
             answered += 1
     if answered:
-        say(
-            "somebody asked on this disk to be let in; the answer is on it"
-            if answered == 1
-            else f"{answered} asked on this disk to be let in; the answers are on it"
-        )
+        # sealed to whom they are for: a computer writes one to each, and nobody between can tell how many wrote
+        requests = "1 request" if answered == 1 else f"{answered} requests"
+        say(f"answered on this disk: {requests} to be let in; a computer writes one to each who may let it in")
     for chain in map(bytes.fromhex, _names(result, "chains")):
         if await asyncio.to_thread(read_letter, disk.place, Letter.WHO, name_of(chain)) != chain:
             await asyncio.to_thread(write_letter, disk, Letter.WHO, name_of(chain), chain)

@@ -77,7 +77,9 @@ async def _space_add(office: SchoolOffice, params: Params, outgoing: Outgoing) -
 
 
 async def _space_list(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> JSON:
-    return commands.space_rows(space for space in await list_spaces(office) if office.governs(space.id))
+    return await list_commands.space_rows(
+        office, [each for each in await list_spaces(office) if office.governs(each.id)]
+    )
 
 
 async def _person_add(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:

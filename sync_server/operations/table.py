@@ -121,7 +121,7 @@ async def _space_add(server: Server, params: Params, outgoing: Outgoing) -> JSON
 
 
 async def _space_list(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
-    return commands.space_rows(await list_spaces(server))
+    return await list_commands.space_rows(server, await list_spaces(server))
 
 
 async def _person_add(server: Server, params: Params, outgoing: Outgoing) -> JSON:

@@ -219,7 +219,7 @@ async def test_of_a_stick_that_several_use_nothing_is_said_twice(here: Town, sti
         with pytest.raises(NoAnswer):
             await here.enrol_by_stick(tmp_path / code, stick, code)
     await here.write_stick(teacher, stick, online=True, say=told.append)
-    assert "2 asked on this disk to be let in; the answers are on it" in told
+    assert "answered on this disk: 2 requests to be let in; a computer writes one to each who may let it in" in told
     await here.enrol_by_stick(tmp_path / codes[0], stick, codes[0], say=heard.append)
     assert len([line for line in heard if "for others, and left alone" in line]) == 1
 

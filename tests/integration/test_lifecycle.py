@@ -268,7 +268,9 @@ async def test_the_next_years_class_is_meant_by_the_name_of_a_closed_one(year: Y
     await year.do("grant", space=[fresh], device=year.teacher.agent.device.hex())
     with pytest.raises(BadInput, match="2 spaces here are called"):
         await office.add_person("Tom", "pupil", closed["name"])
+    assert {row["closed"] for row in await year.do("space list")} == {False}
     await year.with_kit("space close", space=closed["space"], unheard_too=True)
+    assert [row["space"] for row in await year.do("space list") if row["closed"]] == [closed["space"]]
     pupil = await office.add_person("Tom", "pupil", closed["name"])
     assert pupil in {row["person"] for row in await year.do("person list", space=fresh)}
     await year.here.sync(year.teacher)

@@ -407,7 +407,12 @@ def test_the_same_commands_give_the_same_results_with_and_without_a_running_serv
             {"person": person, "name": "Mme Petit", "role": "teacher", "called": "Mme Petit", "also_in": ""}
         ]
         invited = server.ok("invite", "--role", "teacher", "--person", person, "--space", space, "--ttl", "7d")
-        assert set(invited) == {"code", "expires", "fingerprint"}
+        assert {key: invited[key] for key in ("role", "uses", "opens", "whose")} == {
+            "role": "teacher",
+            "uses": 1,
+            "opens": f"“CM2 B” ({space})",
+            "whose": f"“Mme Petit” ({person})",
+        }
         refused(server.run("person", "add", "Léa", "--role", "pupil", "--space", "ab" * 32), 2, Code.UNKNOWN_SPACE)
         refused(server.run("invite", "--role", "machine", "--space", space, "--ttl", "x"), 2, Code.BAD_DATE)
         assert server.ok("devices") == []

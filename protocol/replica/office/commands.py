@@ -16,6 +16,7 @@ from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
 from protocol.identity import school_id
 from protocol.replica.console import parameters as given
+from protocol.replica.console.by_name import Named
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.console.text import local_time
 from protocol.replica.office import grants, withdrawals
@@ -49,7 +50,6 @@ from protocol.replica.office.names import (
 from protocol.replica.office.phrases_of_lost import Drawn
 from protocol.replica.office.sign_ins_of_lost import OpenedSignIns
 from protocol.replica.office.spaces import (
-    ListedSpace,
     open_spaces_named,
     space_named,
     space_records,
@@ -117,21 +117,6 @@ async def new_space(office: Office, params: Params, school: str, program: str, o
     return {"space": added.id.hex()}
 
 
-def space_rows(spaces: Iterable[ListedSpace]) -> list[JSON]:
-    """The rows of `space list`."""
-    return [
-        {
-            "space": space.id.hex(),
-            "name": space.name,
-            "school": space.school,
-            "year": space.year,
-            "entries": space.entries,
-            "fingerprint": space.fingerprint.hex(),
-        }
-        for space in spaces
-    ]
-
-
 async def space_rename(office: Office, params: Params, outgoing: Outgoing) -> JSON:
     """`space rename`."""
     space = space_named(office, given.text(params, "space"))
@@ -157,7 +142,26 @@ async def new_code(office: Office, params: Params, role: Role, outgoing: Outgoin
         stay_ms=None if stay is None else lifetime_ms(stay),
     )
     made = await invite(office, wanted)
-    return {"code": made.code, "expires": rfc3339(made.expires_ms), "fingerprint": made.fingerprint}
+    return {
+        "code": made.code,
+        "expires": rfc3339(made.expires_ms),
+        "fingerprint": made.fingerprint,
+        "role": role.value,
+        "uses": wanted.uses,
+        "opens": await _opened(office, spaces),
+        "whose": None if person is None else await _listed_as(office, person, spaces[0]),
+    }
+
+
+async def _opened(office: Office, spaces: Iterable[bytes]) -> str:
+    """Classes as they are called: who typed a name sees which was meant."""
+    records = await space_records(office)
+    return ", ".join(str(Named(space, records[space].name if space in records else None)) for space in spaces)
+
+
+async def _listed_as(office: Office, person: bytes, space: bytes) -> str:
+    """Somebody as a class lists them, likewise."""
+    return str(Named(person, (await office.replica.view(space)).roster.persons[person].name))
 
 
 @dataclass(frozen=True, slots=True)

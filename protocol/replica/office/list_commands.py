@@ -6,16 +6,19 @@ territory and lists of one class, in which other classes of the year the same id
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.erasures import closed_by_kit
 from protocol.replica.office.further_words import ask_whether_renamed, doubted_to_rename, rename_person
 from protocol.replica.office.leaving import tell_of_hidden_lists
 from protocol.replica.office.names import person_id
 from protocol.replica.office.namesakes import called_in
 from protocol.replica.office.people import list_persons
 from protocol.replica.office.several_classes import also_in
-from protocol.replica.office.spaces import space_named
+from protocol.replica.office.spaces import ListedSpace, space_named
 
 
 async def person_rename(office: Office, params: Params, outgoing: Outgoing) -> JSON:
@@ -42,4 +45,21 @@ async def person_list(office: Office, params: Params, _outgoing: Outgoing) -> JS
             "also_in": ", ".join(also.get(person.id, ())),
         }
         for person in persons
+    ]
+
+
+async def space_rows(office: Office, spaces: Iterable[ListedSpace]) -> list[JSON]:
+    """The rows of `space list`: what the kit has closed stays there, and is said to be."""
+    closed = await closed_by_kit(office.replica)
+    return [
+        {
+            "space": space.id.hex(),
+            "name": space.name,
+            "school": space.school,
+            "year": space.year,
+            "entries": space.entries,
+            "fingerprint": space.fingerprint.hex(),
+            "closed": space.id in closed,
+        }
+        for space in spaces
     ]
