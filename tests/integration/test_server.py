@@ -410,8 +410,8 @@ def test_the_same_commands_give_the_same_results_with_and_without_a_running_serv
         assert {key: invited[key] for key in ("role", "uses", "opens", "whose")} == {
             "role": "teacher",
             "uses": 1,
-            "opens": f"“CM2 B” ({space})",
-            "whose": f"“Mme Petit” ({person})",
+            "opens": f"CM2 B ({space})",
+            "whose": f"Mme Petit ({person})",
         }
         refused(server.run("person", "add", "Léa", "--role", "pupil", "--space", "ab" * 32), 2, Code.UNKNOWN_SPACE)
         refused(server.run("invite", "--role", "machine", "--space", space, "--ttl", "x"), 2, Code.BAD_DATE)
