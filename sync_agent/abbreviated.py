@@ -100,8 +100,8 @@ async def _meant(agent: Agent, name: str, key: str, text: str, beside: Params, o
     if (name, key) == _WHOLE_ALONE and is_beginning(text, size):
         raise BadInput(
             code,
-            f"“{text}” is the beginning of an id, and may be another one's by now: look again (`key readers`), and "
-            "give the whole id of the row whose six words the other computer shows",
+            f"“{text}” is the beginning of an id, and may be another one's by now: look again, and give the whole id "
+            f"of the row whose six words the other computer shows; `key readers --device {text}` says the whole line",
         )
     if is_beginning(text, size) and is_whole(found := whole(text, await _known(agent, key), code, what), size):
         return found

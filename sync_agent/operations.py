@@ -444,6 +444,8 @@ class _Commands:
         if (asked := await former_return(self._agent, reader)) is not None:
             return {"spaces": await confirm_former_return(self._agent, asked, shown_as)}
         done = await confirm(self._agent, reader, shown_as=shown_as, person=person)
+        if not done.new:
+            await outgoing.progress("confirmed already: it was said before, and holds")
         names = await space_names(self._agent) if done.left else {}
         left: list[JSON] = [{"space": names.get(space), "shown_as": way} for space, way in done.left]
         return {"spaces": done.new, **({"remains": left} if left else {})}

@@ -17,7 +17,7 @@ from sync_agent.console.calls import PROGRAM, Folder, check_enrolled, folder_nam
 REPAIR_TRIES: Final = 6
 REPAIR_PAUSE_S: Final = 2.0
 READER_COLUMNS: Final = {
-    "id": "id", "words": "words", "teacher": "teacher", "space": "class", "state": "state",
+    "id": "row", "words": "words", "teacher": "teacher", "space": "class", "state": "state",
     "shown_as": "shown as", "name": "calls itself",
 }  # fmt: skip
 PHRASE_COLUMNS: Final = {
@@ -152,7 +152,7 @@ async def key_confirm(
     call: Call,
     device: Annotated[
         str,
-        Argument(metavar="ID", help="The whole one, from the row of `key readers` with its six words."),
+        Argument(metavar="ID", help="The whole one, as `key readers` tells it below its six words."),
     ],
     *,
     shown_as: Annotated[

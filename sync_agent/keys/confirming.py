@@ -323,6 +323,13 @@ def _row_id(theirs: Sequence[Reader]) -> bytes:
     return blake3(b"".join(sorted(told(each) for each in theirs))).digest()
 
 
+def _was_row(asked: bytes, theirs: Sequence[Reader], shown_as: str | None) -> bool:
+    """Whether this row was shown by another id until it was confirmed as that, and all else is what it was."""
+    if shown_as != theirs[0].shown_as or not all(each.confirmed for each in theirs):
+        return False
+    return asked == _row_id([replace(each, speaks=False) for each in theirs])
+
+
 def named_rows(named: Sequence[tuple[Device, str | None]], words: Mapping[Device, str]) -> list[JSON]:
     """Devices as commands name them."""
     return [{"device": device[0].hex(), "words": words.get(device), "name": name} for device, name in named]
@@ -370,6 +377,8 @@ async def confirm(agent: Agent, asked: bytes, *, shown_as: str | None = None, pe
     (`Reader.shown_as`) and `person` are as what and whose it was shown; without them that may not be in doubt, and a
     head teacher's, and one of this teacher's own, are confirmed only as that.
 
+    Said again, by the id that the row had before, it is nothing new.
+
     Raises `Refused(NO_RIGHT)` on a device that stands for no teacher, and for one of somebody else's that is listed
     above its classes alone; `BadInput`: UNKNOWN_DEVICE, also where it is by now no more, in any class, or in other
     classes, what was shown; USAGE where more has to be said.
@@ -381,7 +390,10 @@ async def confirm(agent: Agent, asked: bytes, *, shown_as: str | None = None, pe
         raise BadInput(Code.USAGE, f"a device is shown as one of: {', '.join(SHOWN_AS)}")
     async with agent.writing:
         listed = await list_readers(agent)
-        shown = rows(listed).get(asked) or [each for each in listed if each.id == asked]
+        now = rows(listed)
+        if asked not in now and any(_was_row(asked, theirs, shown_as) for theirs in now.values()):
+            return Confirmed(0, ())
+        shown = now.get(asked) or [each for each in listed if each.id == asked]
         places = [place async for place in _places(agent, grants, shown)]
         if not places:
             is_above = bool(shown) and all(each.is_above for each in shown)

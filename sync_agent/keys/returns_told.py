@@ -25,6 +25,7 @@ from sync_agent.app import Agent
 from sync_agent.keys.confirming import (
     MAX_LISTED_WORDS,
     NOT_HERE,
+    YOURS,
     Reader,
     list_readers,
     named_rows,
@@ -165,6 +166,7 @@ async def readers_told(agent: Agent, reader: bytes | None, outgoing: Outgoing) -
     await tell_of_former_returns(returns, outgoing)
     readers = await list_readers(agent)
     await tell_who_waits(readers, outgoing)
+    await _tell_how_to_confirm(readers, reader, outgoing)
     past = past_named(await list_past_readers(agent, readers), reader)
     await tell_of_past_readers(agent, past, outgoing)
     asked, could_read = await former_return_rows(agent, returns), await past_reader_rows(agent, past)
@@ -175,6 +177,38 @@ async def readers_told(agent: Agent, reader: bytes | None, outgoing: Outgoing) -
         if asked or could_read:
             return [*asked, *could_read]
         raise
+
+
+async def _tell_how_to_confirm(listed: Sequence[Reader], asked: bytes | None, outgoing: Outgoing) -> None:
+    """The whole line for each that may be this teacher's own, and for what is asked for: `key confirm` takes no less.
+
+    Of the others that there is one: most of them nobody has to confirm.
+    """
+    waiting = {
+        row: theirs[0]
+        for row, theirs in rows(listed).items()
+        if not all(each.is_this or each.confirmed or (each.is_above and not each.mine) for each in theirs)
+    }
+    told = {
+        row: each
+        for row, each in waiting.items()
+        if asked in {row, each.id, each.device} or (asked is None and each.state == YOURS)
+    }
+    words = await words_of(each.pair for each in list(told.values())[:MAX_TOLD])
+    for row, each in list(told.items())[:MAX_TOLD]:
+        await outgoing.progress(
+            f"{_SAYS[each.shown_as].format(words=words[each.pair])}: if its own screen shows these six words, "
+            f"`key confirm {row.hex()} --as {each.shown_as}` (the id is that of the row here, and another one there)"
+        )
+    if asked is None and len(waiting) > len(told):
+        await outgoing.progress("`key readers --device ID` says the line that confirms one of the others")
+
+
+_SAYS: Final[Mapping[str, str]] = {
+    "own": "“{words}” may be a new computer of yours",
+    "head": "“{words}” is a head teacher's computer, and what it says of yours counts once you confirm it",
+    "other": "“{words}” is a colleague's computer, and is given what you had opened once you confirm it",
+}
 
 
 async def _unlisted(agent: Agent, listed: Sequence[Reader], asked: bytes | None) -> list[JSON]:

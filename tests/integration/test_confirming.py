@@ -358,6 +358,35 @@ async def test_a_device_is_looked_at_by_its_name_or_id_and_confirmed_by_that_of_
     assert await desk.ask("key-confirm", reader=row["id"], shown_as="own")
 
 
+async def test_key_readers_says_the_whole_line_that_confirms_and_said_twice_that_is_no_mistake(room: Classroom) -> None:
+    old = await room.teacher()
+    await sync(old)
+    new = await room.teacher()
+    await sync(new, old)
+    desk = Desk(old.agent)
+    (row,) = [row for row in await desk.ask("key-readers") if row["state"] == "yours?"]
+    (told,) = [line for line in desk.told if f"“{row['words']}”" in line]
+    assert f"`key confirm {row['id']} --as own`" in told
+    assert await desk.ask("key-confirm", reader=row["id"], shown_as="own") == {"spaces": 1}
+    assert desk.told == []
+    assert await desk.ask("key-confirm", reader=row["id"], shown_as="own") == {"spaces": 0}
+    assert desk.told == ["confirmed already: it was said before, and holds"]
+    await desk.ask("key-readers")
+    assert not [line for line in desk.told if "key confirm" in line]
+
+
+async def test_of_a_colleagues_computer_the_line_that_confirms_is_said_to_who_asks_for_it(room: Classroom) -> None:
+    laptop, person = await room.teacher(), await room.territory.person("M. Roy", PersonRole.TEACHER, room.space)
+    other = await room.device(Role.TEACHER, person=person)
+    await sync(other, laptop)
+    desk = Desk(laptop.agent)
+    rows_now = await desk.ask("key-readers")
+    (row,) = [row for row in rows_now if row["device"] == other.agent.device.hex()]
+    assert desk.told == ["`key readers --device ID` says the line that confirms one of the others"]
+    await desk.ask("key-readers", reader=row["id"][:12])
+    assert [f"`key confirm {row['id']} --as other`" in line and row["words"] in line for line in desk.told] == [True]
+
+
 async def test_a_machine_confirms_nobody_and_nobody_confirms_a_machine(room: Classroom) -> None:
     laptop, machine = await room.teacher(), await room.machine()
     await sync(laptop, machine)
