@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from protocol.errors import Code, LocalFailure
+from protocol.errors import BadInput, Code, LocalFailure
 from protocol.replica.console.command import run_command
 from protocol.replica.console.control import serve_control
-from protocol.replica.console.operation import JSON, NO_FILES, Complete, Incoming, Outgoing, Params, Table
+from protocol.replica.console.operation import JSON, NO_FILES, Complete, FileEvent, Incoming, Outgoing, Params, Table
 from protocol.replica.console.ownership import acquire, publish_control, read_control
 from tests.harness.control_owners import Given, Programs, ask, line, programs_in, say, stop, told
 from tests.harness.control_program import TABLE, Counting, in_process
+from tests.harness.patience import until
 
 
 @pytest.fixture
@@ -188,6 +190,33 @@ async def test_a_foreign_program_on_the_old_port_gets_no_files(tmp_path: Path) -
             owner.release()
 
         await run_command(tmp_path, "absorb", {}, files, Counting(), in_process, pause=until_it_has_ended)
+
+
+async def test_of_a_caller_that_refuses_what_is_asked_of_it_the_log_does_not_say_that_it_went_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refusing(Counting):
+        async def end(self) -> None:
+            raise BadInput(Code.USAGE, "the kit does not sign this before it is said whose name that was")
+
+    async def erase(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        await outgoing.start("question", 1)
+        await outgoing.data(b"?")
+        await outgoing.end()
+        return {"answers": len([event async for event in incoming])}
+
+    async def never() -> AsyncIterator[FileEvent]:
+        await asyncio.Event().wait()
+        yield Complete()
+
+    owner = acquire(tmp_path)
+    assert owner is not None
+    with owner, caplog.at_level(logging.INFO, "protocol.replica.console.control"):
+        async with serve_control({"erase": erase}, owner):
+            with pytest.raises(BadInput, match="whose name that was"):
+                await run_command(tmp_path, "erase", {}, never(), Refusing(), in_process)
+            await until(lambda: caplog.messages)
+    assert caplog.messages == ["erase was given up by who called it: they refused what it asked of them, or went away"]
 
 
 async def test_a_long_command_answers_others_meanwhile(tmp_path: Path) -> None:

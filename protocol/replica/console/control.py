@@ -153,7 +153,8 @@ class _Commands:
         try:
             await channel.finish(await self._run(name, request, channel))
         except _CallerGone:
-            _log.info("the caller of %s went away", name)
+            # one that has the kit refuses what a command asks of it, says so where it was typed, and leaves
+            _log.info("%s was given up by who called it: they refused what it asked of them, or went away", name)
         return response
 
     async def _run(self, name: str, request: web.Request, channel: _Answer) -> bytes:
