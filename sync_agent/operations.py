@@ -140,7 +140,8 @@ def _without_work(operation: Operation) -> Operation:
                 words = AT_A_DEVICE.get(seen.trouble) if params.get("peer") else None
                 if words is not None:
                     sentence = sentence.replace(seen.sentence(), words.seen)
-                remedy = seen.remedy(str(params.get("server") or "")) if words is None else words.remedy
+                server = str(params.get("server") or "")
+                remedy = seen.remedy(server, is_enrolled=False) if words is None else words.remedy
                 sentence = f"{sentence}. What helps: {remedy}"
             raise NoAnswer(error.code, sentence, **error.facts) from error
 

@@ -228,10 +228,13 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
         """Keep what there is about a pupil, and show it to nobody, while something is decided (GDPR, article 18)."""
         return await run(call, "person freeze", {"person": person, "renamed_too": renamed_too})
 
-    @program.command("person unfreeze", said="no more frozen: shown as before")
+    @program.command(
+        "person unfreeze", said="no more frozen: shown as before", unchanged="nothing to do: frozen on no list here"
+    )
     async def person_unfreeze(call: Call, person: PersonId) -> JSON:
         """Have all that there is about somebody who is frozen be as it was before."""
-        return await run(call, "person unfreeze", {"person": person})
+        done = await run(call, "person unfreeze", {"person": person})
+        return {**done, "changed": done.get("lists") != 0} if isinstance(done, dict) else done
 
     @program.command("space rename", said="renamed; devices learn it with their next sync")
     async def space_rename(call: Call, space: SpaceId, name: Annotated[str, Argument(help="The new name.")]) -> JSON:
@@ -365,7 +368,7 @@ def _add_forgetting(program: Program, run: Run, kits: _Kits) -> None:
         }
         return await kits.run(call, "unerase", params, _kit_or_none(call, kit, passphrase_file))
 
-    @program.command("export-person")
+    @program.command("export-person", columns={"written": "written by them"})
     async def export_person(
         call: Call,
         person: Annotated[str, Argument(metavar="ID", help="Who: an id from `person list`.")],

@@ -139,7 +139,7 @@ async def run_into(
     """Run a command whose files go into `folder`; what lay there and was not what came is told in words, on stderr.
 
     With `item`, what an earlier version of it brought makes way unseen. `from_others` says that pupils have made the
-    files, who may be anybody. The result says how many files there were, besides what the command says.
+    files, who may be anybody. The result says how many files there were, and where, besides what the command says.
     """
     import asyncio  # noqa: PLC0415 — loaded only when needed
 
@@ -156,7 +156,7 @@ async def run_into(
             for edit in edits:
                 tell(f"{edit.path} was not as it is published; what was there is kept as “{edit.kept_as}”")
     await asyncio.to_thread(place.mkdir, mode=0o700 if from_others else 0o777, parents=True, exist_ok=True)
-    return {"files": outlet.files, **(result if isinstance(result, Mapping) else {})}
+    return {"files": outlet.files, "folder": str(place), **(result if isinstance(result, Mapping) else {})}
 
 
 async def _by_people(call: Call, item: str | None, edits: Sequence[Edit]) -> Sequence[Edit]:

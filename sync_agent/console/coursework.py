@@ -87,7 +87,7 @@ async def publish(
 
 @PROGRAM.command(
     "withdraw",
-    said="withdrawn; it disappears from every device with its next sync",
+    said="withdrawn; pupils see it no more once their device has synced; `items` here lists it on, as withdrawn",
     unchanged="nothing to do: it is withdrawn already",
 )
 async def withdraw(call: Call, item: Item) -> JSON:
@@ -130,7 +130,7 @@ async def cat(
     return await run_here(call, "cat", {"item": item, "path": path}, outgoing=StdoutOutlet())
 
 
-@PROGRAM.command("checkout", said="written", for_people=["files"])
+@PROGRAM.command("checkout", said="written", for_people=["files", "folder"])
 async def checkout(
     call: Call,
     item: Item,
@@ -202,7 +202,7 @@ async def hand_ins(
     return await run_here(call, "hand-ins", {"item": item})
 
 
-@PROGRAM.command("open-hand-in", said="opened; the pupil will see that you did", for_people=["files"])
+@PROGRAM.command("open-hand-in", said="opened; the pupil will see that you did", for_people=["files", "folder"])
 async def open_hand_in(call: Call, hand_in: HandInId, folder: Folder) -> JSON:
     """Unseal a pupil's work into DIR, and let the pupil know that it was opened."""
     written = await run_into(call, folder, "open-hand-in", {"id": hand_in}, from_others=True)

@@ -39,6 +39,11 @@ class Run(Protocol):
         ...
 
 
+_SIGN_IN_COLUMNS: Final = {
+    "person": "person", "name": "name", "set": "set", "method": "method", "locked": "locked out",
+    "opened_by_lost": "a lost computer could open it", "held_back": "held back", "once": "was called",
+    "lost": "may stand in the place of",
+}  # fmt: skip
 _DOUBLES_COLUMNS: Final = {
     "person": "person", "called": "name", "once": "once", "other_lists": "other lists", "role": "role",
     "like": "like", "keep": "keep", "listed": "listed", "listed_by": "by", "let_in": "computers",
@@ -55,7 +60,7 @@ def add_school_commands(program: Program, run: Run) -> None:
 
 
 def _add_sign_in(program: Program, run: Run) -> None:
-    @program.command("sign-in list")
+    @program.command("sign-in list", columns=_SIGN_IN_COLUMNS)
     async def sign_in_list(call: Call, *, space: ClassSpace) -> JSON:
         """Say whether the class signs in, who with what, who is locked out, and what a lost computer could open."""
         return await run(call, "sign-in-list", {"space": space})
@@ -218,7 +223,7 @@ def _add_forgetting(program: Program, run: Run) -> None:
         params: Params = {"person": list(person), "alone": alone, "renamed_too": renamed_too, "dry_run": dry_run}
         return await run(call, "erase", params)
 
-    @program.command("export-person")
+    @program.command("export-person", columns={"written": "written by them"})
     async def export_person(
         call: Call,
         person: Annotated[str, Argument(metavar="ID", help="Who: an id from `people`.")],

@@ -45,6 +45,7 @@ from sync_agent.keys.hardware import hardware
 from sync_agent.keys.succession import bind, made_elsewhere
 from sync_agent.machine.enrolled import BINDING_FILE, DEVICE_KEYS_FILE, ENROLMENT_FILE, Enrolment, LetIn
 from sync_agent.machine.sync_result import SyncResult
+from sync_agent.space_names import space_names
 from sync_agent.sync.session import Session
 from sync_agent.transport.answers import error_in
 from sync_agent.transport.interface import Transport, normal_url
@@ -60,20 +61,27 @@ _OK: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """The device, the territory that it belongs to, and the spaces that its grants open."""
+    """The device, the territory that it belongs to, and the spaces that its grants open; `called` are their names.
+
+    `whose` is what their lists call the person whose computer it is; None of a shared one.
+    """
 
     device: bytes
     territory: bytes
     spaces: tuple[bytes, ...]
+    called: tuple[str, ...]
+    whose: str | None
 
 
 def told(enrolled: Enrolled, code: str) -> dict[str, JSON]:
-    """The keys of the operator's contract, and what the code says of its territory."""
+    """The keys of the operator's contract, what the code says of its territory, and for people the names of it all."""
     return {
         "device": enrolled.device.hex(),
         "territory": enrolled.territory.hex(),
         "fingerprint": territory_fingerprint(parse_code(code).fingerprint),
         "spaces": [space.hex() for space in enrolled.spaces],
+        "classes": list(enrolled.called),
+        "whose": enrolled.whose,
     }
 
 
@@ -144,7 +152,17 @@ async def finish(agent: Agent, server_url: str, code: str, sync: Callable[[], Aw
     grants = await agent.replica.authorities(agent.device)
     covers = agent.replica.door.covers
     opened = [space for space in await agent.spaces() if any(covers(grant, space) for grant in grants)]
-    return Enrolled(agent.device, agent.replica.territory, tuple(opened))
+    names = await space_names(agent)
+    called = tuple(names.get(space, space.hex()) for space in opened)
+    return Enrolled(agent.device, agent.replica.territory, tuple(opened), called, await _whose(agent, opened))
+
+
+async def _whose(agent: Agent, spaces: Iterable[bytes]) -> str | None:
+    """What the first of these lists that has the device's person calls them."""
+    if agent.person is None:
+        return None
+    rosters = [(await agent.replica.view(space)).roster for space in spaces]
+    return next((found.name for roster in rosters if (found := roster.named(agent.person)) is not None), None)
 
 
 async def _server(url: str, invitation: Invitation, transport: Transport) -> Host:

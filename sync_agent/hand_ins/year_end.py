@@ -33,6 +33,7 @@ from protocol.portable_names import portable_name
 from protocol.replica.access.works import FEEDBACK_FOLDER, WORK_FOLDER, Works
 from protocol.replica.at_work.views import SpaceView
 from protocol.replica.console.operation import Outgoing
+from protocol.replica.console.text import many_of
 from protocol.replica.content.holdings import Need
 from protocol.replica.office.frozen import frozen_fault
 from protocol.replica.office.mentioned import mentioned
@@ -211,7 +212,7 @@ async def _tell_of_hidden(
     counted = Counter((each.person, each.why) for each in hidden)
     called = await _called(agent, {person for person, _ in counted}, pupils)
     for (person, why), many in counted.most_common(_MOST_LINES):
-        await outgoing.progress(f"not shown: {many} hand-ins of {called[person]}: {why}")
+        await outgoing.progress(f"not shown: {many_of(many, 'hand-in')} of {called[person]}: {why}")
     if len(counted) > _MOST_LINES:
         await outgoing.progress(f"not shown: {sum(counted.values())} hand-ins in all")
 
@@ -219,12 +220,13 @@ async def _tell_of_hidden(
 def _check_hidden(hidden: int, *, spoken_of: bool) -> None:
     """Raise `BadInput(NOT_YET)` where something is not shown of which nobody has said what is to become of it."""
     if hidden and not spoken_of:
+        lie, are = ("lies", "is") if hidden == 1 else ("lie", "are")
         raise BadInput(
             Code.NOT_YET,
-            f"nothing has been written yet: {hidden} hand-ins lie here that are hidden, or of which the rest, or "
-            "what was said, is or has not come. Whoever has the server's key hides them for an hour, and portfolios "
-            "without them look whole. Say --hidden-too to write those that open here as well, in folders that say so, "
-            "or --shown-only",
+            f"nothing has been written yet: {many_of(hidden, 'hand-in')} {lie} here that {are} hidden, or of which "
+            "the rest, or what was said, is or has not come. Whoever has the server's key hides them for an hour, and "
+            "portfolios without them look whole. Say --hidden-too to write those that open here as well, in folders "
+            "that say so, or --shown-only",
         )
 
 
@@ -236,7 +238,8 @@ async def _tell_of_voices(agent: Agent, space: bytes, works: Iterable[Work], out
     names = await names_of_words(agent.replica, roster, set(others))
     for name, many in Counter(names.get(grant) for grant in others).most_common(_MOST_LINES):
         who = "somebody of no name here" if name is None else f"“{name}”"
-        await outgoing.progress(f"in it: what {who}, whom no computer of yours has confirmed, says of {many} hand-ins")
+        what = many_of(many, "hand-in")
+        await outgoing.progress(f"in it: what {who}, whom no computer of yours has confirmed, says of {what}")
 
 
 async def _once_listed(agent: Agent, space: bytes, persons: Collection[bytes]) -> dict[bytes, str]:
@@ -303,7 +306,8 @@ async def _tell_of_gone(off: OffTheList, person: bytes | None, waiting: Collecti
             await outgoing.progress(f"in it all the same: {each.sentence()}")
     if person is None and off.strangers:
         await outgoing.progress(
-            f"not in it: {off.of_strangers} hand-ins of {off.strangers} ids that never were pupils of this list"
+            f"not in it: {many_of(off.of_strangers, 'hand-in')} of {many_of(off.strangers, 'id')} that never were "
+            "pupils of this list"
         )
 
 

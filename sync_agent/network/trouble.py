@@ -57,10 +57,14 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """`seen` completes "URL cannot be reached: …"; `remedy` stands alone. Both may name `{about}` and `{host}`."""
+    """`seen` completes "URL cannot be reached: …"; `remedy` stands alone. Both may name `{about}` and `{host}`.
+
+    `once_enrolled` follows the remedy on a device that keeps the address that it was enrolled with.
+    """
 
     seen: str
     remedy: str
+    once_enrolled: str = ""
 
 
 _SIGN_IN_REMEDY: Final = "open a browser on this machine and sign in; everything goes on by itself then"
@@ -110,12 +114,13 @@ WORDS: Final[Mapping[Trouble, Words]] = {
     ),
     Trouble.MOVED: Words(
         "it says that it has moved to {about}",
-        "ask who runs the server for its address; if that is the new one, enrol in another folder with a new code",
+        "ask who runs the server for its address, and give it if that is the new one",
+        "; a device that is enrolled already enrols in another folder, with a new code",
     ),
     Trouble.SECURE: Words(
         "what answers there takes secure connections only: try https:// ({about})",
-        "give the address with https:// ({about}); a device that is enrolled already enrols in another folder, with a "
-        "new code",
+        "give the address with https:// ({about})",
+        "; a device that is enrolled already enrols in another folder, with a new code",
     ),
     Trouble.PLAIN: Words(
         "no secure connection could be made: what answers there speaks plain HTTP ({about})",
@@ -191,9 +196,11 @@ class Seen:
         """What was seen."""
         return _filled(WORDS[self.trouble].seen, self.about, "")
 
-    def remedy(self, url: str) -> str:
+    def remedy(self, url: str, *, is_enrolled: bool = True) -> str:
         """What a person can do about it."""
-        return _filled(WORDS[self.trouble].remedy, self.about, urlsplit(url).hostname or url)
+        words = WORDS[self.trouble]
+        said = f"{words.remedy}{words.once_enrolled}" if is_enrolled else words.remedy
+        return _filled(said, self.about, urlsplit(url).hostname or url)
 
 
 def no_answer(url: str, seen: Seen, **facts: object) -> NoAnswer:

@@ -18,7 +18,7 @@ from protocol.replica.access.export import export_person
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.console import parameters as given
 from protocol.replica.console.operation import JSON, Outgoing, Params
-from protocol.replica.console.text import local_time
+from protocol.replica.console.text import local_time, many_of
 from protocol.replica.office import commands, list_commands, withdrawals
 from protocol.replica.office.acts import Line
 from protocol.replica.office.as_root import check_kit
@@ -310,7 +310,8 @@ async def _tell_of_gone(off: OffTheList, outgoing: Outgoing) -> None:
         await outgoing.progress(f"and {len(off.gone) - MAX_TOLD_GONE} more, further down in the answer")
     if off.strangers:
         await outgoing.progress(
-            f"goes with it: {off.of_strangers} hand-ins of {off.strangers} ids that never were pupils of its list"
+            f"goes with it: {many_of(off.of_strangers, 'hand-in')} of {many_of(off.strangers, 'id')} that never were "
+            "pupils of its list"
         )
 
 
@@ -331,8 +332,8 @@ async def _rewrap(server: Server, params: Params, outgoing: Outgoing, kit: KitAw
     opened, passed_over = await rewrap(server, _needed(kit), person, stood, again=params.get("again") is True)
     if passed_over:
         await outgoing.progress(
-            f"the kit had sealed {passed_over} works to this device before, and they were passed over. If it opens "
-            "them not, since that was on a server in wrong hands: the same command with --again"
+            f"the kit had sealed {many_of(passed_over, 'work')} to this device before; none of that was sealed anew. "
+            "If it does not open there, since that was on a server in wrong hands: the same command with --again"
         )
     return {"hand_ins": opened}
 
@@ -474,7 +475,7 @@ async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit
         renamed_too=params.get("renamed_too") is True,
     )
     if kit is None and (sealed := given.count(counted, "hand_ins") - given.count(counted, "opened")):
-        await outgoing.progress(f"{sealed} works are in it by their title alone, {_SEALED}")
+        await outgoing.progress(f"in it by title alone: {many_of(sealed, 'work')}, {_SEALED}")
     return counted
 
 

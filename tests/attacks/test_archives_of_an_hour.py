@@ -138,7 +138,7 @@ async def test_work_of_which_no_more_than_a_header_has_come_is_named_in_a_family
     files, data, told = await archived.archive()
     assert [each["id"] for each in data["works"] if each["missing"] == "incomplete"] == [work.hex()]
     assert "cette machine sait qu'il existe" in said_in(files["index.html"])
-    assert any(line.startswith("in it, and not shown in the class: 1 hand-ins") for line in told)
+    assert any(line.startswith("in it, and not shown in the class: 1 hand-in") for line in told)
 
 
 async def _her_other_laptop(archived: Archived) -> Device:
@@ -211,7 +211,7 @@ async def test_nor_is_a_portfolio_written_unasked_without_a_teachers_words_while
 ) -> None:
     await archived.say(Kind.ERASE, Erasure(archived.room.teacher_person).encode())
     desk, space = Desk(archived.teacher.agent), archived.room.space.hex()
-    with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-ins"):
+    with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-in"):
         await desk.files("portfolio", space=space)
     files = await desk.files("portfolio", space=space, hidden_too=True)
     assert any("what was said of it: by somebody who is erased by the server, " in line for line in desk.told)

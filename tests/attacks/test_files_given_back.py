@@ -77,7 +77,7 @@ async def test_no_portfolio_is_written_without_a_word_about_files_that_have_not_
     said = await colleague.agent.replica.store.scan_kinds([Kind.FEEDBACK])
     await here.teacher.agent.replica.admit(said, source=b"the line", now_ms=here.teacher.agent.now_ms())
     desk = Desk(here.teacher.agent)
-    with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-ins") as caught:
+    with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-in") as caught:
         await _portfolio(here, desk)
     assert caught.value.code is Code.NOT_YET
     files = await _portfolio(here, desk, shown_only=True)

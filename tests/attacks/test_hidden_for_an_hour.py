@@ -228,10 +228,10 @@ async def test_nor_without_one_about_work_of_which_no_more_than_a_header_has_com
     bare, now_ms = replace(entry, salt=None, payload=None), teacher.agent.now_ms()
     assert (await teacher.agent.replica.admit([bare], source=b"the copy", now_ms=now_ms)).admitted
     desk, space = Desk(teacher.agent), room.space.hex()
-    with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-ins"):
+    with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-in"):
         await desk.files("portfolio", space=space)
     assert await desk.files("portfolio", space=space, hidden_too=True) == {}
-    assert any(line.startswith("not shown: 1 hand-ins of “Léa”, ") for line in desk.told)
+    assert any(line.startswith("not shown: 1 hand-in of “Léa”, ") for line in desk.told)
 
 
 @attack(WORK, off={"sync_agent.hand_ins.year_end._hidden": _nothing_is_hidden})
@@ -251,7 +251,7 @@ async def test_nor_without_one_about_what_was_said_of_work_and_is_hidden(handed:
     assert remarks_in(await desk.files("portfolio", space=space.hex()))
     await handed.room.territory.say(space, Kind.REVOKE, Revocation(second.agent.device, ()).encode())
     await handed.teacher.session.sync()
-    with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-ins"):
+    with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-in"):
         await handed.files(desk)
     assert len(await handed.files(desk, shown_only=True)) == 3
     assert any("said of it: held back since its computer was cut off by the server" in line for line in desk.told)

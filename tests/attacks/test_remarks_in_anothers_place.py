@@ -85,7 +85,7 @@ async def test_what_she_said_stays_on_the_pupils_page_and_in_the_portfolio_whate
     said = await _correction(desk, here)
     assert said["Mme Petit"] == f"18/20\n{HERS}\n"
     assert ("M. X" in said) is ("M. X" in page) is not his.says_nothing
-    told = "in it: what “M. X”, whom no computer of yours has confirmed, says of 1 hand-ins"
+    told = "in it: what “M. X”, whom no computer of yours has confirmed, says of 1 hand-in"
     assert desk.told[1:] == ([] if his.says_nothing else [told])
     archive = await desk.files("export-person", person=here.room.pupil_person.hex())
     assert {HERS, his.text} - {""} <= set(re.findall(r"<blockquote>(.*?)</blockquote>", archive["index.html"].decode()))
@@ -168,7 +168,7 @@ async def test_a_remark_that_is_hidden_is_asked_about_though_others_are_shown_of
     await here.room.territory.say(here.room.space, Kind.REVOKE, cut)
     await here.sync(here.teacher, here.teacher)
     desk = Desk(here.teacher.agent)
-    with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-ins"):
+    with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-in"):
         await _correction(desk, here)
     files = await desk.files("portfolio", space=here.room.space.hex(), hidden_too=True)
     assert "19/20\nEt bien écrit.\n" in remarks_in(files).values()

@@ -97,4 +97,4 @@ async def test_of_work_of_ids_that_never_were_pupils_it_is_said_how_much_there_i
     desk = Desk(year.teacher.agent)
     files = await desk.files("portfolio", space=year.here.office.space)
     assert {path.partition("/")[0] for path in files} == {f"Léa ({year.pupil[:8]})"}
-    assert "not in it: 1 hand-ins of 1 ids that never were pupils of this list" in desk.told
+    assert "not in it: 1 hand-in of 1 id that never were pupils of this list" in desk.told

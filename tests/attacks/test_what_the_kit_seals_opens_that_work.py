@@ -136,6 +136,6 @@ async def test_where_a_thief_had_the_kit_seal_a_key_of_his_the_work_is_sealed_ag
         (seal,) = await scene.seals(thief, [replace(work, readers={recovery: (his,)})])
         await thief.has_signed(await scene.wrap(seal, work))
         assert await scene.rewrap() == {"hand_ins": 2}
-        assert any("sealed 1 works to this device before" in line for line in scene.here.office.said.lines)
+        assert any("sealed 1 work to this device before" in line for line in scene.here.office.said.lines)
         assert await scene.rewrap(again=True) == {"hand_ins": 3}
         assert [await scene.opens(number) for number in range(3)] == [True, True, True]

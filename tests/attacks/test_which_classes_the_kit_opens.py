@@ -125,6 +125,6 @@ async def test_who_is_to_say_which_reads_by_whose_word_the_laptop_stands_in_each
         assert [(row["by"], row["key"], row["space"]) for row in cm1["let_in"]] == [("server", key.hex(), school)]
         assert [row["space"] for row in ce1["let_in"]] == [scene.ce1]
         of_cm1, of_ce1 = office.said.lines
-        assert "1 hand-ins. It was let in: in all classes of its school by this server's key" in of_cm1
+        assert "1 hand-in. It was let in: in all classes of its school by this server's key" in of_cm1
         assert "It was let in: in this class by this server's key" in of_ce1
         assert f"--space {scene.ce1}" in of_ce1

@@ -270,6 +270,18 @@ async def test_what_came_when_it_was_held_back_already_is_where_it_lies(room: Cl
     assert await _states(room, teacher) == (["marked", "safe"], ["marked", "local"])
 
 
+async def test_why_something_is_not_shown_is_told_once_though_its_computer_was_cut_off_twice(room: Classroom) -> None:
+    teacher, pc = await a_year(room)
+    for _ in range(2):
+        await room.territory.say(room.space, Kind.REVOKE, Revocation(pc.agent.device, ()).encode())
+    await teacher.session.sync()
+    desk = Desk(teacher.agent)
+    await desk.files("export-person", person=room.pupil_person.hex())
+    (line,) = (each for each in desk.told if "not shown in the class" in each)
+    assert line.startswith("in it, and not shown in the class: 1 hand-in or remark, held back"), line
+    assert line.count("held back since its computer was cut off") == 1
+
+
 async def test_that_she_is_to_be_forgotten_is_told_by_a_teachers_device_too_and_no_more_once_it_is_taken_back(
     room: Classroom,
 ) -> None:
@@ -280,7 +292,7 @@ async def test_that_she_is_to_be_forgotten_is_told_by_a_teachers_device_too_and_
     files = await desk.files("export-person", person=room.pupil_person.hex())
     assert "Un effacement est en cours" in said_in(files["index.html"])
     _, _, hidden, line = desk.told
-    assert hidden.startswith("in it, and not shown in the class: 1 hand-ins or remarks, erased by the server, ")
+    assert hidden.startswith("in it, and not shown in the class: 1 hand-in or remark, erased by the server, ")
     assert "still held (1). Until" in line
     assert f"`sync-server unerase {room.pupil_person.hex()}` takes that back" in line
     taken_back = Ruling((), (said.id,)).encode()

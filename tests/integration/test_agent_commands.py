@@ -68,6 +68,8 @@ def test_a_folder_and_files_are_published_and_come_out_byte_for_byte(room: Class
     for path, data in whole.items():
         assert laptop.ok("cat", item, path, raw=True) == data
     assert laptop.ok("checkout", item, str(tmp_path / "sortie" / "là")) == {}
+    again = laptop.run("checkout", item, str(tmp_path / "sortie" / "là"), raw=True)
+    assert str(tmp_path / "sortie" / "là") in again.out.decode(), "for people: where that is"
     assert tree(tmp_path / "sortie" / "là") == whole
 
 

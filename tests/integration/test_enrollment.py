@@ -16,7 +16,7 @@ from protocol.replica.answering.serving import Responder
 from protocol.roles import PersonRole, Role
 from protocol.trust.invitation import Invitation
 from sync_agent.app import Agent
-from sync_agent.enrollment.by_code import Enrolled, enroll
+from sync_agent.enrollment.by_code import Enrolled, enroll, told
 from sync_agent.machine.enrolled import DEVICE_KEYS_FILE, ENROLMENT_FILE, READING_KEYS_FILE
 from sync_agent.transport.interface import Transport
 from sync_agent.transport.over_http import HttpTransport
@@ -63,6 +63,17 @@ async def test_a_code_lets_a_machine_in_and_brings_its_class(room: Classroom, tm
     assert agent.enrolment.device_name == "Renard"
     assert await agent.replica.fingerprint(room.space) == await room.territory.replica.fingerprint(room.space)
     await agent.close()
+
+
+async def test_who_enrols_reads_the_names_of_the_classes_and_whose_computer_it_is(
+    room: Classroom, tmp_path: Path
+) -> None:
+    code = await room.territory.invite(Role.TEACHER, room.space, person=room.teacher_person)
+    hers = told(await let_in(room, tmp_path / "a", code), code)
+    assert (hers["classes"], hers["whose"]) == (["CM1"], "Mme Petit")
+    code = await room.territory.invite(Role.MACHINE, room.space)
+    shared = told(await let_in(room, tmp_path / "b", code, seed=6), code)
+    assert (shared["classes"], shared["whose"]) == (["CM1"], None)
 
 
 async def test_private_keys_are_their_owners_alone(room: Classroom, tmp_path: Path) -> None:

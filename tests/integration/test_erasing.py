@@ -57,6 +57,14 @@ def test_a_pupil_who_is_erased_disappears_everywhere_and_others_stay(here: Schoo
     assert {person["name"] for person in here.server.ok("person", "list", "--space", here.space)} >= {"Karim"}
 
 
+def test_who_lifts_a_freeze_that_nobody_has_said_is_told_that_there_was_nothing_to_do(here: School) -> None:
+    untouched = here.server.run("person", "unfreeze", here.pupil, raw=True)
+    assert (untouched.status, "nothing to do" in untouched.err) == (0, True), untouched.err
+    here.server.ok("person", "freeze", here.pupil)
+    lifted = here.server.run("person", "unfreeze", here.pupil, raw=True)
+    assert (lifted.status, "no more frozen" in lifted.err) == (0, True), lifted.err
+
+
 def test_a_server_says_of_how_many_works_its_archive_has_the_title_alone(here: School, tmp_path: Path) -> None:
     teacher, renard = here.enrol("laptop", "teacher"), here.enrol("renard")
     (tmp_path / "work.txt").write_text("Il faisait beau.")
@@ -67,7 +75,7 @@ def test_a_server_says_of_how_many_works_its_archive_has_the_title_alone(here: S
     renard.ok("hand-in", item, str(tmp_path / "work.txt"), "--person", here.pupil)
     renard.ok("sync")
     alone = here.server.run("export-person", here.pupil, str(tmp_path / "sealed.zip"))
-    assert "1 works are in it by their title alone" in alone.err
+    assert "in it by title alone: 1 work, " in alone.err
     assert alone.json["opened"] == 0
     by_kit = ("--kit", str(here.folder / "kit"), "--named", "Léa")
     whole = here.server.run("export-person", here.pupil, str(tmp_path / "whole.zip"), *by_kit)

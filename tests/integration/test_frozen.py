@@ -161,7 +161,7 @@ async def test_what_families_get_leaves_out_who_is_frozen_and_their_own_archive_
     assert any("Léa" in path for path in whole)
     await scene.freeze()
     space = scene.office.space
-    with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-ins"):
+    with pytest.raises(BadInput, match="nothing has been written yet: 1 hand-in"):
         await scene.teacher.files("portfolio", space=space, person=None)
     assert await scene.teacher.files("portfolio", space=space, hidden_too=True, person=None) == {}
     assert any(scene.pupil in line and "frozen" in line for line in scene.teacher.told)

@@ -185,7 +185,7 @@ async def test_whose_work_is_not_shown_is_told_by_the_name_they_had_last_and_by_
     desk = Desk(year.teacher.agent)
     await desk.files("portfolio", space=space, shown_only=True)
     (told,) = (line for line in desk.told if line.startswith("not shown: "))
-    assert told.startswith("not shown: 1 hand-ins of “Léa D.” (called so since ")
+    assert told.startswith("not shown: 1 hand-in of “Léa D.” (called so since ")
     assert "other names here: “Léa” since " in told
     assert f", {year.pupil}: erased by " in told
 

@@ -288,6 +288,7 @@ def test_the_programs_speak_tls_by_themselves(tmp_path: Path) -> None:
         assert plain.status == 3
         assert f"try https:// ({url})" in plain.err
         assert "the code is still good" in plain.err
+        assert "enrolled already" not in plain.err, "nobody is yet"
         enrolled = agent.ok("enroll", "--server", url, "--code", code, "--name", "Renard")
         assert enrolled["spaces"] == [space]
         assert enrolled["fingerprint"] == server.ok("status")["fingerprint"] == agent.ok("status")["fingerprint"]

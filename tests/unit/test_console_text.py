@@ -10,7 +10,7 @@ import pytest
 from protocol.errors import BadInput, Code
 from protocol.replica.console.abbreviations import is_beginning, whole
 from protocol.replica.console.operation import JSON
-from protocol.replica.console.text import readable
+from protocol.replica.console.text import many_of, readable
 
 ITEM = "ab" * 32
 OTHER = "abab" + "cd" * 30
@@ -165,3 +165,21 @@ def test_the_beginning_of_an_id_is_enough_where_only_one_has_it() -> None:
 )
 def test_eight_digits_are_a_beginning_and_a_whole_id_is_none(text: str, is_one: bool) -> None:
     assert is_beginning(text, 32) is is_one
+
+
+def test_what_is_counted_is_one_or_several() -> None:
+    assert [many_of(many, "hand-in") for many in (0, 1, 2)] == ["0 hand-ins", "1 hand-in", "2 hand-ins"]
+
+
+def test_an_object_shows_people_headings_in_the_place_of_keys_and_leaves_nothing_out() -> None:
+    told = readable(
+        {"on": True, "written": 0, "people": [{"name": "Léa", "lost": "Zoé"}]},
+        columns={"written": "said by them", "name": "pupil", "lost": "may stand in the place of"},
+    )
+    assert told.splitlines() == [
+        "on            yes",
+        "said by them  0",
+        "people",
+        "  pupil  may stand in the place of",
+        "  Léa    Zoé",
+    ]

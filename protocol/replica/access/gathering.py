@@ -130,7 +130,8 @@ class Gathering:
 
     async def _tell_of_hidden(self, why: Counter[str]) -> None:
         for reason, many in why.most_common(_MOST_LINES):
-            await self._outgoing.progress(f"in it, and not shown in the class: {many} hand-ins or remarks, {reason}")
+            what = "1 hand-in or remark" if many == 1 else f"{many} hand-ins or remarks"
+            await self._outgoing.progress(f"in it, and not shown in the class: {what}, {reason}")
         if len(why) > _MOST_LINES:
             await self._outgoing.progress(f"in it, and not shown in the class: {why.total()} in all")
 

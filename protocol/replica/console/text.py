@@ -52,10 +52,16 @@ def readable(
 ) -> str:
     """`result` as lines: a table for a list of objects, one line per key for an object. An empty object is no line.
 
-    `columns` are the keys that a table shows to people, with their headings; all by their own names if it is None.
+    `columns` are the keys that a table shows to people, with their headings; all by their own names if it is None. An
+    object shows all, those under their headings.
     `now` is what "today" means, and whose year need not be said.
     """
     return "".join(f"{line}\n" for line in _lines(_comparable(result), width_chars, columns, now))
+
+
+def many_of(many: int, what: str) -> str:
+    """How many there are of something that takes an s: 1 hand-in, 2 hand-ins."""
+    return f"{many} {what}" if many == 1 else f"{many} {what}s"
 
 
 def _comparable(value: JSON, *, beside: bool = False) -> JSON:
@@ -80,7 +86,7 @@ def _lines(
     if _is_table(value):
         yield from _problems(value) if "message" in value[0] else _table(value, width, columns, now)
     elif isinstance(value, Mapping):
-        yield from _record(value, width, now, within=within)
+        yield from _record(value, width, columns, now, within=within)
     elif isinstance(value, Sequence) and not isinstance(value, str):
         yield from ([_cell(part) for part in value] or ["(none)"])
     else:
@@ -139,14 +145,22 @@ def _shortened(cell: str, room: int) -> str:
     return cell if len(cell) <= room else cell[: room - 1] + _CUT
 
 
-def _record(record: Mapping[str, JSON], width: int, now: datetime | None, *, within: bool) -> Iterator[str]:
-    key_width = max((len(displayable(key)) for key in record), default=0)
-    for key, value in record.items():
+def _record(
+    record: Mapping[str, JSON],
+    width: int,
+    columns: Mapping[str, str] | None,
+    now: datetime | None,
+    *,
+    within: bool,
+) -> Iterator[str]:
+    headed = {displayable((columns or {}).get(key, key)): value for key, value in record.items()}
+    key_width = max(map(len, headed), default=0)
+    for key, value in headed.items():
         if _is_table(value) or (isinstance(value, Mapping) and any(_is_deep(part) for part in value.values())):
-            yield displayable(key)
-            yield from _indented(_lines(value, width - len(_GAP), None, now, within=True))
+            yield key
+            yield from _indented(_lines(value, width - len(_GAP), columns, now, within=True))
         else:
-            yield f"{displayable(key).ljust(key_width)}{_GAP}{_fact(value, now, within=within)}".rstrip()
+            yield f"{key.ljust(key_width)}{_GAP}{_fact(value, now, within=within)}".rstrip()
 
 
 def _fact(value: JSON, now: datetime | None, *, within: bool) -> str:

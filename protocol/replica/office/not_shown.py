@@ -142,7 +142,7 @@ async def why_hidden(replica: Replica, roster: Roster, entries: Iterable[Entry])
         frozen |= {entry.id} if roster.is_frozen(entry) else set()
     told = await _whose_words(replica, roster, [one for _, one in chain.from_iterable(found.values())])
     return {
-        name: "; ".join(f"{what} {told[one.id]}" for what, one in words)
+        name: "; ".join(dict.fromkeys(f"{what} {told[one.id]}" for what, one in words))
         or _otherwise(is_bare=name in bare, is_held_back=name in roster.held_back, is_frozen=name in frozen)
         for name, words in found.items()
     }

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from protocol.model.entry import Kind, parsed
 from protocol.model.structure import PersonRecord
 from protocol.replica.at_work.replica import Replica
+from protocol.replica.console.text import many_of
 from protocol.replica.office.mentioned import Mentioned, day_of, mentioned
 from protocol.roles import PersonRole
 
@@ -39,7 +40,7 @@ class Gone:
         """For whoever hands work out, or closes the class."""
         return (
             f"{self.names.called(self.name)}, {self.person.hex()}, who stands on the list no more "
-            f"(it last spoke of them on {day_of(self.said_ms)}): {self.hand_ins} hand-ins"
+            f"(it last spoke of them on {day_of(self.said_ms)}): {many_of(self.hand_ins, 'hand-in')}"
         )
 
 

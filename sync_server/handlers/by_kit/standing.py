@@ -27,7 +27,7 @@ from protocol.identity import three_words
 from protocol.model.entry import Entry, Kind
 from protocol.model.structure import PersonKey, SpaceRecord
 from protocol.replica.console.operation import JSON
-from protocol.replica.console.text import local_time
+from protocol.replica.console.text import local_time, many_of
 from protocol.replica.office.spaces import space_records
 from protocol.rights.door import Authority
 from protocol.rights.roster import Roster
@@ -95,7 +95,7 @@ class ClassStood:
             for each, role in zip(self.grants, self.by, strict=True)
         )
         return (
-            f"{', '.join(filter(None, known))}: {self.hand_ins} hand-ins. It was let in: {let_in}. If the "
+            f"{', '.join(filter(None, known))}: {many_of(self.hand_ins, 'hand-in')}. It was let in: {let_in}. If the "
             f"teacher has this class, the same command with: --space {self.space.hex()}"
         )
 
