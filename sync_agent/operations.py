@@ -460,6 +460,7 @@ class _Commands:
         from sync_agent.coursework.known_as_of import tell_of_all
         from sync_agent.hand_ins.opening import opening_key
         from sync_agent.portal.wording import Register, Words
+        from sync_agent.school.office import list_words
 
         agent = self._agent
         if await agent.role() not in SEES_ALL_WORK:
@@ -484,6 +485,7 @@ class _Commands:
                 ends=await ends_of(agent.replica, agent.now_ms()),
                 lies_as=lambda work: work.state if agent.made(work) else HandInState.SAFE,
                 known=known,
+                words=await list_words(agent),
                 renamed_too=params.get("renamed_too") is True,
             )
 

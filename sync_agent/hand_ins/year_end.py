@@ -52,6 +52,7 @@ from sync_agent.coursework.known_as_of import check_known
 from sync_agent.hand_ins.looked_at import eyes_in
 from sync_agent.hand_ins.opening import opening_key
 from sync_agent.keys.key_wraps import open_given_keys
+from sync_agent.school.office import list_words
 
 _BEFORE_CHARS: Final = 40
 _CUT_BYTES: Final = 4
@@ -279,7 +280,8 @@ async def _waiting(
     """
     if person is not None:
         said = "nothing has been written yet"
-        await ask_about_names(agent.replica, [person], [person], outgoing, said, is_meant=renamed_too)
+        words = await list_words(agent)
+        await ask_about_names(agent.replica, [person], [person], outgoing, said, words=words, is_meant=renamed_too)
         return ()
     taken = await taken_names(agent.replica, {pupil: [name] for pupil, name in pupils.items()})
     waiting = [(each.person, each.sentence()) for each in taken.values()]
@@ -293,10 +295,10 @@ async def _waiting(
 
 async def _in_anothers_place(agent: Agent, space: bytes, pupils: Collection[bytes]) -> list[tuple[bytes, str]]:
     """Which of these pupils may stand in the place of one whom the list called so, and has so no more; and why."""
-    replica = agent.replica
+    replica, words = agent.replica, await list_words(agent)
     listed = (await replica.view(space)).roster.persons.keys() & pupils
-    found = [each for each in await replaced_of(replica, listed, None) if each.space == space]
-    return [(each.person, f"{each.person.hex()}: {await sentence_of(replica, each, None)}") for each in found]
+    found = [each for each in await replaced_of(replica, listed, words) if each.space == space]
+    return [(each.person, f"{each.person.hex()}: {await sentence_of(replica, each, words)}") for each in found]
 
 
 async def _tell_of_gone(off: OffTheList, person: bytes | None, waiting: Collection[bytes], outgoing: Outgoing) -> None:

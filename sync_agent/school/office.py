@@ -27,6 +27,7 @@ from protocol.model.register import RegisterKind, stored_register
 from protocol.replica.at_work.replica import Draft, Entropy, Notes, Replica
 from protocol.replica.office.arrivals import CLOCK_SET_BACK, NOTE_INTERVAL_S, RunningTime, note_arrivals
 from protocol.replica.office.bureau import Met, reaches
+from protocol.replica.office.list_words import ListWords
 from protocol.replica.office.needed_rank import TAKES_AWAY, rank_needed, takes_away
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.office.stays import end_stays
@@ -195,6 +196,11 @@ class SchoolOffice:
 async def _rights(agent: Agent) -> list[Authority]:
     """The rights of this device to run a school, in the order in which they came here."""
     return [right for right in await agent.own_rights() if right.role in RUNS_A_SCHOOL]
+
+
+async def list_words(agent: Agent) -> ListWords | None:
+    """Whose each word of a list is, by what this device knows as one that runs its school; None where it runs none."""
+    return await ListWords.of(await SchoolOffice.of(agent)) if await _rights(agent) else None
 
 
 async def end_what_is_over(agent: Agent) -> int:

@@ -17,6 +17,7 @@ from protocol.replica.console.operation import JSON, Outgoing, Params
 from protocol.replica.office.taken_names import ask_about_names
 from protocol.roles import PersonRole
 from sync_agent.app import Agent
+from sync_agent.school.office import list_words
 from sync_agent.school.sign_in import SignInBook, drawn_pictures
 from sync_agent.school.whose_sign_in import Asked, asked_about
 
@@ -38,7 +39,7 @@ async def listing(book: SignInBook, agent: Agent, params: Params) -> JSON:
     space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
     sign_ins, opened = await book.of(space), await book.opened_by_gone(space)
     rows: list[JSON] = []
-    asked = await asked_about(agent.replica, (await agent.replica.view(space)).roster)
+    asked = await asked_about(agent, (await agent.replica.view(space)).roster)
     for person in await book.persons(space):
         mine, why = sign_ins.persons.get(person.id), asked.get(person.id, Asked())
         method = await book.method(space, person.id)
@@ -83,7 +84,8 @@ async def set_secret(book: SignInBook, agent: Agent, params: Params, outgoing: O
     secret = given.text_or_none(params, "secret")
     drawn = _drawn(method, agent.entropy) if secret is None else None
     is_meant = params.get("renamed_too") is True
-    await ask_about_names(agent.replica, [person], [person], outgoing, _NOTHING_YET, is_meant=is_meant)
+    words = await list_words(agent)
+    await ask_about_names(agent.replica, [person], [person], outgoing, _NOTHING_YET, words=words, is_meant=is_meant)
     await book.set(space, {person: (method, drawn if secret is None and drawn is not None else secret or "")})
     found: dict[str, JSON] = {"person": person.hex(), "method": method.name.lower()}
     return found if drawn is None else {**found, "secret": drawn}

@@ -345,6 +345,26 @@ async def test_once_a_head_says_on_her_page_that_who_was_lost_has_left_nothing_i
     assert await replaced.forgotten() == {replaced.other}
 
 
+async def test_nor_is_it_on_the_heads_computer_before_pictures_an_archive_or_a_portfolio_but_on_a_teachers_it_is(
+    replaced: Scene,
+) -> None:
+    desk, teachers = Desk(replaced.head.agent), Desk(replaced.year.teacher.agent)
+    space = replaced.year.here.space.hex()
+    page, place = f"/sign-ins/{space}", {"space": space, "person": replaced.other}
+    pictures = {**place, "method": "pictures", "secret": None}
+    with pytest.raises(BadInput, match=ASKED):
+        await desk.ask("sign-in-set", **pictures)
+    await desk.ask("ungrant", person=replaced.lea, space=[space])
+    assert (await desk.ask("sign-in-set", **pictures))["secret"]
+    assert "index.html" in await desk.files("export-person", person=replaced.other)
+    await desk.files("portfolio", **place, as_it_is_here=True)
+    async with portal(replaced.head.agent) as surfer:
+        assert "Quelqu'un d'autre s'appelait aussi Léa" not in html.unescape(await surfer.page(page))
+    await replaced.agree()
+    with pytest.raises(BadInput, match=ASKED):
+        await teachers.ask("sign-in-set", **pictures)
+
+
 @pytest.mark.parametrize("order", ["person retire", "ungrant", "person rename"])
 async def test_whom_this_server_has_taken_off_or_renamed_by_its_own_command_is_not_asked_about(
     scene: Scene, order: str

@@ -140,7 +140,7 @@ class ClassSignIns:
         return [pupil for pupil in room.pupils if pupil.id in opened]
 
     async def _asked(self, room: Room) -> Mapping[bytes, Asked]:
-        return await asked_about(self._desk.shelf.agent.replica, room.roster)
+        return await asked_about(self._desk.shelf.agent, room.roster)
 
     async def _sure(self, room: Room, pupils: Sequence[Person]) -> list[Person]:
         """Those of these about whom nothing is asked."""
