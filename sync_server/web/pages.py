@@ -15,11 +15,12 @@ from typing import Final, ParamSpec, TypeVar
 from aiohttp import web
 
 from protocol.errors import BadInput, LocalFailure, RelaisError
+from protocol.model.entry import Entry
 from protocol.replica.at_work.replica import Entropy
 from protocol.replica.office.erasures import closed_by_kit
 from protocol.replica.office.grants import confirm_clone, is_listed_but_revoked, passed_on_now
 from protocol.replica.office.names import device_id, entry_id
-from protocol.replica.office.spaces import shown_by_id
+from protocol.replica.office.spaces import shown_by_id, space_records
 from sync_server.config import RunConfig
 from sync_server.handlers.by_kit.came_after_closing import closing_notices
 from sync_server.handlers.by_kit.held_rights import words_of
@@ -198,14 +199,21 @@ class Pages:
         found = await self._survey.snapshot()
         waiting = await list_waiting(self._server)
         words = await words_of(self._server, {each.entry.id: each.gives for each in waiting})
-        spaces = dict.fromkeys(each.entry.header.space for each in waiting)
-        places = await self._places_of(spaces, visit.words)
-        place_of = dict(zip(spaces, places, strict=True))
-        rows = [
-            WaitingView(each, found, visit.words, words.get(each.entry.id), place_of[each.entry.header.space])
-            for each in waiting
-        ]
+        places = {space: record.name for space, record in (await space_records(self._server)).items()}
+        places[self._server.replica.territory] = visit.words("device.everywhere")
+        rows = []
+        for each in waiting:
+            place, author = places.get(each.entry.header.space), await self._author(each.entry)
+            rows.append(WaitingView(each, found, visit.words, words.get(each.entry.id), place, author))
         return self._reception.html(visit, "waiting.html", "waiting.title", rows=rows, wrong=wrong)
+
+    async def _author(self, entry: Entry) -> str | None:
+        """What the list calls, or called last, whose device said this, as it was let in; None of a shared one."""
+        given = self._server.replica.door.authority(entry.header.grant)
+        if given is None or given.person is None:
+            return None
+        person = (await self._server.replica.view(entry.header.space)).roster.named(given.person)
+        return None if person is None else person.name
 
     async def _rule(self, visit: Visit, form: Form) -> web.StreamResponse:
         """A person accepts or refuses it."""

@@ -19,7 +19,7 @@ from sync_server.handlers.overview.schools import ClassRow, SchoolRow, Standing
 from sync_server.handlers.overview.survey import Snapshot
 from sync_server.handlers.store.notices import Notice
 from sync_server.opened.contacts import DIRECT
-from sync_server.web.addresses import device_address, school_address
+from sync_server.web.addresses import WAITING, device_address, school_address
 from sync_server.web.remedies import topic_of
 from sync_server.web.wording import Words
 
@@ -39,11 +39,12 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, and what to do about it."""
+    """What is wrong, and what to do about it; `page` is the address and the title of the page where that is done."""
 
     title: str
     remedy: str
     code: str | None = None
+    page: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,12 +263,17 @@ def class_views(rows: Sequence[ClassRow], words: Words) -> list[ClassView]:
     return [ClassView(row.space.hex(), row.name, StandingView(row.standing, words)) for row in rows]
 
 
+_DECIDED_THERE: Final = frozenset({"words-waiting", "erasures-held-back"})
+"""The notices about what the page of what waits shows."""
+
+
 def notice_of(words: Words, notice: Notice) -> Problem:
     """What concerns the server itself, in words."""
     topic = f"notice.{notice.topic}"
     at_ms = notice.facts.get("at_ms")
     facts = {**notice.facts, "when": words.ago(at_ms)} if isinstance(at_ms, int) else notice.facts
-    return Problem(words(f"{topic}.title", **facts), words(f"{topic}.remedy", **facts))
+    page = (WAITING, words("waiting.title")) if notice.topic in _DECIDED_THERE else None
+    return Problem(words(f"{topic}.title", **facts), words(f"{topic}.remedy", **facts), page=page)
 
 
 def problem_of(words: Words, code: str) -> Problem:
@@ -322,14 +328,27 @@ def _anew(waiting: Waiting, words: Words) -> Iterator[str]:
 
 
 class WaitingView:
-    """What waits for a decision, as a row: what, of whom, where, from which device, and what it says of its time."""
+    """What waits for a decision, as a row: what, of whom, where, from whose device, and what it says of its time.
 
-    def __init__(self, waiting: Waiting, found: Snapshot, words: Words, six_words: str | None, place: str) -> None:
+    `place` is what the space is called now, and `author` whose device it is, as the list has them; None is nobody's.
+    """
+
+    def __init__(
+        self,
+        waiting: Waiting,
+        found: Snapshot,
+        words: Words,
+        six_words: str | None,
+        place: str | None,
+        author: str | None,
+    ) -> None:
         header = waiting.entry.header
+        self.space = header.space.hex()
         self.six_words = six_words
         is_of_office = header.kind in BY_ITSELF
         self.person = waiting.person.hex() if is_of_office and waiting.person is not None else None
-        self.place = place
+        self.place = place if six_words is None or place is None else beside_words(place)
+        self.author = author if six_words is None or author is None else beside_words(author)
         self.id = waiting.entry.id.hex()
         self.kind = kind_name(header.kind)
         self.name = waiting.name if six_words is None or waiting.name is None else beside_words(waiting.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -307,6 +308,9 @@ async def test_an_administrator_decides_on_a_page(cut: Cut) -> None:
         page = (await ask(url, "/admin/waiting", Cookie=cookie)).body.decode()
         assert page.count("Racontez") == 4 * 1 + 2  # each row, and what its two buttons say
         assert "Léa" in page
+        assert re.search(f'"Où">[^<0-9]+[^<]* <span class="under whole">{cut.office.space}', page), "first its name"
+        assert page.count('<button class="button"') == 2 * len(cut.works), "neither answer is the nearer one"
+        assert "selon la liste" not in page, "a shared machine is nobody's"
         for one, said in ((first, "accept"), (second, "refuse")):
             form = {"id": one, "say": said}
             # a page of somebody else's cannot send it
@@ -321,6 +325,22 @@ async def test_an_administrator_decides_on_a_page(cut: Cut) -> None:
         stranger = await ask(url, "/admin/waiting", method="POST", form={"id": second, "say": "accept"}, Origin=url)
         assert stranger.status == 303
         assert second not in await cut.shown()
+
+
+async def test_the_page_says_whose_laptop_said_what_waits(tmp_path: Path) -> None:
+    async with town_at_work(tmp_path, kept_for=__name__) as (here, (teacher, _, _, _, _)):
+        await here.office.do("revoke", device=teacher.agent.device.hex())
+        await publish(teacher.agent, Wish(here.space, None, ItemKind.LESSON, "Après"), Given(SMALL), Notices())
+        entries = [stored.entry for stored in await teacher.agent.replica.store.scan(here.space)]
+        await here.office.server.replica.admit(entries, source=b"carrier", now_ms=here.office.clock())
+        await add_administrator(here.office.server, NAME, verifier_of(PASSPHRASE, bytes(16)))
+        async with pages_over(here.office) as (url, _):
+            cookie = cookie_of(await sign_in(url))
+            page = (await ask(url, "/admin/waiting", Cookie=cookie)).body.decode()
+            home = (await ask(url, "/admin/", Cookie=cookie)).body.decode()
+    assert "Après" in page
+    assert "poste de Mme Petit, selon la liste" in page
+    assert '<a href="/admin/waiting">À décider</a></p>' in home, "what is told of there leads there"
 
 
 async def test_the_heads_page_calls_a_former_server_that_and_what_it_said_until_it_is_said_anew(tmp_path: Path) -> None:
