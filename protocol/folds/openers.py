@@ -10,7 +10,7 @@ Rules:
   had been cut off, no grant were over, and nothing held back or erased;
 - and, however new, who alone has ever said a reading key to which the work was sealed first: of a key that several have
   said nobody, since whoever has the server says hers of all work that waits. A word of which the header alone has come,
-  and of which nothing was destroyed here, claims none: any device of theirs would claim all by one (docs/adr/0602);
+  and was never here whole, claims none: any device of theirs would claim all by one (docs/adr/0602, docs/adr/0620);
 - a receipt counts by its header: nobody else could sign that, and a server gives it without what it says.
 
 Pure.
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from protocol.folds.coursework import Work
 from protocol.model.entry import Entry
-from protocol.rights.door import Door, covering_names
+from protocol.rights.door import Door
 from protocol.rights.keys_in_use import claimed_keys, said_by
 from protocol.rights.reachability import bits_led_to
 from protocol.rights.roster import Roster, authorities_over
@@ -59,7 +59,7 @@ def openers_of(
     """Those of one class, by all that was ever `said` of keys and of devices there.
 
     `known` are the devices that this replica knows there; `recovery` are the keys of all kits: everybody's work is
-    sealed to them, and anybody may say one as theirs. `destroyed` are the names that this replica has destroyed.
+    sealed to them, and anybody may say one as theirs. `destroyed` are the words about keys that this replica destroyed.
     """
     claimed = claimed_keys((entry for entry in said if not _came_alone(entry, destroyed)), door)
     alone = {key: devices for key, devices in said_by(said, door).items() if key not in claimed and key not in recovery}
@@ -70,8 +70,8 @@ def openers_of(
 
 
 def _came_alone(entry: Entry, destroyed: AbstractSet[bytes]) -> bool:
-    """Whether the header alone is here, and nothing that is about it was ever destroyed here."""
-    return entry.payload is None and destroyed.isdisjoint(covering_names(entry))
+    """Whether the header alone is here, and always was: who was forgotten is named by whom it pleases."""
+    return entry.payload is None and entry.id not in destroyed
 
 
 def _machines(devices: Iterable[Device], door: Door) -> frozenset[bytes]:

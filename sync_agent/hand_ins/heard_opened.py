@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from protocol.folds.coursework import Work
 from protocol.folds.openers import Openers, openers_of
 from protocol.model.entry import Kind
-from protocol.replica.at_work.destroyed import destroyed_names
+from protocol.replica.at_work.destroyed import destroyed_key_words
 from protocol.replica.at_work.keyring import recovery_keys_ever
 from protocol.replica.at_work.replica import Replica
 from protocol.rights.roster import Roster
@@ -94,7 +94,7 @@ async def _openers(agent: Agent, read: _Read, roster: Roster) -> Openers:
     before = read.openers.get(space)
     if before is not None and before[0].is_same(by):
         return before[1]
-    recovery, destroyed = await recovery_keys_ever(agent.replica), await destroyed_names(agent.replica.store)
+    recovery, destroyed = await recovery_keys_ever(agent.replica), await destroyed_key_words(agent.replica.store)
     openers = openers_of(roster, agent.replica.door, said, known, recovery, destroyed)
     read.openers[space] = by, openers
     return openers

@@ -18,6 +18,7 @@ from protocol.limits import ACQUAINTANCE_MS
 from protocol.model.entry import Kind, compose
 from protocol.model.structure import Erasure, Grant, PersonKey, Revocation, Ruling
 from protocol.model.work import Receipt
+from protocol.replica.at_work.destroyed import destroyed_names
 from protocol.rights.vouching import Device as VouchedDevice
 from protocol.roles import PersonRole, Role
 from sync_agent.hand_ins.wraps import Kept
@@ -240,11 +241,24 @@ async def test_nor_where_somebody_says_her_key_as_theirs_later(here: Here) -> No
 
 @attack(ROW, off={"protocol.folds.openers._came_alone": lambda *_: False})
 async def test_nor_where_somebody_has_said_a_key_by_a_header_that_came_alone(here: Here) -> None:
-    territory, space, other = here.room.territory, here.room.space, new_device(Random(9).randbytes)
+    territory, space = here.room.territory, here.room.space
     durand = await here.comes("M. Durand")
     z = await territory.person("M. Z", PersonRole.TEACHER, space)
-    (right,) = await territory.let_in(other, Role.TEACHER, space, person=z)
     hidden = await territory.say(space, Kind.ERASE, Erasure(z).encode())
+    await _a_key_is_said_without_more(here, z)
+    await territory.say(space, Kind.RULING, Ruling((), (hidden.id,)).encode())
+    await here.sync(here.machine, durand)
+    work = await here.hand_in(durand)
+    await here.opens(durand, work)
+    await here.sync(durand, here.machine)
+    await here.x_is_named()
+    assert not await here.spied.opens(work)
+
+
+async def _a_key_is_said_without_more(here: Here, person: bytes) -> None:
+    """By a device that is let in as this person's, who is erased by then: of its word a replica is given the header."""
+    territory, space, other = here.room.territory, here.room.space, new_device(Random(9).randbytes)
+    (right,) = await territory.let_in(other, Role.TEACHER, space, person=person)
     word = compose(
         author=other.signing,
         space=space,
@@ -253,11 +267,24 @@ async def test_nor_where_somebody_has_said_a_key_by_a_header_that_came_alone(her
         at=(territory.clock() << 16) + 1,
         payload=PersonKey(other.agreement.public).encode(),
         salt=bytes(16),
-        subject=z,
+        subject=person,
     )
     alone = replace(word, salt=None, payload=None)
-    await territory.replica.admit([alone], source=b"the operator", now_ms=territory.clock())
-    await territory.say(space, Kind.RULING, Ruling((), (hidden.id,)).encode())
+    done = await territory.replica.admit([alone], source=b"the operator", now_ms=territory.clock())
+    assert done.admitted
+
+
+@attack(ROW, off={"protocol.folds.openers._came_alone": lambda *_: False})
+async def test_nor_where_a_header_came_alone_about_somebody_who_was_forgotten_before(here: Here) -> None:
+    territory, space = here.room.territory, here.room.space
+    zoe = await territory.person("Zoé", PersonRole.PUPIL, space)
+    await here.sync(here.machine)
+    await territory.say(space, Kind.ERASE, Erasure(zoe).encode())
+    await here.sync(here.machine)
+    await here.pass_days(2 * WEEK_DAYS)
+    assert zoe in await destroyed_names(here.machine.agent.replica.store)
+    durand = await here.comes("M. Durand")
+    await _a_key_is_said_without_more(here, zoe)
     await here.sync(here.machine, durand)
     work = await here.hand_in(durand)
     await here.opens(durand, work)
@@ -271,6 +298,20 @@ async def test_who_says_her_key_as_his_and_that_all_was_opened_keeps_no_substitu
     work, hers = await here.hand_in(), here.petit.agent.reading_keys.newest_of(here.room.space)
     person = await here.x_is_named()
     assert hers is not None
+    await here.x_claims(person, hers.public)
+    await here.x_says_opened(work)
+    assert await here.is_given(await here.comes("Mme Roy"), work)
+
+
+@attack(ROW, off={"protocol.replica.upkeep.eraser.key_word_marks": lambda _gone: {}})
+async def test_nor_who_says_the_key_of_a_teacher_who_is_forgotten_as_his(here: Here) -> None:
+    territory, hers = here.room.territory, here.petit.agent.reading_keys.newest_of(here.room.space)
+    work = await here.hand_in()
+    assert hers is not None
+    await territory.say(territory.id, Kind.ERASE, Erasure(here.room.teacher_person).encode())
+    await here.sync(here.machine)
+    await here.pass_days(2 * WEEK_DAYS)
+    person = await here.x_is_named()
     await here.x_claims(person, hers.public)
     await here.x_says_opened(work)
     assert await here.is_given(await here.comes("Mme Roy"), work)

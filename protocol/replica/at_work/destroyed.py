@@ -12,6 +12,7 @@ Rules:
   the name is destroyed once it has gone in the last (docs/adr/0454). What comes later elsewhere is counted
   (docs/adr/0460);
 - where it has gone it stays so, in whatever other class it still is (docs/adr/0468);
+- of words about keys each that was whole is noted: a header that came later says as little as it says (docs/adr/0620);
 - a mark of an earlier version does not say for which: the first sweep makes it one that does, where nothing speaks
   against it, or lets it go (docs/adr/0110). Until then no fold heeds it.
 """
@@ -19,17 +20,21 @@ Rules:
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from protocol.folds.erasing import Place
-from protocol.model.entry import Kind, ids_in
+from protocol.model.entry import Entry, Kind, ids_in
 from protocol.replica.interfaces import EntryStore
+from protocol.rights.keys_in_use import says_a_key
 
 DONE_MARKS: Final = "erased/"
 """+ what was destroyed in hex → `Done`."""
 PLACE_MARKS: Final = "erasing/"
 """+ a name in hex, "/", and a class in hex → `Taken`. Earlier versions wrote the name alone, and the day."""
+KEY_WORD_MARKS: Final = "erased-key-word/"
+"""+ the id, in hex, of a word about a key that was whole here, and was destroyed."""
 _DAY_BYTES: Final = 4
 
 
@@ -98,6 +103,16 @@ def place_mark(place: Place, taken: Taken | None) -> dict[str, bytes | None]:
 async def destroyed_names(store: EntryStore) -> frozenset[bytes]:
     """Whom and what this replica has destroyed by now."""
     return frozenset(await destroyed(store))
+
+
+def key_word_marks(gone: Iterable[Entry]) -> dict[str, bytes | None]:
+    """The marks to set where these entries are destroyed, which were whole."""
+    return {KEY_WORD_MARKS + entry.id.hex(): b"\1" for entry in gone if says_a_key(entry)}
+
+
+async def destroyed_key_words(store: EntryStore) -> frozenset[bytes]:
+    """The words about keys that this replica had whole, and has destroyed."""
+    return frozenset(bytes.fromhex(key.removeprefix(KEY_WORD_MARKS)) for key in await store.marks(KEY_WORD_MARKS))
 
 
 async def forgotten_persons(store: EntryStore) -> frozenset[bytes]:

@@ -41,6 +41,7 @@ from protocol.replica.at_work.destroyed import (
     carried_out,
     carried_out_at,
     destroyed,
+    key_word_marks,
     place_mark,
     places_taken,
 )
@@ -398,7 +399,7 @@ class Eraser:
             await self._content.give_up_of(space, gone, for_the_first_time=self._is_any_fresh(space, gone))
         last = arrived[-1].arrival
         chain = await self._store.chain_at(space, last) or b""
-        marks = await said_elsewhere(self._store, gone)
+        marks = await said_elsewhere(self._store, gone) | key_word_marks(gone)
         marks |= {mark: last.to_bytes(8, "big") + chain + sought, **({LEFTOVERS_MARK: b"\1"} if gone else {})}
         async with self._still_obeying():
             await self._store.erase([entry.id for entry in gone], marks)
