@@ -94,7 +94,9 @@ async def test_so_is_one_whom_the_head_teacher_has_taken_off_the_list_and_whose_
         office.said.lines.clear()
         await office.do("erase", person=[pupil], dry_run=True)
         (line,) = (line for line in office.said.lines if "off the list" in line)
-        assert line.startswith(f"off the list of “CM2 B”: {pupil}, by the device {head.agent.device.hex()}, ")
+        assert line.startswith(
+            f"off the list of “CM2 B”: {pupil}, by the device {head.agent.device.hex()}, enrolled as head, "
+        )
 
 
 async def test_whoever_is_on_a_list_is_forgotten_with_no_more_lines_than_that(desk: Office) -> None:

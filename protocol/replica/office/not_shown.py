@@ -37,6 +37,7 @@ from protocol.replica.office.whose_words import names_of_words
 from protocol.rights.door import covering_names
 from protocol.rights.roster import Roster
 from protocol.rights.vouching import Device
+from protocol.roles import Role
 
 _OF_COURSEWORK = (
     Kind.REVISION,
@@ -174,6 +175,10 @@ async def _whose_words(replica: Replica, roster: Roster, words: Collection[Entry
     def who(entry: Entry) -> str:
         name = names.get(entry.header.grant)
         word = Word(entry.header.author, entry.header.grant, entry.timestamp_ms)
-        return said_by(replica, word, b"") if name is None else f"“{name}”"
+        if name is not None:
+            return f"“{name}”"
+        given = replica.door.authority(word.grant)
+        enrolled = "" if given is None or given.role is Role.SERVER else f", enrolled as {given.role}"
+        return f"{said_by(replica, word, b'')}{enrolled}"
 
     return {word.id: f"by {who(word)}, {day_of(word.timestamp_ms)}" for word in words}
