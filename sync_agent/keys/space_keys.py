@@ -6,6 +6,7 @@ is none. docs/protocol.md, "Space keys".
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -19,40 +20,42 @@ MAX_SEALINGS_A_DAY: Final = 64
 """Entries, each for up to 256 devices: more than come one by one while a school's computers are set up."""
 SEALING_PAUSE_MS: Final = 30 * 60_000
 SEALED_MARKS: Final = "sealed/"
-"""+ kind / space in hex → when this device last sealed keys there unasked, by its own clock."""
+"""+ kind / space in hex → when this device last sealed keys there unasked, by its own clock: 8 bytes of ms for each."""
 
 
-def is_enough(ages_ms: Sequence[int], since_ms: int | None) -> bool:
-    """Whether who sealed a key so long ago lets whom it finds now wait, and seals to all of them together then.
-
-    `since_ms` is how long ago it last did so unasked, by its own clock; None if it never has.
-    """
+def is_enough(ages_ms: Sequence[int]) -> bool:
+    """Whether who sealed keys so long ago lets whom it finds now wait, and seals to all of them together then."""
     is_often = sum(abs(age_ms) < DAY_MS for age_ms in ages_ms) >= MAX_SEALINGS_A_DAY
-    return is_often and since_ms is not None and abs(since_ms) < SEALING_PAUSE_MS
+    return is_often and any(abs(age_ms) < SEALING_PAUSE_MS for age_ms in ages_ms)
 
 
 async def has_sealed_enough(agent: Agent, space: bytes, kind: Kind) -> bool:
     """Whether this device lets devices without a key wait, as `is_enough` has it.
 
     Whoever has the server lets in one device after another: what this one may say is not spent on them (docs/adr/0240).
-    The dates of its own words go by those of others (docs/adr/0612): how old they are is measured by what it would be
-    dated now, and the pause by a mark.
+    It goes by what it has noted by its own clock alone: the dates of its words go by those of others, and how far these
+    may move them by what a server signs (docs/adr/0621).
     """
-    said = await agent.replica.store.authored(space, agent.device)
-    now_ms, last = agent.now_ms(), await agent.replica.store.mark(_mark(space, kind))
-    dated_ms = agent.replica.next_ms(now_ms)
-    ages_ms = [dated_ms - entry.timestamp_ms for entry in said if entry.header.kind == kind]
-    return is_enough(ages_ms, None if last is None else now_ms - int.from_bytes(last, "big"))
+    now_ms = agent.now_ms()
+    return is_enough([now_ms - at_ms for at_ms in await _sealed_ms(agent, space, kind)])
 
 
 async def note_sealing(agent: Agent, drafts: Sequence[Draft]) -> None:
     """Note that these are about to be said unasked: each is a key, sealed to who came."""
-    now = agent.now_ms().to_bytes(8, "big")
-    if drafts:
-        await agent.replica.store.set_marks({_mark(draft.space, draft.kind): now for draft in drafts})
+    now_ms = agent.now_ms()
+    for (space, kind), count in Counter((draft.space, draft.kind) for draft in drafts).items():
+        times_ms = [*await _sealed_ms(agent, space, kind), *[now_ms] * count][-MAX_SEALINGS_A_DAY:]
+        noted = b"".join(at_ms.to_bytes(8, "big") for at_ms in times_ms)
+        await agent.replica.store.set_marks({_mark(space, kind): noted})
 
 
-def _mark(space: bytes, kind: Kind) -> str:
+async def _sealed_ms(agent: Agent, space: bytes, kind: int) -> list[int]:
+    """By its own clock, as `SEALED_MARKS` has it; an earlier version noted the last time alone."""
+    noted = await agent.replica.store.mark(_mark(space, kind)) or b""
+    return [int.from_bytes(noted[at : at + 8], "big") for at in range(0, len(noted), 8)]
+
+
+def _mark(space: bytes, kind: int) -> str:
     return f"{SEALED_MARKS}{int(kind)}/{space.hex()}"
 
 

@@ -50,7 +50,7 @@ async def test_a_work_that_waits_is_sealed_to_so_many_teachers_whom_nobody_knows
         assert await _said(machine, here, Kind.WRAP, work) == 1 + MAX_LATE_WRAPS_FOR_STRANGERS
 
 
-@attack(ROW, off={"sync_agent.keys.space_keys.is_enough": lambda _ages_ms, _since_ms: False})
+@attack(ROW, off={"sync_agent.keys.space_keys.is_enough": lambda _ages_ms: False})
 async def test_the_key_of_a_space_is_sealed_so_often_in_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(space_keys, "MAX_SEALINGS_A_DAY", FEW)
     async with spied_class(tmp_path) as here:

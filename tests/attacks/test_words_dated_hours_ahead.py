@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.model.entry import Kind
 from protocol.model.work import ItemKind
 from protocol.replica.console.frame import Notices
@@ -50,9 +51,10 @@ async def test_what_is_handed_in_is_late_by_no_word_of_others(tmp_path: Path, ho
         assert ('class="late"' in page) == (hours < 0)
 
 
-@attack(ROW, off={"sync_agent.keys.space_keys.is_enough": lambda _ages_ms, _since_ms: False})
+@attack(ROW, off={"sync_agent.keys.space_keys.is_enough": lambda _ages_ms: False})
+@pytest.mark.parametrize("signed_days_ahead", [0, 9], ids=["by a word", "by what a server signs"])
 async def test_they_lift_no_bound_on_what_is_sealed_for_newcomers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signed_days_ahead: int
 ) -> None:
     monkeypatch.setattr(space_keys, "MAX_SEALINGS_A_DAY", FEW)
     async with classroom(tmp_path) as room:
@@ -73,7 +75,11 @@ async def test_they_lift_no_bound_on_what_is_sealed_for_newcomers(
             return sum(entry.header.kind == Kind.SIGN_IN_WRAP for entry in said_all)
 
         before = await seals_for(range(1))
-        assert await seals_for(range(1, 4 * FEW)) <= before + FEW
+        for days in range(1, signed_days_ahead + 1):
+            await agent.replica.prove_time(office.clock() + days * DAY_MS)
+            await moved(room, other, school.teacher, hours=days * 24 + 20)
+            await seals_for(range(days, days + 1))
+        assert await seals_for(range(1 + signed_days_ahead, 4 * FEW)) <= before + FEW
         waiting = await seals_for(range(0))
         office.clock.advance(space_keys.SEALING_PAUSE_MS)
         assert await seals_for(range(4 * FEW, 4 * FEW + 3)) == waiting + 1, "all who came by then are given it at once"
