@@ -55,7 +55,7 @@ from protocol.replica.upkeep.orders import DestroyedHere, ends_of
 from protocol.roles import Role
 from sync_server.handlers.accounts.administrators import told_of_ended
 from sync_server.handlers.by_kit.closing import close_space, which_class
-from sync_server.handlers.by_kit.held_rights import told_of_accepted, words_of
+from sync_server.handlers.by_kit.held_rights import refused_of, told_of_accepted, words_of
 from sync_server.handlers.by_kit.old_gaps import told_of_gaps
 from sync_server.handlers.by_kit.rewrapping import rewrap
 from sync_server.handlers.by_kit.rotation import rotate_root, rotate_server
@@ -158,10 +158,14 @@ async def _refuse(server: Server, params: Params, outgoing: Outgoing, kit: KitAw
 async def _ruled(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None, *, accept: bool) -> int:
     """For how many entries the word counts. Raises `Refused(NO_RIGHT)` where it does for none of them."""
     named = [entry_id(text) for text in given.texts(params, "named")]
-    told = await told_of_accepted(server, (await server.store.get(named)).values()) if accept else []
+    entries = list((await server.store.get(named)).values())
+    told = await told_of_accepted(server, entries) if accept else []
+    refused = await refused_of(server, entries)
     ruled = await rule(server, named, accept=accept, kit=kit)
     for line in told:
         await outgoing.progress(line)
+    for one in sorted(refused - await refused_of(server, entries)):
+        await outgoing.progress(f"{one.hex()} had been refused: that is taken back")
     if ruled.idle:
         if not ruled.counting and not ruled.beyond:
             raise Refused(Code.NO_RIGHT, _idle(ruled.idle))

@@ -330,7 +330,7 @@ def _anew(waiting: Waiting, words: Words) -> Iterator[str]:
 class WaitingView:
     """What waits for a decision, as a row: what, of whom, where, from whose device, and what it says of its time.
 
-    `place` is what the space is called now, and `author` whose device it is, as the list has them; None is nobody's.
+    `place` is what the space is called now, and `author` as whose the device was let in, by the list; None is nobody's.
     """
 
     def __init__(

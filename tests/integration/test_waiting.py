@@ -240,6 +240,7 @@ async def test_refused_work_leaves_the_list_is_kept_and_may_be_accepted_later(cu
     assert await cut.waiting(refused=True) == {work.hex() for work in cut.works}
     first = cut.works[0].hex()
     assert await cut.office.do("accept", named=[first]) == {"accepted": 1}
+    assert f"{first} had been refused: that is taken back" in cut.office.said.lines
     assert first in await cut.shown()
     assert len(await cut.office.server.store.scan_kinds([Kind.HAND_IN])) == 3
 
@@ -310,7 +311,7 @@ async def test_an_administrator_decides_on_a_page(cut: Cut) -> None:
         assert "Léa" in page
         assert re.search(f'"Où">[^<0-9]+[^<]* <span class="under whole">{cut.office.space}', page), "first its name"
         assert page.count('<button class="button"') == 2 * len(cut.works), "neither answer is the nearer one"
-        assert "selon la liste" not in page, "a shared machine is nobody's"
+        assert "admis comme" not in page, "a shared machine is nobody's"
         for one, said in ((first, "accept"), (second, "refuse")):
             form = {"id": one, "say": said}
             # a page of somebody else's cannot send it
@@ -339,7 +340,7 @@ async def test_the_page_says_whose_laptop_said_what_waits(tmp_path: Path) -> Non
             page = (await ask(url, "/admin/waiting", Cookie=cookie)).body.decode()
             home = (await ask(url, "/admin/", Cookie=cookie)).body.decode()
     assert "Après" in page
-    assert "poste de Mme Petit, selon la liste" in page
+    assert "admis comme poste de Mme Petit" in page
     assert '<a href="/admin/waiting">À décider</a></p>' in home, "what is told of there leads there"
 
 

@@ -78,6 +78,11 @@ async def told_of_accepted(server: Server, entries: Iterable[Entry]) -> list[str
     return told
 
 
+async def refused_of(server: Server, entries: Iterable[Entry]) -> set[bytes]:
+    """Those of these entries that somebody has refused."""
+    return {one.id for one in entries if one.id in (await server.replica.view(one.header.space)).roster.refused}
+
+
 def own_device(given: LetsIn | None) -> Device | None:
     """The device, if it is somebody's own."""
     return None if given is None or given.role in SHARED else given.device
