@@ -7,21 +7,33 @@ honest one out of sight it would be the only one (docs/attacks.md).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.errors import RelaisError
 from protocol.model.entry import Entry, Kind
-from protocol.model.structure import Grant, PersonRecord, Revocation, SpaceChange, SpaceRecord
+from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation, SpaceChange, SpaceRecord
 from protocol.replica.at_work.replica import Draft, Replica
+from protocol.replica.office.arrivals import note_arrivals
 from protocol.roles import PersonRole, Role
+from sync_server.handlers.by_kit.territory import kit_in
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.copied_keys import granted, thief_hides, thief_holds_back, thief_lists, thief_says
+from tests.harness.copied_keys import (
+    brought,
+    granted,
+    signed_with,
+    thief_hides,
+    thief_holds_back,
+    thief_lists,
+    thief_says,
+)
 from tests.harness.kept_town import town_at_work
 from tests.harness.office_devices import AtWork, Town
 from tests.harness.portal import portal
@@ -72,6 +84,8 @@ class World:
             await surfer.send(place, f"{place}/{way}", fields)
 
 
+Later = tuple[bytes, Kind, bytes, bytes | None]
+"""Where something is said, and what about whom."""
 Deed = Callable[[World], Awaitable[object]]
 Hiding = Callable[[World], Awaitable[object]]
 _COMMANDS: Final[Mapping[str, Callable[[World], Mapping[str, Any]]]] = {
@@ -155,10 +169,58 @@ HIDINGS: Final[Mapping[str, Hiding]] = {
     "the teacher's laptop": _cut_off,
 }
 
+
+def _later(world: World) -> Sequence[Later]:
+    """What an ended key says of everything: it is all held back, by the root's word."""
+    here, school = world.here.space, world.here.school
+    pupil, teacher = bytes.fromhex(world.at_work.pupil), bytes.fromhex(world.at_work.person)
+    laptop, machine, head = (each.agent for each in (world.at_work.teacher, world.at_work.machine, world.head))
+    leas, hers, said = world.at_work.pupil, world.at_work.person, partial(PersonRecord, "Léa", PersonRole.PUPIL)
+    return [
+        *((here, Kind.GRANT, granted(one.keys, Role.TEACHER, leas), None) for one in (laptop, machine, head)),
+        *((school, Kind.GRANT, granted(one.keys, Role.TEACHER, hers), None) for one in (laptop, machine)),
+        *((here, Kind.PERSON, word.encode(), pupil) for word in (said(frozen=True), said(left=True))),
+        *((school, Kind.ERASE, Erasure(one).encode(), None) for one in (here, pupil, teacher)),
+        *((here, Kind.REVOKE, Revocation(one.device, ()).encode(), None) for one in (laptop, machine, head)),
+        (here, Kind.SPACE_CHANGE, SpaceChange("CM1 C").encode(), None),
+    ]
+
+
+class Ended:
+    """The kit gives the server new keys, and says since when the old ones were in other hands; what these say later."""
+
+    def __init__(self, said: Callable[[World], Sequence[Later]]) -> None:
+        self.said = said
+
+    async def __call__(self, world: World) -> None:
+        office = world.here.office
+        copied, grant = office.server.keys.signing, office.server.grant
+        await note_arrivals(office.server.store, office.clock())
+        office.clock.advance(DAY_MS)
+        await office.with_kit("rotate server", kit_in(world.here.folder / "server" / "kit", None), since="12h")
+        for _ in range(2):
+            await world.here.sync()
+        office.clock.advance(DAY_MS)
+        said = [
+            signed_with(copied, grant, space, office.clock(), kind, payload, subject=subject)
+            for space, kind, payload, subject in self.said(world)
+        ]
+        await brought(world.here, *said)
+
+
 MEANT: Final[Mapping[tuple[str, str], str]] = {
     ("at the server: person freeze", "the pupil's place on the list"): "it repeats the list's word (docs/adr/0451)",
 }
 """What is signed otherwise while that is hidden, and why that is right."""
+
+
+MORE_LATER: Final[Mapping[str, str]] = {
+    "at the server: lost": "what is cut off is cut off wherever anybody ever let it in",
+    "at the server: revoke": "the same",
+    "at a head's: lost": "the same",
+    "at a head's: erase": "it is refused: a head's computer goes by no order of arrival (docs/adr/0606)",
+}
+"""What is done otherwise once such a key has spoken, and why that is right."""
 
 
 class Lived(NamedTuple):
@@ -169,13 +231,12 @@ class Lived(NamedTuple):
     told: frozenset[str]
 
 
-async def _lived(folder: Path, deed: str, hiding: str | None) -> Lived:
+async def _lived(folder: Path, deed: str, *before_it: Hiding) -> Lived:
     async with town_at_work(folder, kept_for=__name__, in_step=True) as (here, at_work):
         world = await _world(here, at_work)
-        if hiding is not None:
-            await HIDINGS[hiding](world)
-        await here.sync(world.head)
-        await here.sync(at_work.teacher)
+        for each in before_it:
+            await each(world)
+        await here.sync(world.head, at_work.teacher)
         where = {"at the server": here.office.server.replica, "at her laptop": at_work.teacher.agent.replica}
         office = where.get(deed.partition(":")[0], world.head.agent.replica)
         before, refused = await _held(office), ""
@@ -233,9 +294,19 @@ def _said(world: World, entry: Entry, known: set[bytes | None]) -> tuple[object,
 async def test_what_is_signed_and_told_while_something_is_hidden_would_be_otherwise_too(
     tmp_path: Path, deed: str
 ) -> None:
-    plain = await _lived(tmp_path / "plain", deed, None)
-    for hiding in HIDINGS:
-        hidden = await _lived(tmp_path / hiding, deed, hiding)
+    plain = await _lived(tmp_path / "plain", deed)
+    for hiding, hide in HIDINGS.items():
+        hidden = await _lived(tmp_path / hiding, deed, hide)
         if not hidden.refused and (deed, hiding) not in MEANT:
             assert hidden.said <= plain.said, hiding
             assert not hidden.said or plain.told <= hidden.told, hiding
+
+
+@pytest.mark.parametrize("deed", sorted(DEEDS.keys() - MORE_LATER.keys()))
+async def test_what_a_key_says_after_the_kit_has_ended_it_changes_nothing_that_is_signed(
+    tmp_path: Path, deed: str
+) -> None:
+    plain = await _lived(tmp_path / "plain", deed, Ended(lambda _: ()))
+    after = await _lived(tmp_path / "later", deed, Ended(_later))
+    assert bool(after.refused) == bool(plain.refused), after.refused
+    assert after.said == plain.said
