@@ -158,7 +158,7 @@ async def _called(agent: Agent, name: str, key: str, text: str, beside: Params) 
                 return one
             raise BadInput(
                 code,
-                f"{one} is called so by others alone, as who let it in: no report of its own that says so has come "
+                f"{one} is called so by others alone, as the server: no report of its own that says so has come "
                 "here. That is no proof of which device it is, and not enough here: compare the words with those on "
                 "its own screen, and give its id",
                 device=one.id.hex(),

@@ -311,7 +311,7 @@ async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
             raise BadInput(Code.USAGE, said + how)
         await outgoing.progress(said + how)
     if dry:
-        return {}
+        return {"persons": [one.hex() for one in persons]}
     await erase_persons(office, persons)
     await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
     until = local_time(rfc3339(office.now_ms() + ERASURE_DELAY_MS) or "")

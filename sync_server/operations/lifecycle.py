@@ -509,7 +509,7 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
     words = await ListWords.of(server)
     await ask_about_names(server.replica, going, persons, outgoing, NOBODY_YET, words=words, is_meant=is_meant)
     if dry:
-        return {}
+        return {"persons": [one.hex() for one in going]}
     if not alone:
         await ask_about_those_along(server.replica, persons, along)
     listed = sum(len(lists) for lists in (await listings_of(server.replica, going)).values())

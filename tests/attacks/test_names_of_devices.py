@@ -105,7 +105,7 @@ async def test_what_the_server_calls_a_device_cuts_no_teacher_off(here: Here) ->
     hers = here.teacher.agent.device
     desk = Desk((await head_who_is_told(here, hers)).agent)
     for command in ("revoke", "lost"):
-        with pytest.raises(BadInput):
+        with pytest.raises(BadInput, match="no report of its own that says so has come here"):
             await desk.ask(command, device="PORTABLE  PETIT")
     with pytest.raises(BadInput):
         await desk.ask("ungrant", device="portable petit", space=[here.room.space.hex()])

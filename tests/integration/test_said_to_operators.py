@@ -34,7 +34,7 @@ from tests.harness.spied_class import spied_class
 async def test_erasing_says_first_who_that_is_and_then_until_when_it_can_be_taken_back(desk: Office) -> None:
     lea = await desk.add_person("Léa", "pupil")
     before = await desk.do("status")
-    assert await desk.do("erase", person=[lea], dry_run=True) == {}
+    assert await desk.do("erase", person=[lea], dry_run=True) == {"persons": [lea]}
     (told,) = desk.said.lines
     assert told.startswith(f"to be forgotten: “Léa”, pupil, CM2 B, {lea}; first heard of here by a word of ")
     assert told.endswith("; hand-ins, shown or not: 0 in “CM2 B”")
