@@ -120,7 +120,8 @@ class HandIn:
     """A pupil's sealed work: the stream of its ciphertext, and the revision that the pupil had before them.
 
     `machine` is what people called the device on which it was handed in: that device's own word. `clock_ms` is the
-    latest time that it had of its own clock or of a server's, where others' words have moved the entry's far beyond it.
+    latest time that it had of its own clock or of a server's, where others' words have moved the entry's far beyond its
+    own clock.
     """
 
     content: ContentRef

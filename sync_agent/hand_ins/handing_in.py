@@ -131,10 +131,13 @@ async def hand_in(
 
 
 def _clock_if_moved(agent: Agent) -> int | None:
-    """What this device knows of the time itself, where others' words date what it says now far beyond that."""
+    """What this device knows of the time, where others' words date what it says now far beyond its own clock.
+
+    A server's answer makes nothing surer here: whoever dates words may sign these too (docs/adr/0622).
+    """
     now_ms = agent.now_ms()
-    known_ms = max(now_ms, agent.replica.proven_ms or 0)
-    return known_ms if agent.replica.next_ms(now_ms) > known_ms + MAX_MOVED_MS else None
+    is_moved = agent.replica.next_ms(now_ms) > now_ms + MAX_MOVED_MS
+    return max(now_ms, agent.replica.proven_ms or 0) if is_moved else None
 
 
 async def _before(agent: Agent, item: Item, person: bytes) -> tuple[bytes, ...]:

@@ -17,7 +17,7 @@ from sync_agent.coursework.publisher import Wish, publish
 from sync_agent.keys import space_keys
 from sync_agent.school.sign_in import tend_sign_in
 from tests.harness.attack import attack
-from tests.harness.classroom import SMALL, WORK, Given, classroom
+from tests.harness.classroom import SMALL, WORK, Given, assignment, classroom
 from tests.harness.dated_ahead import moved
 from tests.harness.portal import portal
 from tests.harness.sign_in import signed_class
@@ -49,6 +49,22 @@ async def test_what_is_handed_in_is_late_by_no_word_of_others(tmp_path: Path, ho
             page = html.unescape(await surfer.page(f"/work/{work.hex()}"))
         assert "heure à vérifier" in page
         assert ('class="late"' in page) == (hours < 0)
+
+
+@attack(ROW, off={"sync_agent.hand_ins.handing_in._clock_if_moved": lambda _agent: None})
+async def test_what_a_server_signs_as_the_time_as_well_is_to_be_checked(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        teacher, pc, other = await room.teacher(), await room.machine(), await room.machine()
+        for device in (teacher, pc, other):
+            await device.session.sync()
+        item = await assignment(room, teacher, pc)
+        await pc.agent.replica.prove_time(room.territory.clock() + 20 * HOUR_MS)
+        await moved(room, other, pc)
+        work = await room.hand_in(pc, item, WORK)
+        for device in (pc, teacher):
+            await device.session.sync()
+        async with portal(teacher.agent) as surfer:
+            assert "heure à vérifier" in html.unescape(await surfer.page(f"/work/{work.hex()}"))
 
 
 @attack(ROW, off={"sync_agent.keys.space_keys.is_enough": lambda _ages_ms: False})
