@@ -306,7 +306,7 @@ async def _back(agent: Agent, known: _Known, grants: Sequence[Authority], waits_
         until_ms=None if until is None else until.timestamp_ms,
         said=blake3(b"".join(sorted(entry.id for entry in said))).digest(),
         answers=sum(entry.header.kind == Kind.FEEDBACK for entry in said),
-        phrases=frozenset(each.agreement for each in phrases),
+        phrases=frozenset((*(each.agreement for each in phrases), *(each.id for each in said if _is_unread(each)))),
         called_hers={to: name_of(keys.get(to)) for to in called},
         is_asked=not waits_for,
         waits_for={device: name_of(keys.get(device)) for device in waits_for if device != own_device(agent)},
@@ -326,6 +326,11 @@ def _confirmed_by(agent: Agent, entry: Entry) -> Device | None:
 def _phrase(entry: Entry) -> PhraseKey | None:
     """The phrase that somebody drew."""
     return parsed(entry, PhraseKey.parse) if entry.header.kind == Kind.PHRASE else None
+
+
+def _is_unread(entry: Entry) -> bool:
+    """Whether somebody drew a phrase of which the header alone is here: a yes is about that one too."""
+    return entry.header.kind == Kind.PHRASE and entry.payload is None
 
 
 def _proven(agent: Agent, vouches: Iterable[Entry], phrases: Iterable[PhraseKey]) -> set[Device]:

@@ -28,6 +28,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
+from tests.harness.headers_alone import show_headers_alone
 from tests.harness.lost_laptop import another_laptop, cut_off, let_in_again, report_on_a_heads
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass as Here
@@ -111,6 +112,20 @@ async def test_nor_is_a_device_hidden_that_becomes_hers_by_a_phrase_which_the_st
         await here.sync(here.teacher, here.machine)
         roster = (await here.machine.agent.replica.view(here.room.space)).roster
         assert spy in roster.speaking[here.room.teacher_person], "which is what a yes does"
+
+
+@attack(ROW, off={"sync_agent.keys.former_returns._is_unread": lambda _entry: False})
+async def test_nor_is_a_phrase_hidden_of_which_her_laptop_is_shown_the_header_alone(tmp_path: Path) -> None:
+    async with spied_class(tmp_path, kept_for=__name__) as here:
+        territory, space, person = here.room.territory, here.room.space, here.room.teacher_person
+        await _stolen_and_let_in_for_a_breath(here, _draws_a_phrase_that_proves_the_spy, is_told=False)
+        said = [one.entry for one in await territory.replica.store.of_kinds(space, [Kind.PHRASE])]
+        drawn = [entry.id for entry in said if entry.header.author != here.teacher.agent.device]
+        await show_headers_alone(territory, space, person, *drawn)
+        await here.sync(here.teacher)
+        asked = [row for row in await Desk(here.teacher.agent).ask("key-readers") if row["state"] == ASKED]
+        assert [row["return"]["phrases"] for row in asked] == [1]
+        assert "qui la connaît peut encore ajouter un ordinateur à votre nom" in await _section(here)
 
 
 async def _is_not_noted(_agent: Agent, _asked: bytes) -> None:
