@@ -7,6 +7,7 @@ Rules (docs/protocol.md, "Roster"):
   she asked for, is looked at once;
 - told are words of people; what the root let count is not: that was typed beside the kit;
 - who has looked has seen that ruling: another one, after somebody has refused the word, is told anew;
+- of a word of which the header alone is here nobody has seen what it says: it is told anew once it is whole;
 - of very many, those of the devices that came here first stand in front, one of each before a second of any: whoever
   has the server's key lets in, cuts off and rules as they like.
 """
@@ -20,7 +21,7 @@ from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import Refused
-from protocol.model.entry import Entry, kind_name
+from protocol.model.entry import ID_BYTES, Entry, kind_name
 from protocol.replica.console.operation import JSON
 from protocol.rights.roster import LetCount, is_acceptable
 from sync_agent.app import Agent
@@ -30,6 +31,8 @@ from sync_agent.school.held_back import TOPICS
 from sync_agent.school.office import SchoolOffice
 
 _LISTED: Final = 20
+_HEADER_ALONE: Final = b"\0"
+"""Behind the ruling in a mark: what the word says was not here when somebody looked."""
 _TOLD: Final = frozenset(kind for kind in TOPICS if is_acceptable(kind))
 
 
@@ -48,13 +51,23 @@ async def let_count_here(agent: Agent) -> Mapping[bytes, LetCount]:
     if not let_count:  # as on nearly every device: whose they are is asked of all rights that were ever given
         return {}
     school, own = await _school(agent), await _called_own(agent)
-    seen = await agent.replica.store.marks(LET_COUNT_SEEN_MARKS)
+    seen = await _seen(agent)
     found = {
         word: each
         for space, word, each in let_count
         if each.kind in _TOLD and (space in school or each.author in own) and not _is_seen(seen, word, each.ruling)
     }
     return _in_turns(agent, found)
+
+
+async def _seen(agent: Agent) -> Mapping[str, bytes]:
+    """The rulings that were seen, by mark; without those of words that were a header then, and are whole by now."""
+    marks = await agent.replica.store.marks(LET_COUNT_SEEN_MARKS)
+    looked = {mark: ruling for mark, ruling in marks.items() if len(ruling) > ID_BYTES}
+    alone = {mark: bytes.fromhex(mark.removeprefix(LET_COUNT_SEEN_MARKS)) for mark in looked}
+    said = await agent.replica.store.get(list(alone.values()))
+    whole = {mark for mark, word in alone.items() if word in said and said[word].payload is not None}
+    return {mark: ruling[:ID_BYTES] for mark, ruling in marks.items() if mark not in whole}
 
 
 def _is_seen(seen: Mapping[str, bytes], word: bytes, ruling: bytes) -> bool:
@@ -73,9 +86,12 @@ async def acknowledge_let_count(agent: Agent, shown: Collection[tuple[bytes, byt
     """Tell no more of these words by these rulings: somebody has looked at them."""
     words = await let_count_here(agent)
     seen = {word: each.ruling for word, each in words.items() if (word, each.ruling) in shown}
-    if seen:
-        marks: dict[str, bytes | None] = {LET_COUNT_SEEN_MARKS + word.hex(): ruling for word, ruling in seen.items()}
-        await agent.replica.store.set_marks(marks)
+    said = await agent.replica.store.get(list(seen))
+    marks: dict[str, bytes | None] = {
+        LET_COUNT_SEEN_MARKS + name.hex(): seen[name] + (_HEADER_ALONE if word.payload is None else b"")
+        for name, word in said.items()
+    }
+    await agent.replica.store.set_marks(marks)
 
 
 async def let_count_status(agent: Agent) -> dict[str, JSON]:

@@ -184,6 +184,22 @@ def _whoever_ruled(seen: Mapping[str, bytes], word: bytes, _: bytes) -> bool:
     return LET_COUNT_SEEN_MARKS + word.hex() in seen
 
 
+@attack(ROW, off={"sync_agent.school.let_count._HEADER_ALONE": b""})
+async def test_what_was_seen_as_a_header_alone_is_told_anew_once_it_says_something(tmp_path: Path) -> None:
+    async with found_laptop(tmp_path, answered=True) as found:
+        await found.rule(accept=True)
+        agent = found.here.teacher.agent
+        (word,) = (await Desk(agent).ask("status"))["let_count"]["words"]
+        name = bytes.fromhex(word["id"])
+        whole = (await agent.replica.store.get([name]))[name]
+        await agent.replica.store.erase([name])
+        async with portal(agent) as surfer:
+            await surfer.send("/let-count", "/let-count/seen", {"words": f"{word['id']}:{word['ruling']}"})
+        assert (await Desk(agent).ask("status"))["let_count"]["count"] == 0
+        await agent.replica.store.fill([whole])
+        assert (await Desk(agent).ask("status"))["let_count"]["count"] == 1
+
+
 @attack(ROW, off={"sync_agent.school.let_count._is_seen": _whoever_ruled})
 async def test_what_was_refused_once_it_was_seen_is_told_anew_when_it_counts_again(tmp_path: Path) -> None:
     async with found_laptop(tmp_path, answered=True) as found:
