@@ -37,14 +37,14 @@ class HearingAlone:
 
     async def hear(self, reconciling: Reconciling, spaces: Sequence[bytes]) -> None:
         """Take what there is room for of these spaces, parents before children. Raises `NoAnswer`."""
-        before = await self._agent.replica.store.latest()
+        before = await self._agent.replica.heard()
         for space in self._in_turn(spaces):
             with LeftDue().where_there_is_room():
                 try:
                     await reconciling.reconcile(space)
                 except (Refused, PeerFault) as fault:
                     _log.info("nothing was heard of %s: %s", space.hex(), fault)
-        if await self._agent.replica.store.latest() != before:
+        if await self._agent.replica.heard() != before:
             with LeftDue().where_there_is_room():
                 await tend_after_news(self._agent)
 

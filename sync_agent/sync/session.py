@@ -23,6 +23,7 @@ from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, Refused, Re
 from protocol.messages.calls import SyncAnswer
 from protocol.messages.parts import SpacePage
 from protocol.reconcile.checkpoint import Checkpoint
+from protocol.replica.at_work.replica import Heard
 from protocol.replica.left_due import LeftDue
 from sync_agent.app import Agent
 from sync_agent.coursework.deflating import note_server_levels
@@ -86,7 +87,7 @@ class Session:
         self._repair = SyncRepair(agent, self._calls, self._asking, self._rights)
         self._hearing_alone = HearingAlone(agent)
         self._one_at_a_time = asyncio.Lock()
-        self._tended: tuple[int, bytes] | None = None
+        self._tended: Heard | None = None
         self._closed_here: dict[bytes, Checkpoint] = {}
         self._began = False
         self._told = False
@@ -329,7 +330,8 @@ class Session:
     async def _keep_readers(self, run: Run) -> bool:
         """After news: reading keys and wraps that have become due travel in this very sync. Whether there were any.
 
-        News are also what neighbours and disks have brought since, of which the server may have nothing new to say.
+        News are also what neighbours and disks have brought since, of which the server may have nothing new to say, and
+        what lay here as a header alone and is whole now.
         What is due at each look, whoever brings that about, keeps no sync from ending.
         """
         said = 0
@@ -338,10 +340,10 @@ class Session:
         if run.rounds_alone == MAX_ROUNDS_ALONE:
             _log.warning("there is something to say at each look here; what is left waits for the next sync")
             return False
-        latest = await self._store.latest()
-        if (run.received or run.sent or latest != self._tended) and not run.said.fetching:
+        heard = await self.agent.replica.heard()
+        if (run.received or run.sent or heard != self._tended) and not run.said.fetching:
             said = await tend_after_news(self.agent)
-            self._tended = latest  # not before: what found no room is due with the next sync, whatever comes
+            self._tended = heard  # not before: what found no room is due with the next sync, whatever comes
         run.rounds_alone += said > 0
         return said > 0
 

@@ -14,7 +14,7 @@ from protocol.folds.sign_in import Method, SignInKey, SignInRecord, SignInWraps,
 from protocol.limits import MAX_SIGN_IN_TRIES
 from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import Erasure, Revocation
-from protocol.replica.at_work.replica import Draft
+from protocol.replica.at_work.replica import Draft, Heard, Replica
 from protocol.roles import PersonRole, Role
 from sync_agent.keys.phrases import new_phrase
 from sync_agent.keys.places import Place
@@ -87,6 +87,39 @@ async def test_a_lost_paper_is_over_for_a_laptop_that_lacks_the_next_one(here: H
         territory.clock.advance(DAY_MS)
         await here.sync(first, second, here.machine)
     assert not await opens(here, paper, await handed_in(here, first, second))
+
+
+async def _what_came_last(self: Replica) -> Heard:
+    """As if what is filled were no news."""
+    return await self.store.latest(), 0
+
+
+@attack(ROW, off={"protocol.replica.at_work.replica.Replica.heard": _what_came_last})
+async def test_what_is_whole_at_last_is_looked_at_whoever_brings_it(here: Here) -> None:
+    first, territory, space = here.teacher, here.room.territory, here.room.space
+    await new_phrase(first.agent, CHEAP)
+    for _ in range(2):
+        await here.sync(first, here.machine)
+    (lost,) = [one.entry for one in await territory.replica.store.of_kinds(space, [Kind.PHRASE])]
+    await show_headers_alone(territory, space, here.room.teacher_person, lost.id)
+    second = await another_laptop(here, first)
+    for _ in range(3):
+        await here.sync(first, second, first)
+    territory.clock.advance(10 * DAY_MS)
+    await new_phrase(second.agent, CHEAP)
+    for _ in range(3):
+        await here.sync(second, first, here.machine)
+    before = await _keys_by(second)
+    await second.agent.replica.admit([lost], source=b"in a page", now_ms=territory.clock())
+    for _ in range(3):
+        territory.clock.advance(8 * DAY_MS)
+        await here.sync(second)
+    assert await _keys_by(second) == before + 1, "what the lost paper opens is over"
+
+
+async def _keys_by(laptop: Device) -> int:
+    said = await laptop.agent.replica.store.scan_kinds([Kind.PERSON_KEY])
+    return sum(one.header.author == laptop.agent.device for one in said)
 
 
 def _is_whole(entry: Entry) -> bool:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from protocol import clock
 from protocol.errors import Code, LocalFailure
@@ -54,6 +54,10 @@ _ON_WORDS: Final = frozenset({Kind.REVOKE, Kind.RULING})
 CLOCK_MARK: Final = "clock"
 """→ 8 bytes: the time of the latest entry that was admitted or written, of those that move clocks."""
 _PROVEN_MARK = "proven"
+
+
+Heard: TypeAlias = "tuple[tuple[int, bytes] | None, int]"
+"""See `Replica.heard`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +277,10 @@ class Replica:
     def changes(self) -> int:
         """Grows with all that may change what folds say."""
         return self._changes
+
+    async def heard(self) -> Heard:
+        """What came last, and how often what lay here was filled, or went: once it is another, there are news."""
+        return await self.store.latest(), self.rewritten
 
     @contextlib.asynccontextmanager
     async def nothing_comes(self) -> AsyncIterator[None]:

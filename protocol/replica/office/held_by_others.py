@@ -54,7 +54,7 @@ async def grants_not_held_back_by_this_office(office: Office, grants: Collection
 
 
 async def _others_here(office: Office) -> Sequence[Entry]:
-    moment = await office.replica.store.latest(), office.replica.rewritten
+    moment = await office.replica.heard()
     kept = _OTHERS.get(office.replica)
     if kept is None or kept[0] != moment:
         kept = _OTHERS[office.replica] = moment, await _words_of_others(office)

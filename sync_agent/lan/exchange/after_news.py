@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from protocol.replica.at_work.replica import Heard
 from protocol.replica.left_due import LeftDue
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies
@@ -22,7 +23,7 @@ class AfterNews:
     def __init__(self, agent: Agent, copies: Copies) -> None:
         self._agent = agent
         self._copies = copies
-        self._seen: tuple[int, bytes] | None = None
+        self._seen: Heard | None = None
         self._alone = 0
 
     async def tend(self) -> int:
@@ -30,8 +31,8 @@ class AfterNews:
 
         What is due at each look, whoever brings that about, is not said without end.
         """
-        store = self._agent.replica.store
-        if await store.latest() != self._seen:
+        replica = self._agent.replica
+        if await replica.heard() != self._seen:
             self._alone = 0
         said, left = 0, LeftDue()
         with left.where_there_is_room():
@@ -45,5 +46,5 @@ class AfterNews:
             if self._alone == MAX_LOOKS_ALONE:
                 _log.warning("there is something to say at each look here; what is left waits for news of others")
         left.tell()
-        self._seen = await store.latest()
+        self._seen = await replica.heard()
         return said
