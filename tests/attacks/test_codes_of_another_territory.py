@@ -83,7 +83,7 @@ class Two(NamedTuple):
         enrolled = await self.enrol(at, code, name)
         async with self.computer(name) as agent, portal(agent) as surfer:
             said = (await status(agent))["fingerprint"]
-            assert f"<dd>{said} " in html.unescape(await surfer.page("/state"))
+            assert f"<dd>{said}</dd>" in html.unescape(await surfer.page("/state"))
         return {told(enrolled, code)["fingerprint"], said}
 
     async def enrol(self, at: Office, code: str, name: str) -> Enrolled:

@@ -160,7 +160,7 @@ async def test_the_page_says_ids_and_classes_and_by_which_command_each_is_said_a
         space = found.here.space.hex()
         assert page.count('value="accept"') == 1, "the name's"
         assert f'Léa <span class="under">{found.pupil}</span>' in page
-        assert re.search(rf"{space} \(«\s*CM2 B\s*»\)", page)
+        assert re.search(rf">CM2 B <span class=\"under whole\">{space}<", page)
         of_pc, of_right = f"lost {pc.device.hex()}", f"grant --device … --space {space}"
         for command in (f"erase --person {found.pupil}", of_pc, of_right):
             assert f"sync-server {command}" in page

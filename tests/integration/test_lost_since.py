@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -285,7 +286,7 @@ async def test_an_administrator_decides_on_a_page_about_what_waits(theft: Theft)
         page = (await ask(url, "/admin/waiting", Cookie=cookie)).body.decode()
         assert "Noé" in page
         assert "Léa" in page
-        assert "(«" in page, "a class has the quotes of the page's language"
+        assert re.search(r">CM2 B <span class=\"under whole\">[0-9a-f]{64}<", page), "its class by name, and by id"
         form = {"id": (await theft.waiting())["person"], "say": "accept"}
         assert (await ask(url, "/admin/waiting", method="POST", form=form, Cookie=cookie, Origin=url)).status == 303
     assert await theft.listed() == {"Léa", "Noé"}
