@@ -17,6 +17,7 @@ from protocol.limits import MiB
 from protocol.replica.console.frame import Notices, tell
 from protocol.replica.console.operation import JSON, NO_FILES, Incoming, Outgoing, Params
 from protocol.replica.console.parameters import count_or_none, flag
+from protocol.replica.console.text import many_of
 from sync_agent.app import Agent
 from sync_agent.courier.checking import check_bundles
 from sync_agent.courier.disk import BundlesIn, BundlesOut, CardsIn, CourierDisk, Found
@@ -146,7 +147,7 @@ async def pass_on_letters(disk: CourierDisk, run: Run, say: Callable[[str], None
             answered += 1
     if answered:
         # sealed to whom they are for: a computer writes one to each, and nobody between can tell how many wrote
-        requests = "1 request" if answered == 1 else f"{answered} requests"
+        requests = many_of(answered, "request")
         say(f"answered on this disk: {requests} to be let in; a computer writes one to each who may let it in")
     for chain in map(bytes.fromhex, _names(result, "chains")):
         if await asyncio.to_thread(read_letter, disk.place, Letter.WHO, name_of(chain)) != chain:

@@ -34,7 +34,7 @@ from protocol.model.entry import Entry, Kind, parsed
 from protocol.model.structure import PersonKey
 from protocol.replica.at_work.keyring import recovery_keys_ever
 from protocol.replica.console.operation import JSON, Outgoing
-from protocol.replica.console.text import local_time
+from protocol.replica.console.text import local_time, many_of
 from protocol.replica.office.whose_words import first_signatures
 from protocol.rights.circles import Circles
 from protocol.rights.door import Authority, Door
@@ -504,7 +504,7 @@ async def tell_of_past_readers(agent: Agent, listed: Sequence[PastReader], outgo
         if each.claimed:
             who = f"a computer that was let in as {who}, and that none of theirs has confirmed,"
         where = ", ".join(names.get(space, space.hex()) for space in each.spaces)
-        many = f"{each.works} piece{'s' if each.works > 1 else ''} of pupils' work"
+        many = f"{many_of(each.works, 'piece')} of pupils' work"
         days = " to ".join(dict.fromkeys(local_time(rfc3339(at_ms) or "") for at_ms in (each.first_ms, each.last_ms)))
         ends = "to a key to which nothing is given any more"
         if each.still:

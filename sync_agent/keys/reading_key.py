@@ -54,10 +54,10 @@ from sync_agent.keys.phrases import phrases_due
 from sync_agent.keys.places import Place, draft, ever_own, mark_of_phrases_over, phrases_over_mark, places_of
 from sync_agent.keys.reported import reported
 from sync_agent.machine.marks import KEY_MADE_MARKS, KEYS_AT_MARKS
+from sync_agent.machine.own_times import noting_times, times_in
 from sync_agent.machine.reading_key_file import OwnKey
 
 _NOTE_BYTES: Final = 16
-_TIME_BYTES: Final = 8
 
 
 async def tend_reading_keys(agent: Agent) -> int:
@@ -126,10 +126,10 @@ async def _with_keys_due(agent: Agent, places: Sequence[Place]) -> list[Place]:
         noted = before - _notes_of(key for device in place.devices for key in device)
         papers = _papers_open(place)
         times_mark, now_ms = KEYS_AT_MARKS + place.space.hex(), agent.now_ms()
-        times_ms = _times_in(await agent.replica.store.mark(times_mark) or b"")
+        times_ms = times_in(await agent.replica.store.mark(times_mark))
         if _is_due(place, away - noted, led_to - noted, papers, now_ms, times_ms):
             made.append(OwnKey(AgreementKey(agent.entropy(32)), place.space, place.person))
-            notes[times_mark] = _mark_of_times([*times_ms, now_ms])
+            notes[times_mark] = noting_times([*times_ms, now_ms], MAX_READING_KEYS_AT_ONCE)
             found.append(replace(place, made=(made[-1].key, *place.made)))
             noted |= away
         else:
@@ -209,14 +209,6 @@ def _away_of_theirs(agent: Agent, place: Place) -> tuple[frozenset[bytes], froze
 
 def _notes_of(devices: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset(device[:_NOTE_BYTES] for device in devices)
-
-
-def _times_in(mark: bytes) -> list[int]:
-    return [int.from_bytes(mark[at : at + _TIME_BYTES], "big") for at in range(0, len(mark), _TIME_BYTES)]
-
-
-def _mark_of_times(times_ms: Sequence[int]) -> bytes:
-    return b"".join(at_ms.to_bytes(_TIME_BYTES, "big") for at_ms in times_ms[-MAX_READING_KEYS_AT_ONCE:])
 
 
 def _notes_in(mark: bytes) -> frozenset[bytes]:

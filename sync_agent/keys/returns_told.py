@@ -17,7 +17,7 @@ from protocol.beside_words import beside_words
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
 from protocol.replica.console.operation import JSON, Outgoing
-from protocol.replica.console.text import local_time
+from protocol.replica.console.text import local_time, many_of
 from protocol.replica.office.whose_words import signatures
 from protocol.rights.vouching import Device, device_id
 from protocol.roles import SEES_ALL_WORK
@@ -125,7 +125,7 @@ def _question(each: FormerReturn, words: Mapping[Device, str]) -> str:
     ended = "reported" if each.is_report else "taken out of use"
     was = f"{ended} {_day(each.reported_ms)}, and let in again {_day(each.let_in_ms)} (by: {each.let_in_by})"
     counted = (("wrote", each.answers, "answer"), ("drew", each.phrases, "phrase"))
-    since = [f"{did} {many} {what}{'s' if many > 1 else ''}" for did, many, what in counted if many]
+    since = [f"{did} {many_of(many, what)}" for did, many, what in counted if many]
     if each.called_hers:
         more = f" and {each.called_untold} more" if each.called_untold else ""
         since.append(f"had these count as yours, or as confirmed by you: {listed(each.called_told, words)}{more}")

@@ -15,6 +15,7 @@ from protocol.errors import Refused
 from protocol.model.entry import Kind
 from protocol.replica.at_work.replica import Draft
 from sync_agent.app import Agent
+from sync_agent.machine.own_times import noting_times, times_in
 
 MAX_SEALINGS_A_DAY: Final = 64
 """Entries, each for up to 256 devices: more than come one by one while a school's computers are set up."""
@@ -44,15 +45,13 @@ async def note_sealing(agent: Agent, drafts: Sequence[Draft]) -> None:
     """Note that these are about to be said unasked: each is a key, sealed to who came."""
     now_ms = agent.now_ms()
     for (space, kind), count in Counter((draft.space, draft.kind) for draft in drafts).items():
-        times_ms = [*await _sealed_ms(agent, space, kind), *[now_ms] * count][-MAX_SEALINGS_A_DAY:]
-        noted = b"".join(at_ms.to_bytes(8, "big") for at_ms in times_ms)
-        await agent.replica.store.set_marks({_mark(space, kind): noted})
+        times_ms = [*await _sealed_ms(agent, space, kind), *[now_ms] * count]
+        await agent.replica.store.set_marks({_mark(space, kind): noting_times(times_ms, MAX_SEALINGS_A_DAY)})
 
 
 async def _sealed_ms(agent: Agent, space: bytes, kind: int) -> list[int]:
     """By its own clock, as `SEALED_MARKS` has it; an earlier version noted the last time alone."""
-    noted = await agent.replica.store.mark(_mark(space, kind)) or b""
-    return [int.from_bytes(noted[at : at + 8], "big") for at in range(0, len(noted), 8)]
+    return times_in(await agent.replica.store.mark(_mark(space, kind)))
 
 
 def _mark(space: bytes, kind: int) -> str:

@@ -327,6 +327,11 @@ def _anew(waiting: Waiting, words: Words) -> Iterator[str]:
     return (words(key, command=command) for command in anew)
 
 
+def _beside(six_words: str | None, name: str | None) -> str | None:
+    """A name as it stands in a row, which may have words that people compare."""
+    return name if six_words is None or name is None else beside_words(name)
+
+
 class WaitingView:
     """What waits for a decision, as a row: what, of whom, where, from whose device, and what it says of its time.
 
@@ -347,12 +352,12 @@ class WaitingView:
         self.six_words = six_words
         is_of_office = header.kind in BY_ITSELF
         self.person = waiting.person.hex() if is_of_office and waiting.person is not None else None
-        self.place = place if six_words is None or place is None else beside_words(place)
-        self.author = author if six_words is None or author is None else beside_words(author)
+        self.place = _beside(six_words, place)
+        self.author = _beside(six_words, author)
         self.id = waiting.entry.id.hex()
         self.kind = kind_name(header.kind)
-        self.name = waiting.name if six_words is None or waiting.name is None else beside_words(waiting.name)
-        self.title = waiting.title if six_words is None or waiting.title is None else beside_words(waiting.title)
+        self.name = _beside(six_words, waiting.name)
+        self.title = _beside(six_words, waiting.title)
         is_without_words = own_device(waiting.gives) is not None and six_words is None
         by_command = [words("waiting.no_words", id=self.id)] if is_without_words else []
         by_others = [words("waiting.refused_by_others")] if waiting.refused else []

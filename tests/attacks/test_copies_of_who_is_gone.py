@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from protocol.folds.coursework import HandInState, Work
-from protocol.model.entry import Entry, Kind, compose
+from protocol.model.entry import Entry, Kind
 from protocol.model.structure import Revocation
-from protocol.model.work import Receipt
 from protocol.rights.roster import Roster
 from protocol.roles import READS_HAND_INS, Role
 from sync_agent.app import Agent
 from sync_agent.hand_ins.copies import Copies, _entrusted_mark
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, assignment, state_at, work_of
+from tests.harness.copied_keys import kept_safe
 
 ROW = "a machine says that it keeps what it never had"
 
@@ -34,19 +34,7 @@ async def _signed(room: Classroom, work: Work, holders: Sequence[Device]) -> lis
     for holder in holders:
         given = await holder.agent.replica.authorities(holder.agent.device)
         grant = next(each.grant for each in given if each.role is Role.MACHINE)
-        said.append(
-            compose(
-                author=holder.agent.keys.signing,
-                space=room.space,
-                kind=Kind.RECEIPT_SAFE,
-                grant=grant,
-                at=1 << 18,
-                payload=Receipt(work.record.content.stream).encode(),
-                salt=bytes(16),
-                subject=work.person,
-                target=work.id,
-            )
-        )
+        said.append(kept_safe(holder.agent.keys.signing, grant, room.space, work))
     return said
 
 

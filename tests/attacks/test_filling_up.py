@@ -45,6 +45,7 @@ from sync_agent.transport.sealed_calls import SealedCalls
 from tests.harness.attack import attack
 from tests.harness.caller import caller, pack_files
 from tests.harness.classroom import LARGE, Classroom, Device, assignment, state_at, work_of
+from tests.harness.copied_keys import kept_safe
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.territory import new_device
 
@@ -107,20 +108,7 @@ async def test_who_signs_for_work_that_it_was_not_given_makes_nothing_safe_and_t
     task = await assignment(room, teacher, lea, liar, honest)
     work = await work_of(lea, room, await room.hand_in(lea, task, {"a.odt": b"x" * 9_000}))
     keys, successor = await with_a_second_key(room, liar)
-    receipts = [
-        compose(
-            author=key.signing,
-            space=room.space,
-            kind=Kind.RECEIPT_SAFE,
-            grant=grant,
-            at=1 << 18,
-            payload=Receipt(work.record.content.stream).encode(),
-            salt=bytes(16),
-            subject=work.person,
-            target=work.id,
-        )
-        for key, grant in keys
-    ]
+    receipts = [kept_safe(key.signing, grant, room.space, work) for key, grant in keys]
     await lea.agent.replica.admit([successor, *receipts], source=liar.agent.device, now_ms=room.territory.clock())
     assert len((await work_of(lea, room, work.id)).copies) == 2
     assert await state_at(lea, room, work.id) is HandInState.LOCAL

@@ -87,6 +87,22 @@ class Held:
         yield f"\r\n--{_BETWEEN}--\r\n".encode()
 
 
+@asynccontextmanager
+async def _she_has_begun_a_form(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[SignedClass, Surfer, Held]]:
+    """A class, and who is signed in in it at a portal, whose form to hand in is on its way."""
+    async with classroom(folder) as room:
+        school = await signed_class(room)
+        item = (await room.publish(school.teacher, {"a.html": b"<p>a"}, kind=ItemKind.ASSIGNMENT)).item
+        await school.agree()
+        async with portal(school.pc.agent) as surfer:
+            await sign_in(surfer, school.lea, PICTURES)
+            held = Held(surfer, item, {"person": school.lea.hex()})
+            await held.begin(monkeypatch)
+            yield school, surfer, held
+
+
 async def _handed_in(school: SignedClass) -> int:
     return len((await school.pc.agent.replica.view(school.room.space)).coursework.hand_ins)
 
@@ -95,16 +111,9 @@ async def _handed_in(school: SignedClass) -> int:
 async def test_a_form_that_was_begun_while_she_was_signed_in_hands_nothing_in_once_she_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with classroom(tmp_path) as room:
-        school = await signed_class(room)
-        item = (await room.publish(school.teacher, {"a.html": b"<p>a"}, kind=ItemKind.ASSIGNMENT)).item
-        await school.agree()
-        async with portal(school.pc.agent) as surfer:
-            await sign_in(surfer, school.lea, PICTURES)
-            held = Held(surfer, item, {"person": school.lea.hex()})
-            await held.begin(monkeypatch)
-            assert (await surfer.send("/", "/sign-out", {})).status == 303
-            assert await held.end() == 403
+    async with _she_has_begun_a_form(tmp_path, monkeypatch) as (school, surfer, held):
+        assert (await surfer.send("/", "/sign-out", {})).status == 303
+        assert await held.end() == 403
         assert await _handed_in(school) == 0
 
 
@@ -138,13 +147,6 @@ async def test_nor_does_one_of_before_sign_in_was_switched_on_throw_away_what_sh
 async def test_a_form_with_hours_of_work_that_she_began_to_send_in_time_hands_it_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with classroom(tmp_path) as room:
-        school = await signed_class(room)
-        item = (await room.publish(school.teacher, {"a.html": b"<p>a"}, kind=ItemKind.ASSIGNMENT)).item
-        await school.agree()
-        async with portal(school.pc.agent) as surfer:
-            await sign_in(surfer, school.lea, PICTURES)
-            held = Held(surfer, item, {"person": school.lea.hex()})
-            await held.begin(monkeypatch)
-            assert await held.end() == 303
+    async with _she_has_begun_a_form(tmp_path, monkeypatch) as (school, _, held):
+        assert await held.end() == 303
         assert await _handed_in(school) == 1

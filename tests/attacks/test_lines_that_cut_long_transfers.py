@@ -13,7 +13,7 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.errors import Code, NoAnswer
 from protocol.messages.calls import SyncAnswer
-from protocol.model.entry import Kind, compose
+from protocol.model.entry import Kind
 from protocol.model.structure import Erasure, PersonKey
 from protocol.roles import Role
 from sync_agent.sync.asking import Asked
@@ -23,6 +23,7 @@ from sync_agent.upkeep.erasing import destroying
 from tests.harness.attack import attack
 from tests.harness.classroom import LARGE, WORK, Classroom, Device, assignment, classroom, keeps_key_of
 from tests.harness.commands import Desk
+from tests.harness.copied_keys import signed_with
 from tests.harness.passing_days import pass_days
 from tests.harness.patience import until
 from tests.harness.territory import new_device
@@ -83,16 +84,8 @@ async def test_whom_a_pc_has_heard_on_it_for_a_month_it_has_met(tmp_path: Path) 
         await _a_month(room, machine)
         spy = new_device(Random(666).randbytes)
         (grant,) = await room.territory.let_in(spy, Role.TEACHER, room.space, person=room.teacher_person)
-        key = compose(
-            author=spy.signing,
-            space=room.space,
-            kind=Kind.PERSON_KEY,
-            grant=grant.id,
-            at=1 << 20,
-            payload=PersonKey(spy.agreement.public).encode(),
-            salt=bytes(16),
-            subject=room.teacher_person,
-        )
+        payload, person = PersonKey(spy.agreement.public).encode(), room.teacher_person
+        key = signed_with(spy.signing, grant.id, room.space, 1, Kind.PERSON_KEY, payload, subject=person)
         await room.territory.replica.admit([key], source=b"who has the key", now_ms=room.territory.clock())
         await _a_month(room, machine)
         roster = (await machine.agent.replica.view(room.space)).roster

@@ -248,11 +248,16 @@ async def test_nor_where_somebody_has_said_a_key_by_a_header_that_came_alone(her
     await _a_key_is_said_without_more(here, z)
     await territory.say(space, Kind.RULING, Ruling((), (hidden.id,)).encode())
     await here.sync(here.machine, durand)
-    work = await here.hand_in(durand)
-    await here.opens(durand, work)
-    await here.sync(durand, here.machine)
+    work = await _opened_in_her_first_week(here, durand)
     await here.x_is_named()
     assert not await here.spied.opens(work)
+
+
+async def _opened_in_her_first_week(here: Here, newcomer: Device) -> bytes:
+    work = await here.hand_in(newcomer)
+    await here.opens(newcomer, work)
+    await here.sync(newcomer, here.machine)
+    return work
 
 
 async def _a_key_is_said_without_more(here: Here, person: bytes) -> None:
@@ -286,9 +291,7 @@ async def test_nor_where_a_header_came_alone_about_somebody_who_was_forgotten_be
     durand = await here.comes("M. Durand")
     await _a_key_is_said_without_more(here, zoe)
     await here.sync(here.machine, durand)
-    work = await here.hand_in(durand)
-    await here.opens(durand, work)
-    await here.sync(durand, here.machine)
+    work = await _opened_in_her_first_week(here, durand)
     await here.x_is_named()
     assert not await here.spied.opens(work)
 

@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from protocol.clock import DAY_MS, at_from
+from protocol.folds.coursework import Work
 from protocol.identity import DeviceKeys, SigningKey
 from protocol.model.entry import Entry, Kind, compose
 from protocol.model.structure import Erasure, Grant, PersonRecord, Revocation
+from protocol.model.work import Receipt
 from protocol.replica.at_work.replica import Draft, Replica
 from protocol.replica.office.people import list_draft, listings_of
 from protocol.roles import Role
@@ -108,6 +110,12 @@ def signed_with(
         parents=parents,
         prev=prev,
     )
+
+
+def kept_safe(key: SigningKey, grant: bytes, space: bytes, work: Work) -> Entry:
+    """That whoever has a key keeps a second copy of a work."""
+    payload = Receipt(work.record.content.stream).encode()
+    return signed_with(key, grant, space, 4, Kind.RECEIPT_SAFE, payload, subject=work.person, target=work.id)
 
 
 async def told_all_but(replica: Replica, laptop: Device, is_kept_from_it: Callable[[Entry], bool], now_ms: int) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import html
 import re
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ from tests.harness.bad_disk import unreadable
 from tests.harness.classroom import Given, classroom
 from tests.harness.commands import Desk
 from tests.harness.passing_days import pass_days
-from tests.harness.portal import portal
+from tests.harness.portal import Surfer, portal
 from tests.harness.sign_in import PICTURES, SignedClass, sign_in, signed_class
 
 BEGUN = {"a.txt": b"", "recit.odt": b"Il etait une fois " * 9_000}
@@ -175,17 +176,28 @@ async def test_who_was_added_twice_is_shown_what_was_handed_in_under_the_other_i
             assert work.hex() in await surfer.page(page)
 
 
-async def test_what_is_begun_anew_under_the_one_id_goes_with_what_was_begun_under_the_other(
-    school: SignedClass,
-) -> None:
+@asynccontextmanager
+async def _begun_anew(
+    school: SignedClass, mine: dict[str, bytes] | None = None
+) -> AsyncIterator[tuple[Surfer, bytes, str]]:
+    """Léa has begun something, and a list makes her one with another id, which has begun `mine`, and keeps more now."""
     item, drafts = await assignment(school), Drafts(school.pc.agent)
     await drafts.keep(school.lea, item, sizes(BEGUN), Given(BEGUN))
     other = await added_twice(school, "Léa")
+    if mine is not None:
+        await drafts.keep(other, item, sizes(mine), Given(mine))
     await merge(school, other)
     page = f"/item/{item.hex()}"
     async with portal(school.pc.agent) as surfer:
         await sign_in(surfer, other, "0815")
         await surfer.send(page, f"{page}/hand-in", {"person": other.hex(), "later": "yes"}, [("b.txt", b"b")])
+        yield surfer, other, page
+
+
+async def test_what_is_begun_anew_under_the_one_id_goes_with_what_was_begun_under_the_other(
+    school: SignedClass,
+) -> None:
+    async with _begun_anew(school) as (surfer, other, page):
         shown = await surfer.page(page)
         assert ("b.txt" in shown, "recit.odt" in shown) == (True, True)
         assert len(on_disk(school)) == 1
@@ -197,15 +209,7 @@ async def test_what_is_begun_anew_under_the_one_id_goes_with_what_was_begun_unde
 async def test_what_was_begun_under_each_of_two_ids_is_all_there_once_a_list_says_that_they_are_one(
     school: SignedClass,
 ) -> None:
-    item, drafts, mine = await assignment(school), Drafts(school.pc.agent), {"c.txt": b"c"}
-    await drafts.keep(school.lea, item, sizes(BEGUN), Given(BEGUN))
-    other = await added_twice(school, "Léa")
-    await drafts.keep(other, item, sizes(mine), Given(mine))
-    await merge(school, other)
-    page = f"/item/{item.hex()}"
-    async with portal(school.pc.agent) as surfer:
-        await sign_in(surfer, other, "0815")
-        await surfer.send(page, f"{page}/hand-in", {"person": other.hex(), "later": "yes"}, [("b.txt", b"b")])
+    async with _begun_anew(school, {"c.txt": b"c"}) as (surfer, other, page):
         shown = await surfer.page(page)
         assert ("b.txt" in shown, "c.txt" in shown) == (True, True)
         (draft,) = re.findall(r'name="draft" value="([0-9a-f]+)"', shown)

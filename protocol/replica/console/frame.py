@@ -129,9 +129,8 @@ class Program:
         people once it is done, where there is no result to show; not where a part of it could not be (`remains`).
         `unchanged`: that line where all was so already: the result's `changed` is false, which nobody else is shown.
         `columns`: those that people see of a result that is a table, with their headings; of another one, headings
-        alone. `for_people`: keys that only
-        they are shown, since scripts were promised a document without. `apart`: it is about no data folder, and need
-        not be told of one.
+        alone. `for_people`: keys that only they are shown, since scripts were promised a document without. `apart`: it
+        is about no data folder, and need not be told of one.
         """
 
         def enter(handler: _H) -> _H:

@@ -18,7 +18,7 @@ from protocol.identity import school_id
 from protocol.replica.console import parameters as given
 from protocol.replica.console.by_name import Named
 from protocol.replica.console.operation import JSON, Outgoing, Params
-from protocol.replica.console.text import local_time
+from protocol.replica.console.text import local_time, many_of
 from protocol.replica.office import grants, withdrawals
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.confirmed_by_lost import Confirmed
@@ -574,7 +574,7 @@ async def _tell_of_phrases(device: bytes, phrases: Sequence[Drawn], outgoing: Ou
 async def tell_of_sign_ins(sign_ins: Sequence[OpenedSignIns], outgoing: Outgoing, by: str) -> None:
     """In which classes somebody who has a lost device signs in as a pupil, `by` what (docs/adr/0281)."""
     if sign_ins:
-        places = [f"“{each.name}” ({each.pupils} pupil{'' if each.pupils == 1 else 's'})" for each in sign_ins]
+        places = [f"“{each.name}” ({many_of(each.pupils, 'pupil')})" for each in sign_ins]
         more = f" and {len(places) - MAX_TOLD_SPACES} more (`sign_ins` with `--json`)"
         listed = ", ".join(places[:MAX_TOLD_SPACES]) + (more if len(places) > MAX_TOLD_SPACES else "")
         await outgoing.progress(

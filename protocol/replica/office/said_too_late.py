@@ -30,6 +30,5 @@ async def said_too_late(replica: Replica) -> frozenset[bytes]:
         if entry.id in ends:
             ended.add(ends[entry.id])
         elif entry.header.kind == Kind.PERSON and entry.header.author in ended:
-            roster = (await replica.view(entry.header.space)).roster
-            found |= roster.held_by_root.intersection([entry.id])
+            found |= (await replica.view(entry.header.space)).roster.held_by_root & {entry.id}
     return frozenset(found)
